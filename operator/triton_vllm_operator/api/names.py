@@ -1,0 +1,39 @@
+"""Names that users, selectors and stored objects depend on: they never change."""
+
+from typing import Final
+
+GROUP: Final = "triton-vllm.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "LLMDeployment"
+PLURAL: Final = "llmdeployments"
+
+MANAGER: Final = "triton-vllm-operator"
+"""The app.kubernetes.io/managed-by label of every child, and the field manager of every apply."""
+
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_REVISION: Final = f"{GROUP}/revision"
+APP_NAME: Final = "triton-vllm"
+
+ANNOTATION_APPLIED_HASH: Final = f"{GROUP}/applied-hash"
+"""On every child: the hash of what was applied, so that a field we stopped setting is noticed."""
+
+READINESS_GATE: Final = f"{GROUP}/generates"
+"""The pod condition that the generate probe writes."""
+
+CONTAINER: Final = "triton"
+PORT_HTTP: Final = 8000
+PORT_GRPC: Final = 8001
+PORT_METRICS: Final = 8002
+
+
+def child_labels(instance: str) -> dict[str, str]:
+    """The labels of every child of one LLMDeployment; also the selector of its pods."""
+    return {LABEL_NAME: APP_NAME, LABEL_INSTANCE: instance, LABEL_MANAGED_BY: MANAGER}
+
+
+def child_selector() -> str:
+    """The label selector, as the API server takes it, of every child of every LLMDeployment."""
+    return f"{LABEL_NAME}={APP_NAME},{LABEL_MANAGED_BY}={MANAGER}"

@@ -1,0 +1,59 @@
+"""Condition types and reasons. They are API: people and alerts match on them."""
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """The conditions of an LLMDeployment; all are set on the first visit."""
+
+    ACCEPTED = "Accepted"
+    AVAILABLE = "Available"
+    PROGRESSING = "Progressing"
+    READY = "Ready"
+    DEGRADED = "Degraded"
+
+
+class Reason(StrEnum):
+    """Why a condition has its status."""
+
+    # Accepted
+    VALID = "Valid"
+    SPEC_INVALID = "SpecInvalid"
+    UNKNOWN_RUNTIME = "UnknownRuntime"
+    ACCELERATOR_MISMATCH = "AcceleratorMismatch"
+    NAME_CONFLICT = "NameConflict"
+    REFUSED_BY_API_SERVER = "RefusedByAPIServer"
+
+    # Available, Ready
+    GENERATES = "Generates"
+    NO_POD_GENERATES = "NoPodGenerates"
+    ALL_REPLICAS_GENERATE = "AllReplicasGenerate"
+    SCALED_TO_ZERO = "ScaledToZero"
+
+    # Progressing
+    SETTLED = "Settled"
+    CREATING_PODS = "CreatingPods"
+    STARTING = "Starting"
+    REPLACING_PODS = "ReplacingPods"
+    SCALING_DOWN = "ScalingDown"
+    NOT_ACCEPTED = "NotAccepted"
+    STARTUP_DEADLINE_EXCEEDED = "StartupDeadlineExceeded"
+
+    # What keeps a pod from generating; Progressing, Ready and Degraded carry them
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_CONFIG_INVALID = "ContainerConfigInvalid"
+    CONTAINER_CRASHED = "ContainerCrashed"
+    OUT_OF_MEMORY = "OutOfMemory"
+    POD_FAILED = "PodFailed"
+    PODS_REFUSED = "PodsRefused"
+    ENGINE_DEAD = "EngineDead"
+    GENERATE_FAILED = "GenerateFailed"
+    GENERATE_TIMED_OUT = "GenerateTimedOut"
+    NOTHING_GENERATED = "NothingGenerated"
+
+    # Degraded
+    NOTHING_FAILED = "NothingFailed"
+
+    # The pod's gate, beside those above
+    NOT_YET_PROVEN = "NotYetProven"

@@ -1,0 +1,73 @@
+"""What the operator reports: the status of an LLMDeployment."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, Int32
+from triton_vllm_operator.api.reasons import ConditionType, Reason
+
+
+class ConditionStatus(StrEnum):
+    """True, False or Unknown."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(ApiModel):
+    """One observation about an LLMDeployment, in the form of metav1.Condition."""
+
+    type: str = Field(min_length=1, max_length=316, description="Accepted, Available, Progressing, Ready, Degraded.")
+    status: ConditionStatus = Field(description="True, False or Unknown.")
+    observed_generation: int = Field(ge=0, le=2**63 - 1, description="metadata.generation that this was seen for.")
+    last_transition_time: str = Field(
+        max_length=32, description="When status last changed.", json_schema_extra={"format": "date-time"}
+    )
+    reason: str = Field(
+        min_length=1, max_length=128, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", description="One word."
+    )
+    message: str = Field(max_length=2048, description="One sentence for people.")
+
+
+class LLMDeploymentStatus(ApiModel):
+    """What the operator last saw."""
+
+    conditions: tuple[Condition, ...] | None = Field(
+        None,
+        max_length=16,
+        description="Accepted, Available, Progressing, Ready and Degraded.",
+        json_schema_extra={LIST_TYPE: "map", LIST_MAP_KEYS: ["type"]},
+    )
+    observed_generation: int | None = Field(
+        None, ge=0, le=2**63 - 1, description="metadata.generation that this status speaks of."
+    )
+    url: str | None = Field(None, max_length=512, description="Where the model answers inside the cluster.")
+    revision: str | None = Field(None, max_length=253, description="ControllerRevision that the children come from.")
+    replicas: Int32 | None = Field(None, description="Pods that exist and are not being deleted.")
+    ready_replicas: Int32 | None = Field(None, description="Pods of the current revision that generate.")
+    selector: str | None = Field(None, max_length=512, description="Label selector of the pods, for /scale.")
+
+    def condition(self, kind: ConditionType) -> Condition | None:
+        """The condition of that type, if it was ever set."""
+        return next((c for c in self.conditions or () if c.type == kind), None)
+
+
+MESSAGE_LIMIT = 1024
+
+
+def shorten(message: str) -> str:
+    """One line of at most MESSAGE_LIMIT characters."""
+    line = " ".join(message.split())
+    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 3] + "..."
+
+
+__all__ = [
+    "Condition",
+    "ConditionStatus",
+    "ConditionType",
+    "LLMDeploymentStatus",
+    "Reason",
+    "shorten",
+]

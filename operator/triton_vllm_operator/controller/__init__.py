@@ -1,0 +1,1 @@
+"""kopf wiring, work queue, resync, settings, metrics, liveness."""

@@ -1,0 +1,1 @@
+"""The only Kubernetes client, and the cache of what it saw."""

@@ -1,0 +1,1 @@
+"""One pure builder per child kind: typed values in, manifest out."""

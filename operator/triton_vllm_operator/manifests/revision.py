@@ -1,0 +1,87 @@
+"""The ControllerRevision: one accepted state, complete enough to make every child from it again."""
+
+from dataclasses import dataclass
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.spec import NOT_ROLLING, LLMDeploymentSpec, rolling_part
+from triton_vllm_operator.manifests.config_map import repository_name
+from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
+from triton_vllm_operator.manifests.pod import PodInputs, build_pod_template, model_path
+from triton_vllm_operator.repository.catalogue import RuntimeEntry
+from triton_vllm_operator.repository.content import Repository, build_repository
+
+_CAMEL_NOT_ROLLING = set(NOT_ROLLING)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One accepted state of an LLMDeployment."""
+
+    name: str
+    number: int
+    spec: LLMDeploymentSpec
+    """What the user asked for, without the fields whose change restarts nothing."""
+    runtime: RuntimeEntry
+    served_name: str
+    repository: Repository
+    pod_template: Json
+
+    @property
+    def hash(self) -> str:
+        """The content hash, as it stands in the label of the pods."""
+        return self.name.rsplit("-", 1)[-1]
+
+
+def render_revision(owner: Owner, spec: LLMDeploymentSpec, runtime: RuntimeEntry, number: int) -> Revision:
+    """Render the accepted `spec` for `runtime` into a revision, named by its content."""
+    rolling = rolling_part(spec)
+    served_name = spec.model.served_name or owner.name
+    repository = build_repository(spec.engine, model_path(spec))
+    config_map = repository_name(owner.name, repository)
+    inputs = PodInputs(owner.name, served_name, runtime.image, config_map, rolling)
+    unnamed = Revision("", number, rolling, runtime, served_name, repository, build_pod_template(inputs))
+    name = f"{owner.name}-{content_hash(_revision_data(unnamed))}"
+    return Revision(name, number, rolling, runtime, served_name, repository, unnamed.pod_template)
+
+
+def build_controller_revision(owner: Owner, revision: Revision) -> Json:
+    """The ControllerRevision that stores `revision`."""
+    content: Json = {"revision": revision.number, "data": _revision_data(revision)}
+    return build_child(owner, "apps/v1", "ControllerRevision", revision.name, content)
+
+
+def parse_controller_revision(name: str, stored: Json) -> Revision:
+    """Read back what `build_controller_revision` stored.
+
+    Raises:
+        ValueError: the stored object was not written by this operator or a compatible version.
+    """
+    data, number = stored.get("data"), stored.get("revision")
+    if not isinstance(data, dict) or not isinstance(number, int):
+        raise ValueError(f"ControllerRevision {name} holds no revision of an LLMDeployment")
+    try:
+        return Revision(
+            name=name,
+            number=number,
+            spec=LLMDeploymentSpec.model_validate(data["spec"]),
+            runtime=RuntimeEntry.model_validate(data["runtime"]),
+            served_name=str(data["servedName"]),
+            repository=Repository(str(data["repository"]["config"]), str(data["repository"]["model"])),
+            pod_template=data["podTemplate"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"ControllerRevision {name} lacks {error}") from error
+
+
+def _revision_data(revision: Revision) -> Json:
+    spec = revision.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_CAMEL_NOT_ROLLING)
+    return {
+        "spec": spec,
+        "runtime": revision.runtime.model_dump(mode="json", by_alias=True),
+        "servedName": revision.served_name,
+        "repository": {
+            "config": revision.repository.config_pbtxt,
+            "model": revision.repository.model_json,
+        },
+        "podTemplate": revision.pod_template,
+    }

@@ -1,0 +1,65 @@
+"""The catalogue of runtimes: which image a `runtime.version` stands for."""
+
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from pydantic import Field, TypeAdapter
+
+from triton_vllm_operator.api.base import ApiModel
+
+
+class AcceleratorKind(StrEnum):
+    """What a runtime's engine computes on."""
+
+    NVIDIA_GPU = "NvidiaGPU"
+    CPU = "Cpu"
+
+
+class RuntimeEntry(ApiModel):
+    """One Triton image with the vLLM inside it."""
+
+    version: str = Field(min_length=1)
+    image: str = Field(min_length=1)
+    triton: str = Field(min_length=1)
+    vllm: str = Field(min_length=1)
+    accelerator: AcceleratorKind
+
+
+class Catalogue(ApiModel):
+    """All runtimes that the administrator offers, newest first."""
+
+    entries: tuple[RuntimeEntry, ...]
+
+    def find(self, version: str) -> RuntimeEntry | None:
+        """The entry of that version."""
+        return next((entry for entry in self.entries if entry.version == version), None)
+
+    @property
+    def versions(self) -> str:
+        """All versions, for a message."""
+        return ", ".join(entry.version for entry in self.entries)
+
+
+_ENTRIES = TypeAdapter(tuple[RuntimeEntry, ...])
+
+
+def load_catalogue(path: Path | None) -> Catalogue:
+    """Read the catalogue that the chart mounts, or the package's own when `path` is None.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no YAML list of entries, or names a version twice.
+    """
+    package_file = resources.files(__package__) / "runtimes.yaml"
+    text = path.read_text() if path else package_file.read_text()
+    try:
+        entries = _ENTRIES.validate_python(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ValueError(f"the runtime catalogue {path or package_file} is no YAML: {error}") from error
+    versions = [entry.version for entry in entries]
+    twice = sorted({version for version in versions if versions.count(version) > 1})
+    if twice:
+        raise ValueError(f"the runtime catalogue {path or package_file} names {', '.join(twice)} twice")
+    return Catalogue(entries=entries)
