@@ -1,0 +1,73 @@
+"""Inputs, outputs and defaults that clients of NVIDIA's vLLM backend rely on."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor as Triton's auto-completed configuration declares it."""
+
+    name: str
+    data_type: str
+    dims: tuple[int, ...]
+    optional: bool = True
+
+
+INPUTS: Final = (
+    Tensor("text_input", "TYPE_STRING", (1,), optional=False),
+    Tensor("stream", "TYPE_BOOL", (1,)),
+    Tensor("sampling_parameters", "TYPE_STRING", (1,)),
+    Tensor("exclude_input_in_output", "TYPE_BOOL", (1,)),
+    Tensor("return_finish_reason", "TYPE_BOOL", (1,)),
+    Tensor("return_cumulative_logprob", "TYPE_BOOL", (1,)),
+    Tensor("return_logprobs", "TYPE_BOOL", (1,)),
+    Tensor("return_num_input_tokens", "TYPE_BOOL", (1,)),
+    Tensor("return_num_output_tokens", "TYPE_BOOL", (1,)),
+)
+
+OUTPUTS: Final = (
+    Tensor("text_output", "TYPE_STRING", (-1,)),
+    Tensor("finish_reason", "TYPE_STRING", (-1,)),
+    Tensor("cumulative_logprob", "TYPE_FP32", (-1,)),
+    Tensor("logprobs", "TYPE_STRING", (-1,)),
+    Tensor("num_input_tokens", "TYPE_UINT32", (1,)),
+    Tensor("num_output_tokens", "TYPE_UINT32", (-1,)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which outputs a request asks for beside the text."""
+
+    finish_reason: bool = False
+    cumulative_logprob: bool = False
+    logprobs: bool = False
+    num_input_tokens: bool = False
+    num_output_tokens: bool = False
+
+
+class RequestError(Exception):
+    """A request that cannot be served; the text goes to the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One request, read from its tensors."""
+
+    prompt: str
+    stream: bool
+    prepend_prompt: bool
+    wanted: Wanted
+    sampling: dict[str, object]
+
+
+def resolve_prepend(stream: bool, exclude_input: bool | None) -> bool:
+    """Whether the answer repeats the prompt: whole answers do unless told not to, streams never do.
+
+    Raises:
+        RequestError: a stream was asked to repeat the prompt.
+    """
+    if stream and exclude_input is False:
+        raise RequestError("When streaming, exclude_input_in_output = False is not allowed.")
+    return not (stream or exclude_input)

@@ -1,0 +1,78 @@
+"""The vLLM engine, in an event loop and a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+from uuid import uuid4
+
+import triton_python_backend_utils as pb_utils
+from llm_backend.contract import GenerateRequest
+from llm_backend.metrics import TritonMetrics, TritonStatLogger
+from llm_backend.responses import Outbox, ResponseThread
+from llm_backend.sampling import build_sampling_params
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.usage.usage_lib import UsageContext
+from vllm.v1.engine.async_llm import AsyncLLM
+
+
+class Engine:
+    """Starts vLLM, feeds it requests and hands its outputs to the response thread."""
+
+    def __init__(self, arguments: dict[str, object], model: str, version: str, report_metrics: bool) -> None:
+        self._metrics: TritonMetrics | None = None
+        self._responses = ResponseThread()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="vllm-loop", daemon=True)
+        self._thread.start()
+        # The context decides vLLM's batching defaults; NVIDIA's backend takes the API server's as well.
+        context = UsageContext.OPENAI_API_SERVER
+        engine_args = AsyncEngineArgs(**arguments)  # type: ignore[arg-type]
+
+        async def start() -> AsyncLLM:
+            config = engine_args.create_engine_config(context)
+            if report_metrics and not engine_args.disable_log_stats:
+                self._metrics = TritonMetrics(model, version, config.model_config.max_model_len)
+            loggers = [self._stat_logger] if self._metrics else None
+            return AsyncLLM.from_engine_args(engine_args, usage_context=context, stat_loggers=loggers)
+
+        self._engine = self._call(start())
+
+    def _stat_logger(self, config: Any, index: int = 0) -> TritonStatLogger:
+        assert self._metrics is not None
+        return TritonStatLogger(self._metrics, config, index)
+
+    def _call(self, work: Coroutine[Any, Any, AsyncLLM]) -> AsyncLLM:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def submit(self, request: GenerateRequest, sender: Any) -> None:
+        """Start to generate; the responses go through `sender`."""
+        request_id = uuid4().hex
+        outbox = Outbox(request, sender, self._aborter(request_id))
+        asyncio.run_coroutine_threadsafe(self._generate(request, request_id, outbox), self._loop)
+
+    def _aborter(self, request_id: str) -> Callable[[], None]:
+        def abort() -> None:
+            asyncio.run_coroutine_threadsafe(self._engine.abort(request_id), self._loop)
+
+        return abort
+
+    async def _generate(self, request: GenerateRequest, request_id: str, outbox: Outbox) -> None:
+        try:
+            sampling = build_sampling_params(request.sampling)
+            outputs = self._engine.generate(request.prompt, sampling, request_id)
+            async for output in outputs:
+                if request.stream or output.finished:
+                    self._responses.offer(outbox, output)
+        except Exception as error:  # whatever it was, the client must get an answer
+            pb_utils.Logger.log_info(f"[vllm] Error generating stream: {error}")
+            self._responses.offer(outbox, error=f"Error generating stream: {error}")
+
+    def stop(self) -> None:
+        """End the engine, then everything that served it."""
+        self._loop.call_soon_threadsafe(self._engine.shutdown)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._responses.stop()
+        if self._metrics is not None:
+            self._metrics.stop()

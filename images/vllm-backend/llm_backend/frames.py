@@ -1,0 +1,88 @@
+"""What of a cumulative output goes into the next response. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from llm_backend.contract import GenerateRequest
+
+
+class Logprob(Protocol):
+    """The members of vLLM's Logprob that are reported."""
+
+    logprob: float
+    rank: int | None
+    decoded_token: str | None
+
+
+class Completion(Protocol):
+    """The members of vLLM's CompletionOutput that are reported."""
+
+    text: str
+    token_ids: Sequence[int]
+    cumulative_logprob: float | None
+    logprobs: Sequence[Mapping[int, Logprob]] | None
+    finish_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How much of one completion the client has."""
+
+    characters: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The content of one response; None means that the output was not asked for."""
+
+    text: tuple[str, ...]
+    finish_reason: tuple[str, ...] | None = None
+    cumulative_logprob: tuple[float, ...] | None = None
+    logprobs: tuple[str, ...] | None = None
+    num_input_tokens: int | None = None
+    num_output_tokens: tuple[int, ...] | None = None
+
+
+def build_frame(
+    request: GenerateRequest, completions: Sequence[Completion], input_tokens: int, sent: Sequence[Sent]
+) -> tuple[Frame, tuple[Sent, ...]]:
+    """The part that the client lacks, and what it has afterwards.
+
+    Outputs are cumulative: a frame left out loses nothing, the next one carries it.
+    """
+    wanted = request.wanted
+    before = tuple(sent) or tuple(Sent() for _ in completions)
+    prefix = request.prompt if request.prepend_prompt else ""
+    pairs = list(zip(completions, before, strict=True))
+    frame = Frame(
+        text=tuple(prefix + completion.text[was.characters :] for completion, was in pairs),
+        finish_reason=tuple(str(completion.finish_reason) for completion in completions)
+        if wanted.finish_reason
+        else None,
+        cumulative_logprob=tuple(completion.cumulative_logprob or 0.0 for completion in completions)
+        if wanted.cumulative_logprob
+        else None,
+        logprobs=tuple(_logprobs(completion, was) for completion, was in pairs) if wanted.logprobs else None,
+        num_input_tokens=input_tokens if wanted.num_input_tokens else None,
+        num_output_tokens=tuple(len(completion.token_ids) - was.tokens for completion, was in pairs)
+        if wanted.num_output_tokens
+        else None,
+    )
+    after = tuple(Sent(len(completion.text), len(completion.token_ids)) for completion in completions)
+    return frame, after
+
+
+def _logprobs(completion: Completion, was: Sent) -> str:
+    if completion.logprobs is None:
+        return "null"
+    rows = [
+        {
+            str(token): {"logprob": entry.logprob, "rank": entry.rank, "decoded_token": entry.decoded_token}
+            for token, entry in row.items()
+        }
+        for row in completion.logprobs[was.tokens :]
+    ]
+    return json.dumps(rows)

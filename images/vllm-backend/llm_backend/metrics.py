@@ -1,0 +1,118 @@
+"""vLLM's own figures as Triton custom metrics, on the server's metrics port."""
+
+import queue
+import threading
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+from vllm.config import VllmConfig
+from vllm.v1.metrics.buckets import histogram_buckets
+from vllm.v1.metrics.loggers import StatLoggerBase
+from vllm.v1.metrics.stats import IterationStats, SchedulerStats
+
+_COUNTERS = {
+    "prompt_tokens_total": "Number of prefill tokens processed.",
+    "generation_tokens_total": "Number of generation tokens processed.",
+    "num_preemptions_total": "Number of times a request lost its KV cache to others.",
+}
+_GAUGES = {
+    "num_requests_running": "Number of requests that the engine computes.",
+    "num_requests_waiting": "Number of requests that wait for the engine.",
+    "kv_cache_usage_perc": "Part of the KV cache in use; 1 is all of it.",
+}
+_HISTOGRAMS = {
+    "time_to_first_token_seconds": ("time_to_first_token", "Seconds until the first token."),
+    "time_per_output_token_seconds": ("inter_token_latency", "Seconds per output token."),
+    "e2e_request_latency_seconds": ("request_latency", "Seconds from arrival to the last token."),
+    "request_prompt_tokens": ("request_tokens", "Prompt tokens of a finished request."),
+    "request_generation_tokens": ("request_tokens", "Generated tokens of a finished request."),
+    "request_params_n": ("request_params_n", "The parameter n of a request."),
+}
+
+
+class TritonMetrics:
+    """The metric families of one model; a thread of its own talks to the server."""
+
+    def __init__(self, model: str, version: str, max_model_len: int) -> None:
+        self._labels = {"model": model, "version": version}
+        # A metric lives only as long as its family.
+        self._families: list[Any] = []
+        family = pb_utils.MetricFamily
+        self._metrics: dict[str, Any] = {}
+        for name, text in _COUNTERS.items():
+            self._metrics[name] = self._create(name, text, family.COUNTER)
+        for name, text in _GAUGES.items():
+            self._metrics[name] = self._create(name, text, family.GAUGE)
+        for name, (buckets, text) in _HISTOGRAMS.items():
+            bounds = [float(bound) for bound in histogram_buckets(buckets, max_model_len)]  # type: ignore[arg-type]
+            self._metrics[name] = self._create(name, text, family.HISTOGRAM, bounds)
+        self._updates: queue.SimpleQueue[tuple[str, str, float] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread.start()
+
+    def _create(self, name: str, text: str, kind: Any, buckets: list[float] | None = None) -> Any:
+        family = pb_utils.MetricFamily(name=f"vllm:{name}", description=text, kind=kind)
+        self._families.append(family)
+        if buckets is None:
+            return family.Metric(labels=self._labels)
+        return family.Metric(labels=self._labels, buckets=buckets)
+
+    def increment(self, name: str, value: float) -> None:
+        """Add to a counter."""
+        if value > 0:
+            self._updates.put((name, "increment", value))
+
+    def set(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        self._updates.put((name, "set", value))
+
+    def observe(self, name: str, values: list[float]) -> None:
+        """Put values into a histogram."""
+        for value in values:
+            self._updates.put((name, "observe", value))
+
+    def stop(self) -> None:
+        """Write what waits, then end the thread."""
+        self._updates.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (update := self._updates.get()) is not None:
+            name, method, value = update
+            getattr(self._metrics[name], method)(value)
+
+
+class TritonStatLogger(StatLoggerBase):
+    """What vLLM calls after each step of the engine."""
+
+    def __init__(self, metrics: TritonMetrics, vllm_config: VllmConfig, engine_index: int = 0) -> None:
+        self._metrics = metrics
+
+    def record(
+        self,
+        scheduler_stats: SchedulerStats | None,
+        iteration_stats: IterationStats | None,
+        mm_cache_stats: Any = None,
+        engine_idx: int = 0,
+    ) -> None:
+        """Take over the figures of one step."""
+        metrics = self._metrics
+        if scheduler_stats is not None:
+            metrics.set("num_requests_running", scheduler_stats.num_running_reqs)
+            metrics.set("num_requests_waiting", scheduler_stats.num_waiting_reqs)
+            metrics.set("kv_cache_usage_perc", scheduler_stats.kv_cache_usage)
+        if iteration_stats is None:
+            return
+        metrics.increment("prompt_tokens_total", iteration_stats.num_prompt_tokens)
+        metrics.increment("generation_tokens_total", iteration_stats.num_generation_tokens)
+        metrics.increment("num_preemptions_total", iteration_stats.num_preempted_reqs)
+        metrics.observe("time_to_first_token_seconds", iteration_stats.time_to_first_tokens_iter)
+        metrics.observe("time_per_output_token_seconds", iteration_stats.inter_token_latencies_iter)
+        metrics.observe("request_params_n", [float(n) for n in iteration_stats.n_params_iter])
+        for finished in iteration_stats.finished_requests:
+            metrics.observe("e2e_request_latency_seconds", [finished.e2e_latency])
+            metrics.observe("request_prompt_tokens", [float(finished.num_prompt_tokens)])
+            metrics.observe("request_generation_tokens", [float(finished.num_generation_tokens)])
+
+    def log_engine_initialized(self) -> None:
+        """Nothing: the engine's own log says it."""

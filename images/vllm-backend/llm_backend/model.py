@@ -1,0 +1,60 @@
+"""The interface that Triton calls."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+from llm_backend.contract import INPUTS, OUTPUTS, RequestError
+from llm_backend.request import read_request
+
+ENGINE_ARGUMENTS = "model.json"
+
+
+class TritonPythonModel:
+    """One model of the repository: one vLLM engine."""
+
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+        """Fill in what every vLLM model has, so that config.pbtxt stays a few lines."""
+        config = auto_complete_model_config
+        for tensor in INPUTS:
+            entry = {"name": tensor.name, "data_type": tensor.data_type, "dims": list(tensor.dims)}
+            config.add_input({**entry, "optional": True} if tensor.optional else entry)
+        for tensor in OUTPUTS:
+            config.add_output({"name": tensor.name, "data_type": tensor.data_type, "dims": list(tensor.dims)})
+        # One request may have many responses, and vLLM does the batching.
+        config.set_model_transaction_policy({"decoupled": True})
+        config.set_max_batch_size(0)
+        return config
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Start the engine with model.json as its arguments; an exception here fails the load."""
+        # vLLM is imported here and not above: auto_complete_config runs in a process of its own.
+        from llm_backend.engine import Engine
+
+        path = Path(args["model_repository"]) / args["model_version"] / ENGINE_ARGUMENTS
+        if not path.is_file():
+            raise FileNotFoundError(f"'{ENGINE_ARGUMENTS}' containing vllm engine args must be provided in '{path.parent}'")
+        parameters = json.loads(args["model_config"]).get("parameters", {})
+        metrics = parameters.get("REPORT_CUSTOM_METRICS", {}).get("string_value", "")
+        self._engine = Engine(
+            arguments=json.loads(path.read_text()),
+            model=args["model_name"],
+            version=args["model_version"],
+            report_metrics=metrics.lower() == "true",
+        )
+
+    def execute(self, requests: list[Any]) -> None:
+        """Take requests over; their responses are sent later, in any number."""
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                self._engine.submit(read_request(request), sender)
+            except RequestError as error:
+                response = pb_utils.InferenceResponse(error=pb_utils.TritonError(f"Error generating stream: {error}"))
+                sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def finalize(self) -> None:
+        """Stop the engine."""
+        self._engine.stop()

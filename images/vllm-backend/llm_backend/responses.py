@@ -1,0 +1,120 @@
+"""Sending: one thread turns the newest output of each request into a response.
+
+A response costs about 0.15 ms in Triton's stub, one after the other. Where more tokens are made than
+responses can be sent, a request's outputs that pile up go out as one frame; nothing waits otherwise.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from llm_backend.contract import GenerateRequest
+from llm_backend.frames import Frame, Sent, build_frame
+
+_FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+class Outbox:
+    """What one request still has to send. The event loop offers, the sending thread takes."""
+
+    def __init__(self, request: GenerateRequest, sender: Any, abort: Callable[[], None]) -> None:
+        self._request = request
+        self._sender = sender
+        self._abort = abort
+        self._lock = threading.Lock()
+        self._latest: Any = None
+        self._error: str | None = None
+        self._queued = False
+        self._sent: tuple[Sent, ...] = ()
+        self._closed = False
+
+    def offer(self, output: Any, error: str | None) -> bool:
+        """Keep the newest output or the error; True if the outbox must be queued."""
+        with self._lock:
+            if output is not None:
+                self._latest = output
+            self._error = error
+            was_queued, self._queued = self._queued, True
+        return not was_queued
+
+    def flush(self) -> None:
+        """Send what is there."""
+        with self._lock:
+            output, error, self._latest, self._queued = self._latest, self._error, None, False
+        if self._closed:
+            return
+        if self._sender.is_cancelled():
+            pb_utils.Logger.log_info("[vllm] Cancelling the request")
+            self._abort()
+            self._close(None)
+        elif error is not None:
+            self._close(pb_utils.InferenceResponse(error=pb_utils.TritonError(error)))
+        elif output is not None:
+            self._send(output)
+
+    def _send(self, output: Any) -> None:
+        tokens = len(output.prompt_token_ids or ())
+        frame, self._sent = build_frame(self._request, output.outputs, tokens, self._sent)
+        response = pb_utils.InferenceResponse(output_tensors=_tensors(frame))
+        if output.finished:
+            self._close(response)
+        else:
+            self._sender.send(response)
+
+    def _close(self, response: Any) -> None:
+        self._closed = True
+        if response is None:
+            self._sender.send(flags=_FINAL)
+        else:
+            self._sender.send(response, flags=_FINAL)
+
+
+class ResponseThread:
+    """The thread in which all responses are sent."""
+
+    def __init__(self) -> None:
+        self._ready: queue.SimpleQueue[Outbox | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="responses", daemon=True)
+        self._thread.start()
+
+    def offer(self, outbox: Outbox, output: Any = None, error: str | None = None) -> None:
+        """Hand over the newest output of a request, or the error that ends it."""
+        if outbox.offer(output, error):
+            self._ready.put(outbox)
+
+    def stop(self) -> None:
+        """Send what waits, then end the thread."""
+        self._ready.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (outbox := self._ready.get()) is not None:
+            try:
+                outbox.flush()
+            except Exception as error:  # one request must not end the thread that serves all others
+                pb_utils.Logger.log_error(f"[vllm] a response could not be sent: {error!r}")
+
+
+def _tensors(frame: Frame) -> list[Any]:
+    columns: list[tuple[str, Any, Any]] = [
+        ("text_output", frame.text, np.object_),
+        ("finish_reason", frame.finish_reason, np.object_),
+        ("cumulative_logprob", frame.cumulative_logprob, np.float32),
+        ("logprobs", frame.logprobs, np.object_),
+        ("num_input_tokens", frame.num_input_tokens, np.uint32),
+        ("num_output_tokens", frame.num_output_tokens, np.uint32),
+    ]
+    return [
+        pb_utils.Tensor(name, np.atleast_1d(np.asarray(_encoded(value), dtype=dtype)))
+        for name, value, dtype in columns
+        if value is not None
+    ]
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, tuple) and value and isinstance(value[0], str):
+        return [text.encode("utf-8") for text in value]
+    return value
