@@ -7,13 +7,14 @@ from typing import Any
 from uuid import uuid4
 
 import triton_python_backend_utils as pb_utils
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.usage.usage_lib import UsageContext
+from vllm.v1.engine.async_llm import AsyncLLM
+
 from llm_backend.contract import GenerateRequest
 from llm_backend.metrics import TritonMetrics, TritonStatLogger
 from llm_backend.responses import Outbox, ResponseThread
 from llm_backend.sampling import build_sampling_params
-from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.usage.usage_lib import UsageContext
-from vllm.v1.engine.async_llm import AsyncLLM
 
 
 class Engine:
@@ -38,9 +39,9 @@ class Engine:
 
         self._engine = self._call(start())
 
-    def _stat_logger(self, config: Any, index: int = 0) -> TritonStatLogger:
+    def _stat_logger(self, _config: Any, _index: int = 0) -> TritonStatLogger:
         assert self._metrics is not None
-        return TritonStatLogger(self._metrics, config, index)
+        return TritonStatLogger(self._metrics)
 
     def _call(self, work: Coroutine[Any, Any, AsyncLLM]) -> AsyncLLM:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -5,7 +5,6 @@ import threading
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
-from vllm.config import VllmConfig
 from vllm.v1.metrics.buckets import histogram_buckets
 from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
@@ -85,15 +84,15 @@ class TritonMetrics:
 class TritonStatLogger(StatLoggerBase):
     """What vLLM calls after each step of the engine."""
 
-    def __init__(self, metrics: TritonMetrics, vllm_config: VllmConfig, engine_index: int = 0) -> None:
+    def __init__(self, metrics: TritonMetrics) -> None:
         self._metrics = metrics
 
     def record(
         self,
         scheduler_stats: SchedulerStats | None,
         iteration_stats: IterationStats | None,
-        mm_cache_stats: Any = None,
-        engine_idx: int = 0,
+        mm_cache_stats: Any = None,  # noqa: ARG002 - vLLM's interface
+        engine_idx: int = 0,  # noqa: ARG002 - vLLM's interface
     ) -> None:
         """Take over the figures of one step."""
         metrics = self._metrics

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+
 from llm_backend.contract import INPUTS, OUTPUTS, RequestError
 from llm_backend.request import read_request
 
@@ -35,7 +36,9 @@ class TritonPythonModel:
 
         path = Path(args["model_repository"]) / args["model_version"] / ENGINE_ARGUMENTS
         if not path.is_file():
-            raise FileNotFoundError(f"'{ENGINE_ARGUMENTS}' containing vllm engine args must be provided in '{path.parent}'")
+            raise FileNotFoundError(
+                f"'{ENGINE_ARGUMENTS}' containing vllm engine args must be provided in '{path.parent}'"
+            )
         parameters = json.loads(args["model_config"]).get("parameters", {})
         metrics = parameters.get("REPORT_CUSTOM_METRICS", {}).get("string_value", "")
         self._engine = Engine(

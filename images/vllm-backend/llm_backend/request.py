@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
 from llm_backend.contract import GenerateRequest, RequestError, Wanted, resolve_prepend
 
 

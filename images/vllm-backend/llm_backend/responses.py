@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
 from llm_backend.contract import GenerateRequest
 from llm_backend.frames import Frame, Sent, build_frame
 

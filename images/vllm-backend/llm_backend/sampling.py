@@ -4,8 +4,9 @@ import json
 import types
 import typing
 
-from llm_backend.contract import RequestError
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+
+from llm_backend.contract import RequestError
 
 
 def build_sampling_params(given: dict[str, object]) -> SamplingParams:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 from triton_vllm_operator.api import quantity
 
@@ -29,7 +30,7 @@ class ApiModel(BaseModel):
     )
 
 
-def rules(*pairs: tuple[str, str]) -> dict[str, list[dict[str, str]]]:
+def rules(*pairs: tuple[str, str]) -> JsonDict:
     """CEL validation rules for `json_schema_extra`: pairs of rule and message."""
     return {CEL_RULES: [{"rule": rule, "message": message} for rule, message in pairs]}
 

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from triton_vllm_operator.api.base import (
     LIST_MAP_KEYS,
@@ -18,7 +19,7 @@ from triton_vllm_operator.api.base import (
     rules,
 )
 
-ATOMIC = {LIST_TYPE: "atomic"}
+ATOMIC: JsonDict = {LIST_TYPE: "atomic"}
 
 ResourceMap = Annotated[dict[str, Quantity], Field(max_length=16)]
 
@@ -70,9 +71,7 @@ class LabelSelectorRequirement(ApiModel):
 class LabelSelector(ApiModel):
     """A label selector over pods."""
 
-    match_labels: dict[str, LabelValue] | None = Field(
-        None, max_length=32, description="Labels that must be equal."
-    )
+    match_labels: dict[str, LabelValue] | None = Field(None, max_length=32, description="Labels that must be equal.")
     match_expressions: tuple[LabelSelectorRequirement, ...] | None = Field(
         None, max_length=16, description="Expressions that must all hold.", json_schema_extra=ATOMIC
     )

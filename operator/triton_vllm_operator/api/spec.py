@@ -8,9 +8,7 @@ from pydantic import ConfigDict, Field
 from triton_vllm_operator.api.base import ApiModel, Quantity, rules
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
 
-ServedName = Annotated[
-    str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
-]
+ServedName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 DEFAULT_GPU_RESOURCE: Final = "nvidia.com/gpu"
 
 
@@ -194,6 +192,4 @@ NOT_ROLLING: Final = frozenset({"replicas", "probe"})
 
 def rolling_part(spec: LLMDeploymentSpec) -> LLMDeploymentSpec:
     """The spec with everything that restarts nothing set back to its default."""
-    return spec.model_copy(
-        update={name: LLMDeploymentSpec.model_fields[name].default for name in NOT_ROLLING}
-    )
+    return spec.model_copy(update={name: LLMDeploymentSpec.model_fields[name].default for name in NOT_ROLLING})

@@ -38,9 +38,7 @@ def build_child(owner: Owner, api_version: str, kind: str, name: str, content: J
         "labels": names.child_labels(owner.name),
         "ownerReferences": [owner.reference],
     }
-    metadata["annotations"] = {
-        names.ANNOTATION_APPLIED_HASH: content_hash({**manifest, "metadata": metadata})
-    }
+    metadata["annotations"] = {names.ANNOTATION_APPLIED_HASH: content_hash({**manifest, "metadata": metadata})}
     return {**manifest, "metadata": metadata}
 
 

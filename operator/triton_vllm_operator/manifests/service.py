@@ -9,9 +9,7 @@ _PORTS = (("http", names.PORT_HTTP), ("grpc", names.PORT_GRPC), ("metrics", name
 
 def build_service(owner: Owner) -> Json:
     """The ClusterIP Service of an LLMDeployment; a pod is in it while its readiness gate is True."""
-    ports = [
-        {"name": name, "port": port, "targetPort": name, "protocol": "TCP"} for name, port in _PORTS
-    ]
+    ports = [{"name": name, "port": port, "targetPort": name, "protocol": "TCP"} for name, port in _PORTS]
     spec: Json = {"type": "ClusterIP", "selector": names.child_labels(owner.name), "ports": ports}
     return build_child(owner, "v1", "Service", owner.name, {"spec": spec})
 

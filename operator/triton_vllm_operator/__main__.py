@@ -1,0 +1,32 @@
+"""`python -m triton_vllm_operator`: run the operator."""
+
+import asyncio
+import logging
+import os
+import sys
+
+import kopf
+
+from triton_vllm_operator import __version__
+from triton_vllm_operator.controller.process import run
+from triton_vllm_operator.controller.settings import settings_from_process
+
+
+def main() -> int:
+    """Run until a signal; the exit code."""
+    try:
+        settings = settings_from_process()
+    except ValueError as error:
+        print(f"a TRITON_VLLM_OPERATOR_ variable is invalid: {error}", file=sys.stderr)
+        return 2
+    kopf.configure(log_format=kopf.LogFormat.JSON)
+    logging.getLogger().setLevel(settings.log_level)
+    logging.getLogger(__name__).info("triton-vllm-operator %s", __version__)
+    if settings.kubeconfig is not None:
+        os.environ["KUBECONFIG"] = str(settings.kubeconfig)
+    asyncio.run(run(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The operator's process: builds its parts, runs them, ends them."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import aiohttp
+import kopf
+
+from triton_vllm_operator.controller.connection import open_api_client
+from triton_vllm_operator.controller.handlers import build_registry, configure
+from triton_vllm_operator.controller.metrics import Metrics
+from triton_vllm_operator.controller.queue import WorkQueue
+from triton_vllm_operator.controller.resync import Resync
+from triton_vllm_operator.controller.serving import StatusServer
+from triton_vllm_operator.controller.settings import Settings
+from triton_vllm_operator.health.prober import open_session, probe
+from triton_vllm_operator.health.target import ProbeTarget
+from triton_vllm_operator.health.verdict import ProbeResult
+from triton_vllm_operator.health.watcher import ProbeWatcher
+from triton_vllm_operator.kube.cache import Cache
+from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.reconcile.reconciler import Reconciler
+from triton_vllm_operator.repository.catalogue import load_catalogue
+
+_LOG = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Run until a signal ends the process.
+
+    Raises:
+        ValueError: the runtime catalogue is invalid.
+        OSError: the port is taken, or a file cannot be read.
+    """
+    catalogue = load_catalogue(settings.catalogue)
+    metrics, cache = Metrics(), Cache()
+    api = await open_api_client(settings, settings.workers + 4)
+    client = KubeClient(api, metrics.requested)
+    async with open_session() as session:
+        probes = ProbeWatcher(_prober(session), lambda key: queue.add(key), metrics.probed)
+        reconciler = Reconciler(cache, client, probes, catalogue, lambda: datetime.now(UTC))
+        queue = WorkQueue(reconciler.reconcile, metrics)
+        resync = Resync(cache, client, settings.namespaces, queue.add, metrics)
+        server = StatusServer(queue, metrics)
+        _expose(metrics, cache, queue, probes)
+        try:
+            await server.start(settings.port)
+            # What is there must be known before anything is decided, or a restart would write.
+            await resync.fill()
+            queue.start(settings.workers)
+            _LOG.info("watching %s; %d LLMDeployments", settings.namespaces or "all namespaces", len(cache))
+            await _watch(settings, cache, queue, resync, metrics)
+        finally:
+            await queue.stop()
+            await probes.stop()
+            await server.stop()
+            await client.close()
+
+
+async def _watch(settings: Settings, cache: Cache, queue: WorkQueue, resync: Resync, metrics: Metrics) -> None:
+    kopf_settings = kopf.OperatorSettings()
+    configure(kopf_settings)
+    comparing = asyncio.create_task(resync.run(settings.resync_seconds))
+    try:
+        await kopf.operator(
+            registry=build_registry(settings, cache, queue, resync, metrics),
+            settings=kopf_settings,
+            standalone=True,
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+        )
+    finally:
+        comparing.cancel()
+
+
+def _prober(session: aiohttp.ClientSession) -> Callable[[ProbeTarget], Awaitable[ProbeResult]]:
+    async def run_probe(target: ProbeTarget) -> ProbeResult:
+        return await probe(session, target)
+
+    return run_probe
+
+
+def _expose(metrics: Metrics, cache: Cache, queue: WorkQueue, probes: ProbeWatcher) -> None:
+    metrics.gauge("llmdeployments", "LLMDeployments that are known.", lambda: len(cache))
+    metrics.gauge("queue_depth", "Keys that wait for a reconcile.", lambda: queue.depth)
+    metrics.gauge("queue_oldest_seconds", "How long the oldest key has waited.", lambda: queue.oldest_seconds)
+    metrics.gauge("probed_containers", "Containers that are probed.", lambda: len(probes))

@@ -1,0 +1,57 @@
+"""The settings of the operator's process, from its environment. The chart sets them."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_PREFIX: Final = "TRITON_VLLM_OPERATOR_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this process runs."""
+
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to watch; empty means all."""
+    catalogue: Path | None = None
+    """File of the runtime catalogue; None means the package's own."""
+    kubeconfig: Path | None = None
+    """For a process outside the cluster; None means the pod's service account."""
+    port: int = 8080
+    """Where /healthz and /metrics are served."""
+    workers: int = 16
+    """Reconciles under way at once; the API server is the limit, not this process."""
+    resync_seconds: float = 600.0
+    """Seconds between two comparisons of the cache with fresh lists."""
+    log_level: str = "INFO"
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings that an environment holds.
+
+    Raises:
+        ValueError: a variable holds no number where one is needed.
+    """
+
+    def get(name: str, default: str = "") -> str:
+        return environment.get(_PREFIX + name, default)
+
+    def path(name: str) -> Path | None:
+        return Path(get(name)) if get(name) else None
+
+    return Settings(
+        namespaces=tuple(sorted(filter(None, get("NAMESPACES").split(",")))),
+        catalogue=path("CATALOGUE"),
+        kubeconfig=path("KUBECONFIG"),
+        port=int(get("PORT", "8080")),
+        workers=int(get("WORKERS", "16")),
+        resync_seconds=float(get("RESYNC_SECONDS", "600")),
+        log_level=get("LOG_LEVEL", "INFO"),
+    )
+
+
+def settings_from_process() -> Settings:
+    """The settings of this process."""
+    return read_settings(os.environ)

@@ -1,0 +1,73 @@
+"""What keeps a pod from generating, read from its status. Pure."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.kube.pod import Ended, Pod
+
+_PULL: Final = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+)
+_CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a pod does not generate."""
+
+    reason: Reason
+    message: str
+
+
+def find_problem(pod: Pod) -> Problem | None:
+    """The problem that the status of a pod names; None while nothing is wrong with it."""
+    if pod.unschedulable:
+        return Problem(Reason.UNSCHEDULABLE, f"pod {pod.name} fits on no node: {pod.unschedulable}")
+    if pod.waiting_reason in _PULL:
+        return Problem(Reason.IMAGE_PULL_FAILED, f"pod {pod.name}: {pod.waiting_message or pod.waiting_reason}")
+    if pod.waiting_reason in _CONFIG:
+        return Problem(Reason.CONTAINER_CONFIG_INVALID, f"pod {pod.name}: {pod.waiting_message}")
+    if pod.phase == "Failed":
+        return Problem(Reason.POD_FAILED, f"pod {pod.name} failed: {pod.phase_message or _how(pod.ended)}")
+    if pod.ended is not None and not pod.serves:
+        return _crash(pod, pod.ended)
+    return None
+
+
+def find_gate_failure(pod: Pod) -> Problem | None:
+    """What the probes found wrong with a pod that loaded; None if nothing."""
+    if pod.gate is None or pod.gate.generates or pod.gate.reason not in _GATE_TEXTS:
+        return None
+    if pod.gate.container_id != pod.container_id or not pod.running:
+        return None
+    reason = Reason(pod.gate.reason)
+    remedy = f"to replace it: kubectl delete pod {pod.name}"
+    return Problem(reason, f"pod {pod.name} {_GATE_TEXTS[reason]}; {remedy}")
+
+
+_GATE_TEXTS: Final = {
+    Reason.ENGINE_DEAD: "is up, but its vLLM engine is dead",
+    Reason.GENERATE_FAILED: "answers the probe with an error",
+    Reason.GENERATE_TIMED_OUT: "generated no token within probe.timeoutSeconds",
+    Reason.NOTHING_GENERATED: "answers the probe without any text",
+}
+
+
+def _crash(pod: Pod, ended: Ended) -> Problem:
+    reason = Reason.OUT_OF_MEMORY if ended.reason == "OOMKilled" else Reason.CONTAINER_CRASHED
+    remedy = "; raise resources.limits.memory" if reason is Reason.OUT_OF_MEMORY else ""
+    return Problem(reason, f"pod {pod.name} ended with {_how(ended)}{remedy}; see kubectl logs {pod.name} --previous")
+
+
+def _how(ended: Ended | None) -> str:
+    if ended is None:
+        return "no word of its own"
+    last = _telling_line(ended.message)
+    return f"{ended.reason or 'exit'} (exit code {ended.exit_code})" + (f": {last}" if last else "")
+
+
+def _telling_line(message: str) -> str:
+    """The last line of a termination message that names an error; Triton's tables follow it."""
+    lines = [line.strip() for line in message.splitlines() if "rror" in line and not line.lstrip().startswith("|")]
+    return lines[-1][:300] if lines else ""

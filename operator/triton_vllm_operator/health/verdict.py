@@ -1,0 +1,101 @@
+"""From the results of probes to the readiness gate of a pod. Pure."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.status import shorten
+from triton_vllm_operator.kube.pod import GATE_SEPARATOR, Pod
+
+
+class Outcome(StrEnum):
+    """What one probe found out."""
+
+    GENERATED = "generated"
+    BUSY = "busy"
+    """The probe got no token in time, but tokens flowed on other requests: the engine lives."""
+    UNREACHABLE = "unreachable"
+    """Nothing was learned about the engine: it still loads, or the network is at fault."""
+    ENGINE_DEAD = "engine_dead"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    NOTHING = "nothing"
+    """The request ended well without any text."""
+
+
+_FAILURES: Final = {
+    Outcome.ENGINE_DEAD: Reason.ENGINE_DEAD,
+    Outcome.FAILED: Reason.GENERATE_FAILED,
+    Outcome.TIMED_OUT: Reason.GENERATE_TIMED_OUT,
+    Outcome.NOTHING: Reason.NOTHING_GENERATED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """One finished probe. `detail` is for people; `seconds` is how long it took."""
+
+    outcome: Outcome
+    detail: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeHistory:
+    """What the probes of one container have shown so far, in this process."""
+
+    container_id: str
+    generated: bool = False
+    failures: int = 0
+    reason: Reason | None = None
+    detail: str = ""
+
+    def after(self, result: ProbeResult) -> "ProbeHistory":
+        """The history with one more result."""
+        if result.outcome is Outcome.GENERATED:
+            return ProbeHistory(self.container_id, generated=True)
+        if result.outcome is Outcome.BUSY:
+            return replace(self, failures=0, reason=None, detail="")
+        if result.outcome is Outcome.UNREACHABLE:
+            return self
+        reason = _FAILURES[result.outcome]
+        return replace(self, failures=self.failures + 1, reason=reason, detail=result.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class GateState:
+    """What the readiness gate of a pod should say."""
+
+    generates: bool
+    reason: Reason
+    message: str
+
+
+def judge(pod: Pod, history: ProbeHistory | None, failure_threshold: int) -> GateState | None:
+    """What to write to the pod's gate; None leaves it as it is.
+
+    A verdict speaks of one container: another container ID first turns the gate False. Without any
+    probe of this process, the verdict of an earlier one stands.
+    """
+    if pod.terminating:
+        return None
+    gate = pod.gate
+    if gate is not None and gate.generates and not (pod.running and gate.container_id == pod.container_id):
+        text = "has not generated yet" if pod.running else "does not run"
+        return _state(pod, False, Reason.NOT_YET_PROVEN, f"the container {text}")
+    if not pod.running or history is None or history.container_id != pod.container_id:
+        return None
+    if history.failures >= failure_threshold and history.reason is not None:
+        wanted = _state(pod, False, history.reason, history.detail)
+    elif history.generated:
+        wanted = _state(pod, True, Reason.GENERATES, "the container generated")
+    else:
+        return None
+    stands = gate is not None and gate.container_id == pod.container_id
+    same = gate is not None and (gate.generates, gate.reason) == (wanted.generates, wanted.reason)
+    return None if stands and same else wanted
+
+
+def _state(pod: Pod, generates: bool, reason: Reason, text: str) -> GateState:
+    return GateState(generates, reason, shorten(f"{pod.container_id}{GATE_SEPARATOR}{text}"))

@@ -1,0 +1,91 @@
+"""Keeps one probe running per container, and remembers what they showed."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from triton_vllm_operator.health.target import ProbeTarget
+from triton_vllm_operator.health.verdict import Outcome, ProbeHistory, ProbeResult
+from triton_vllm_operator.kube.resources import Key
+
+_LOADING_PERIOD_SECONDS: Final = 2.0
+"""How often a container that was never reached is tried: a refused connection costs nothing."""
+
+
+class ProbeWatcher:
+    """The probes of all pods. What it remembers may be lost: the verdicts stand on the pods."""
+
+    def __init__(
+        self,
+        probe: Callable[[ProbeTarget], Awaitable[ProbeResult]],
+        notify: Callable[[Key], None],
+        measure: Callable[[Key, str, ProbeResult], None],
+    ) -> None:
+        self._probe = probe
+        self._notify = notify
+        self._measure = measure
+        self._tasks: dict[Key, dict[ProbeTarget, asyncio.Task[None]]] = {}
+        self._histories: dict[Key, dict[str, ProbeHistory]] = {}
+
+    def __len__(self) -> int:
+        """The number of containers being probed."""
+        return sum(map(len, self._tasks.values()))
+
+    def histories(self, key: Key) -> dict[str, ProbeHistory]:
+        """What the probes showed, by uid of the pod."""
+        return dict(self._histories.get(key, {}))
+
+    def sync(self, key: Key, targets: Sequence[ProbeTarget]) -> None:
+        """Probe exactly these containers from now on."""
+        # Proven is how a probe starts, not what is probed: it does not restart a running one.
+        wanted = {replace(target, proven=False): target for target in targets}
+        running = self._tasks.pop(key, {})
+        for target, task in running.items():
+            if target not in wanted:
+                task.cancel()
+        histories = self._histories.pop(key, {})
+        if not wanted:
+            return
+        self._histories[key] = {target.pod_uid: _carried(histories.get(target.pod_uid), target) for target in wanted}
+        self._tasks[key] = {
+            target: running.get(target) or asyncio.create_task(self._watch(key, target, given.proven))
+            for target, given in wanted.items()
+        }
+
+    async def stop(self) -> None:
+        """End all probes."""
+        tasks = [task for tasks in self._tasks.values() for task in tasks.values()]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, key: Key, target: ProbeTarget, proven: bool) -> None:
+        period = float(target.settings.period_seconds)
+        # After a restart of the operator all pods are due at once: their first probes are spread out.
+        await asyncio.sleep(random.uniform(0, period) if proven else 0)
+        reached = proven
+        while True:
+            result = await self._probe(target)
+            self._measure(key, target.pod_name, result)
+            reached = reached or result.outcome is not Outcome.UNREACHABLE
+            self._record(key, target, result)
+            await asyncio.sleep(period if reached else min(period, _LOADING_PERIOD_SECONDS))
+
+    def _record(self, key: Key, target: ProbeTarget, result: ProbeResult) -> None:
+        histories = self._histories.get(key, {})
+        before = histories.get(target.pod_uid)
+        if before is None or before.container_id != target.container_id:
+            return
+        after = before.after(result)
+        histories[target.pod_uid] = after
+        if after != before:
+            self._notify(key)
+
+
+def _carried(history: ProbeHistory | None, target: ProbeTarget) -> ProbeHistory:
+    if history is not None and history.container_id == target.container_id:
+        return history
+    return ProbeHistory(target.container_id)

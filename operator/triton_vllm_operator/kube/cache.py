@@ -1,0 +1,155 @@
+"""What the watches saw last, reduced to what is decided on.
+
+An object costs some 20 KB as Python dicts, so children are kept as compressed JSON (about 1 KB) and
+unpacked when their LLMDeployment is reconciled.
+"""
+
+import json
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.kube.pod import Pod, project_pod
+from triton_vllm_operator.kube.resources import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    LLM_DEPLOYMENT,
+    POD,
+    REVISION,
+    SERVICE,
+    Key,
+    Kind,
+    metadata_of,
+    name_of,
+)
+
+_METADATA: Final = ("name", "uid", "generation", "labels", "annotations", "ownerReferences", "deletionTimestamp")
+_CONTENT: Final = {
+    LLM_DEPLOYMENT: ("spec", "status"),
+    DEPLOYMENT: ("spec", "status"),
+    SERVICE: ("spec",),
+    CONFIG_MAP: ("data", "immutable"),
+    REVISION: ("data", "revision"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object: its version, and its content packed."""
+
+    version: int
+    content: bytes | Pod
+
+    def unpack(self) -> Json:
+        """The projection of an object that is no pod."""
+        assert isinstance(self.content, bytes)
+        body: Json = json.loads(zlib.decompress(self.content))
+        return body
+
+
+ObjectKey = tuple[Kind, str]
+
+
+class Cache:
+    """All LLMDeployments with their children and pods, by key of the LLMDeployment."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, dict[ObjectKey, Stored]] = {}
+
+    def __len__(self) -> int:
+        """The number of LLMDeployments."""
+        return sum((LLM_DEPLOYMENT, key.name) in objects for key, objects in self._objects.items())
+
+    def put(self, kind: Kind, body: Json) -> Key | None:
+        """Take over an object; its key if something changed that decisions depend on."""
+        key = owner_key(kind, body)
+        if key is None:
+            return None
+        objects = self._objects.setdefault(key, {})
+        slot = (kind, name_of(body))
+        version = int(str(metadata_of(body).get("resourceVersion", "0")))
+        known = objects.get(slot)
+        if known is not None and known.version >= version:
+            return None
+        content = project_pod(body) if kind == POD else _pack(kind, body)
+        objects[slot] = Stored(version, content)
+        return None if known is not None and known.content == content else key
+
+    def drop(self, kind: Kind, body: Json) -> Key | None:
+        """Forget an object that was deleted; its key if it was known."""
+        key = owner_key(kind, body)
+        return None if key is None else self.evict(key, (kind, name_of(body)))
+
+    def evict(self, key: Key, slot: ObjectKey) -> Key | None:
+        """Forget one object; the key if it was known."""
+        objects = self._objects.get(key, {})
+        if objects.pop(slot, None) is None:
+            return None
+        if not objects:
+            del self._objects[key]
+        return key
+
+    def keys(self) -> tuple[Key, ...]:
+        """Every key under which something is known."""
+        return tuple(self._objects)
+
+    def slots(self, kind: Kind) -> set[tuple[Key, ObjectKey]]:
+        """Where all objects of a kind stand, to be compared with a fresh list."""
+        return {(key, slot) for key, objects in self._objects.items() for slot in objects if slot[0] == kind}
+
+    def resource(self, key: Key) -> Json | None:
+        """The LLMDeployment itself."""
+        stored = self._objects.get(key, {}).get((LLM_DEPLOYMENT, key.name))
+        return stored.unpack() if stored else None
+
+    def children(self, key: Key, kind: Kind) -> tuple[Json, ...]:
+        """The children of one kind, by name."""
+        return tuple(stored.unpack() for (_, stored) in self._of_kind(key, kind))
+
+    def pods(self, key: Key) -> tuple[Pod, ...]:
+        """The pods, by name."""
+        return tuple(stored.content for (_, stored) in self._of_kind(key, POD) if isinstance(stored.content, Pod))
+
+    def _of_kind(self, key: Key, kind: Kind) -> list[tuple[str, Stored]]:
+        objects = self._objects.get(key, {})
+        return sorted(
+            ((name, stored) for (of, name), stored in objects.items() if of == kind), key=lambda item: item[0]
+        )
+
+
+def owner_key(kind: Kind, body: Json) -> Key | None:
+    """The LLMDeployment that an object belongs to, by its label; None if it carries none."""
+    metadata = metadata_of(body)
+    namespace = str(metadata.get("namespace", ""))
+    if kind == LLM_DEPLOYMENT:
+        return Key(namespace, name_of(body))
+    labels = metadata.get("labels")
+    instance = labels.get(names.LABEL_INSTANCE) if isinstance(labels, dict) else None
+    return Key(namespace, str(instance)) if instance else None
+
+
+def evict_missing(
+    cache: Cache,
+    before: Iterable[tuple[Key, ObjectKey]],
+    found: set[tuple[Key, ObjectKey]],
+    changed: Callable[[Key], None],
+) -> None:
+    """Forget what was known before a list was taken and is not in it: its deletion was missed."""
+    for key, slot in before:
+        if (key, slot) not in found and cache.evict(key, slot):
+            changed(key)
+
+
+def _pack(kind: Kind, body: Json) -> bytes:
+    metadata = {name: value for name, value in metadata_of(body).items() if name in _METADATA}
+    content: Json = {name: body[name] for name in _CONTENT[kind] if name in body}
+    if kind == DEPLOYMENT and isinstance(status := content.get("status"), dict):
+        # Of a Deployment's status only the refusal to make pods is read; its counters change all the time.
+        conditions = status.get("conditions", [])
+        content["status"] = {"conditions": [c for c in conditions if c.get("type") == "ReplicaFailure"]}
+        metadata.pop("generation", None)
+    text = json.dumps({"metadata": metadata, **content}, sort_keys=True, separators=(",", ":"))
+    return zlib.compress(text.encode(), 1)

@@ -1,0 +1,170 @@
+"""The only place that talks to the API server: get, list, server-side apply, delete.
+
+Built on the official client's asyncio half. Every request has a deadline and is tried again, with a
+capped and jittered back-off, when there was no answer or one of 429 and 5xx.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.kube.errors import ApiError, Gone, Unavailable, error_for
+from triton_vllm_operator.kube.resources import Kind, kind_of, metadata_of, name_of
+
+Measure = Callable[[str, str, int, float], None]
+"""Called after every request with verb, resource, HTTP status (0: no answer) and seconds."""
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
+_TRIES: Final = 5
+_BACKOFF_SECONDS: Final = 0.25
+_BACKOFF_CAP_SECONDS: Final = 8.0
+_PAGE: Final = 500
+_MERGE_TYPE: Final = "application/apply-patch+yaml"
+_LOST: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+
+
+class KubeClient:
+    """Typed access to the few verbs that the operator uses."""
+
+    def __init__(self, api: ApiClient, measure: Measure) -> None:
+        self._api = api
+        self._measure = measure
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Json | None:
+        """The object, or None if there is none.
+
+        Raises:
+            ApiError: any other answer.
+        """
+        try:
+            return await self._call("GET", "get", kind, kind.path(namespace, name))
+        except Gone:
+            return None
+
+    async def list_all(self, kind: Kind, namespace: str | None, selector: str | None) -> AsyncIterator[Json]:
+        """Every object of a kind, page by page.
+
+        Raises:
+            ApiError: a page could not be had; the list is incomplete.
+        """
+        query: dict[str, str] = {"limit": str(_PAGE)}
+        if selector:
+            query["labelSelector"] = selector
+        while True:
+            page = await self._call("GET", "list", kind, kind.path(namespace), query)
+            items = page.get("items")
+            for item in items if isinstance(items, list) else []:
+                yield item
+            token = metadata_of(page).get("continue")
+            if not token:
+                return
+            query["continue"] = str(token)
+
+    async def apply(self, manifest: Json, subresource: str | None = None) -> Json:
+        """Server-side apply under the operator's field manager; the object as it is afterwards.
+
+        Raises:
+            Refused: the API server does not take this manifest.
+            ApiError: any other answer.
+        """
+        kind = kind_of(manifest)
+        namespace = str(metadata_of(manifest)["namespace"])
+        path = kind.path(namespace, name_of(manifest), subresource)
+        query = {"fieldManager": names.MANAGER, "force": "true"}
+        return await self._call("PATCH", "apply", kind, path, query, manifest)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete exactly the object of that uid; one that is gone already is no error.
+
+        Raises:
+            ApiError: any other answer.
+        """
+        body: Json = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        try:
+            await self._call("DELETE", "delete", kind, kind.path(namespace, name), body=body)
+        except Gone:
+            return
+
+    async def _call(
+        self,
+        method: str,
+        verb: str,
+        kind: Kind,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: Json | None = None,
+    ) -> Json:
+        what = f"{verb} {path}"
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return await self._once(method, verb, kind, path, query, body)
+            except Unavailable as error:
+                if attempt == _TRIES:
+                    raise
+                await asyncio.sleep(_pause(attempt, error))
+        raise AssertionError(what)
+
+    async def _once(
+        self, method: str, verb: str, kind: Kind, path: str, query: dict[str, str] | None, body: Json | None
+    ) -> Json:
+        url = f"{path}?{urlencode(query)}" if query else path
+        content_type = _MERGE_TYPE if method == "PATCH" else "application/json"
+        _, full_url, headers, _, _ = await self._api.param_serialize(
+            method,
+            url,
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            auth_settings=["BearerToken"],
+        )
+        status, started = 0, time.monotonic()
+        try:
+            response = await self._api.call_api(method, full_url, headers, body, _request_timeout=_TIMEOUT)
+            status = response.status
+            text = await response.read()
+        except _LOST as error:
+            raise Unavailable(0, f"{verb} {path}", f"no answer ({error or type(error).__name__})") from error
+        finally:
+            self._measure(verb, kind.plural, status, time.monotonic() - started)
+        if 200 <= status < 300:
+            parsed: Json = json.loads(text)
+            return parsed
+        raise _as_error(status, f"{verb} {path}", text, response.headers)
+
+
+class RetryLater(Unavailable):
+    """429 or 503 with the server's own word on when to come back."""
+
+    seconds: float = 0.0
+
+
+def _as_error(status: int, what: str, text: bytes, headers: Any) -> ApiError:
+    try:
+        message = str(json.loads(text).get("message"))
+    except (ValueError, AttributeError):
+        message = text[:200].decode("utf-8", "replace")
+    error = error_for(status, what, message)
+    wait = headers.get("Retry-After", "")
+    if isinstance(error, Unavailable) and wait.isdigit():
+        later = RetryLater(status, what, message)
+        later.seconds = float(wait)
+        return later
+    return error
+
+
+def _pause(attempt: int, error: Unavailable) -> float:
+    """Seconds until the next try: doubling, capped, and spread so that many callers do not return at once."""
+    if isinstance(error, RetryLater):
+        return min(error.seconds, _BACKOFF_CAP_SECONDS) + random.uniform(0, 0.5)
+    return random.uniform(0.5, 1.0) * min(_BACKOFF_SECONDS * 2.0**attempt, _BACKOFF_CAP_SECONDS)

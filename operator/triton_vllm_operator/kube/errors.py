@@ -1,0 +1,34 @@
+"""What the API server answers when it does not do what it was asked."""
+
+
+class ApiError(Exception):
+    """The API server refused a request, or could not be reached within all tries.
+
+    `status` is the HTTP status, 0 when there was no answer.
+    """
+
+    def __init__(self, status: int, what: str, message: str) -> None:
+        super().__init__(f"{what}: {message}" if status == 0 else f"{what}: HTTP {status}: {message}")
+        self.status = status
+        self.message = message
+
+
+class Refused(ApiError):
+    """The request itself is wrong for this cluster (400, 403, 409, 422): trying it again at once helps nothing."""
+
+
+class Unavailable(ApiError):
+    """No answer, or one that may be another in a moment (429, 5xx)."""
+
+
+class Gone(ApiError):
+    """The object is not there (404)."""
+
+
+def error_for(status: int, what: str, message: str) -> ApiError:
+    """The error that stands for an HTTP status."""
+    if status in (404, 410):
+        return Gone(status, what, message)
+    if status in (400, 403, 409, 422):
+        return Refused(status, what, message)
+    return Unavailable(status, what, message)

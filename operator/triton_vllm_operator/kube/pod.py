@@ -1,0 +1,117 @@
+"""What the operator needs to know of a pod."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.kube.resources import metadata_of, name_of
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The readiness gate as it stands on the pod. `container_id` is what the verdict speaks of."""
+
+    generates: bool
+    reason: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a container ended."""
+
+    reason: str
+    exit_code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A serving pod, reduced to what is decided on."""
+
+    name: str
+    uid: str
+    revision: str
+    terminating: bool = False
+    phase: str = "Pending"
+    phase_message: str = ""
+    node: str | None = None
+    ip: str | None = None
+    ready: bool = False
+    gate: Gate | None = None
+    container_id: str = ""
+    running: bool = False
+    restarts: int = 0
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    ended: Ended | None = None
+    """How the container ended: the present one if it does not run, else the one before it."""
+    unschedulable: str = ""
+    scheduled_at: datetime | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether the pod is in the Service: it generates, and Kubernetes calls it ready."""
+        return self.ready and self.gate is not None and self.gate.generates and not self.terminating
+
+
+GATE_SEPARATOR = ": "
+
+
+def project_pod(body: Json) -> Pod:
+    """The projection of a pod as the API server has it."""
+    metadata, status = metadata_of(body), _dict(body.get("status"))
+    conditions = {c["type"]: c for c in _list(status.get("conditions"))}
+    container = next((c for c in _list(status.get("containerStatuses")) if c["name"] == names.CONTAINER), {})
+    state, last = _dict(container.get("state")), _dict(container.get("lastState"))
+    waiting, scheduled = _dict(state.get("waiting")), _dict(conditions.get("PodScheduled"))
+    labels = _dict(metadata.get("labels"))
+    return Pod(
+        name=name_of(body),
+        uid=str(metadata.get("uid")),
+        revision=str(labels.get(names.LABEL_REVISION, "")),
+        terminating="deletionTimestamp" in metadata,
+        phase=str(status.get("phase", "Pending")),
+        phase_message=str(status.get("message") or status.get("reason") or ""),
+        node=_dict(body.get("spec")).get("nodeName"),
+        ip=status.get("podIP"),
+        ready=_dict(conditions.get("Ready")).get("status") == "True",
+        gate=_gate(conditions.get(names.READINESS_GATE)),
+        container_id=str(container.get("containerID", "")),
+        running="running" in state,
+        restarts=int(container.get("restartCount", 0)),
+        waiting_reason=str(waiting.get("reason", "")),
+        waiting_message=str(waiting.get("message", "")),
+        ended=_ended(state.get("terminated") or last.get("terminated")),
+        unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
+        scheduled_at=_time(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
+    )
+
+
+def _gate(condition: Any) -> Gate | None:
+    if not condition:
+        return None
+    container_id, _, _ = str(condition.get("message", "")).partition(GATE_SEPARATOR)
+    return Gate(condition["status"] == "True", str(condition.get("reason", "")), container_id)
+
+
+def _ended(terminated: Any) -> Ended | None:
+    if not terminated:
+        return None
+    return Ended(
+        str(terminated.get("reason", "")), int(terminated.get("exitCode", 0)), str(terminated.get("message", ""))
+    )
+
+
+def _time(text: Any) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,74 @@
+"""The kinds of objects that the operator touches, and their paths."""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+
+
+class Key(NamedTuple):
+    """Namespace and name of an LLMDeployment."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A resource of the API server."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+
+    @property
+    def api_version(self) -> str:
+        """The value of apiVersion."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """The URL path; no namespace means all namespaces."""
+        parts = ["/apis" if self.group else "/api", self.api_version]
+        parts += ["namespaces", namespace] if namespace else []
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/".join(parts)
+
+
+LLM_DEPLOYMENT: Final = Kind(names.GROUP, names.VERSION, names.PLURAL, names.KIND)
+DEPLOYMENT: Final = Kind("apps", "v1", "deployments", "Deployment")
+REVISION: Final = Kind("apps", "v1", "controllerrevisions", "ControllerRevision")
+SERVICE: Final = Kind("", "v1", "services", "Service")
+CONFIG_MAP: Final = Kind("", "v1", "configmaps", "ConfigMap")
+POD: Final = Kind("", "v1", "pods", "Pod")
+
+CHILDREN: Final = (CONFIG_MAP, DEPLOYMENT, SERVICE, REVISION)
+WATCHED: Final = (LLM_DEPLOYMENT, *CHILDREN, POD)
+
+_BY_NAME: Final = {kind.kind: kind for kind in WATCHED}
+
+
+def kind_of(manifest: Json) -> Kind:
+    """The kind of a manifest that the operator built."""
+    return _BY_NAME[str(manifest["kind"])]
+
+
+def metadata_of(body: Json) -> Json:
+    """The metadata of an object."""
+    metadata = body.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def name_of(body: Json) -> str:
+    """The name of an object."""
+    return str(metadata_of(body).get("name", ""))
+
+
+def controller_uid(body: Json) -> str | None:
+    """The uid of the object that controls this one."""
+    references = metadata_of(body).get("ownerReferences")
+    for reference in references if isinstance(references, list) else []:
+        if reference.get("controller"):
+            return str(reference.get("uid"))
+    return None

@@ -1,0 +1,180 @@
+"""The conditions of an LLMDeployment. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from triton_vllm_operator.api.reasons import ConditionType, Reason
+from triton_vllm_operator.api.status import Condition, ConditionStatus, LLMDeploymentStatus, shorten
+from triton_vllm_operator.health.failures import Problem, find_gate_failure, find_problem
+from triton_vllm_operator.kube.pod import Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the conditions are read from."""
+
+    refused: Problem | None
+    """Why the spec is not accepted."""
+    replicas: int
+    revision: str
+    """Hash of the revision that should run; empty if there is none."""
+    pods: tuple[Pod, ...]
+    pods_refused: str
+    """Why Kubernetes makes no pods (a quota, for example); empty if it does."""
+    startup_deadline_seconds: int
+
+    @property
+    def alive(self) -> tuple[Pod, ...]:
+        """The pods that are not being deleted."""
+        return tuple(pod for pod in self.pods if not pod.terminating)
+
+    @property
+    def current(self) -> tuple[Pod, ...]:
+        """The pods of the revision that should run."""
+        return tuple(pod for pod in self.alive if pod.revision == self.revision)
+
+    @property
+    def leftover(self) -> tuple[Pod, ...]:
+        """The pods of other revisions."""
+        return tuple(pod for pod in self.alive if pod.revision != self.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition without its times."""
+
+    status: ConditionStatus
+    reason: Reason
+    message: str
+
+
+def startup_deadline(pod: Pod, situation: Situation) -> datetime | None:
+    """When a pod that has not generated yet has taken too long; its time begins when it has a node."""
+    if pod.gate is not None or pod.scheduled_at is None:
+        return None
+    return pod.scheduled_at + timedelta(seconds=situation.startup_deadline_seconds)
+
+
+def find_conditions(situation: Situation, now: datetime) -> dict[ConditionType, Finding]:
+    """All conditions, in the order in which they are shown."""
+    accepted = _accepted(situation)
+    degraded = _degraded(situation)
+    ready = _ready(situation)
+    progressing = _progressing(situation, ready, now)
+    if ready.status is not ConditionStatus.TRUE and ready.reason is not Reason.SCALED_TO_ZERO:
+        # One sentence that says why: the first of these that has something to say.
+        why = next(
+            (f for f, bad in ((accepted, "False"), (degraded, "True")) if f.status == bad),
+            progressing,
+        )
+        ready = Finding(ConditionStatus.FALSE, why.reason, why.message)
+    return {
+        ConditionType.ACCEPTED: accepted,
+        ConditionType.AVAILABLE: _available(situation),
+        ConditionType.PROGRESSING: progressing,
+        ConditionType.READY: ready,
+        ConditionType.DEGRADED: degraded,
+    }
+
+
+def to_conditions(
+    findings: dict[ConditionType, Finding], before: LLMDeploymentStatus, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """The findings with their times: a time changes only when the status of its condition does."""
+    return tuple(
+        Condition(
+            type=kind,
+            status=finding.status,
+            observed_generation=generation,
+            last_transition_time=_since(kind, finding.status, before, now),
+            reason=finding.reason,
+            message=shorten(finding.message),
+        )
+        for kind, finding in findings.items()
+    )
+
+
+def _since(kind: ConditionType, status: ConditionStatus, before: LLMDeploymentStatus, now: datetime) -> str:
+    old = before.condition(kind)
+    if old is not None and old.status == status:
+        return old.last_transition_time
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _true(reason: Reason, message: str) -> Finding:
+    return Finding(ConditionStatus.TRUE, reason, message)
+
+
+def _false(reason: Reason, message: str) -> Finding:
+    return Finding(ConditionStatus.FALSE, reason, message)
+
+
+def _accepted(situation: Situation) -> Finding:
+    if situation.refused is not None:
+        return _false(situation.refused.reason, situation.refused.message)
+    return _true(Reason.VALID, "the spec is valid for its runtime")
+
+
+def _available(situation: Situation) -> Finding:
+    serving = sum(pod.serves for pod in situation.alive)
+    if serving:
+        return _true(Reason.GENERATES, f"{serving} of {situation.replicas} wanted pods generate")
+    return _false(Reason.NO_POD_GENERATES, "no pod generates")
+
+
+def _ready(situation: Situation) -> Finding:
+    if situation.replicas == 0 and not situation.alive and situation.refused is None:
+        return _false(Reason.SCALED_TO_ZERO, "spec.replicas is 0")
+    serving = [pod for pod in situation.current if pod.serves]
+    complete = len(serving) == len(situation.current) == situation.replicas > 0
+    if complete and not situation.leftover and situation.refused is None:
+        return _true(Reason.ALL_REPLICAS_GENERATE, f"all {situation.replicas} pods generate")
+    return _false(Reason.NO_POD_GENERATES, "")
+
+
+def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding:
+    if situation.refused is not None:
+        return _false(Reason.NOT_ACCEPTED, "the spec is not accepted; what was accepted before keeps running")
+    if ready.status is ConditionStatus.TRUE or ready.reason is Reason.SCALED_TO_ZERO:
+        return _false(Reason.SETTLED, "nothing is left to do")
+    for pod in situation.current:
+        deadline = startup_deadline(pod, situation)
+        if deadline is not None and deadline <= now:
+            return _false(
+                Reason.STARTUP_DEADLINE_EXCEEDED,
+                f"pod {pod.name} has not generated within probe.startupDeadlineSeconds"
+                + (f"; {problem.message}" if (problem := find_problem(pod)) else ""),
+            )
+    if problem := _problem(situation):
+        return _true(problem.reason, problem.message)
+    return _moving(situation)
+
+
+def _problem(situation: Situation) -> Problem | None:
+    if situation.pods_refused and len(situation.current) < situation.replicas:
+        return Problem(Reason.PODS_REFUSED, situation.pods_refused)
+    found = (find_problem(pod) or find_gate_failure(pod) for pod in situation.current)
+    return next((problem for problem in found if problem), None)
+
+
+def _moving(situation: Situation) -> Finding:
+    current, wanted = len(situation.current), situation.replicas
+    if situation.leftover and current <= wanted:
+        return _true(
+            Reason.REPLACING_PODS, f"{len(situation.leftover)} pods of an earlier revision are left to replace"
+        )
+    if current > wanted or situation.leftover:
+        return _true(Reason.SCALING_DOWN, f"{current + len(situation.leftover) - wanted} pods too many are going")
+    if current < wanted:
+        return _true(Reason.CREATING_PODS, f"{current} of {wanted} pods exist")
+    starting = next((pod.name for pod in situation.current if not pod.serves), "")
+    return _true(Reason.STARTING, f"pod {starting} has not generated yet")
+
+
+def _degraded(situation: Situation) -> Finding:
+    for pod in situation.alive:
+        # A gate was written when the pod first generated or failed to: without one it has not worked yet.
+        problem = find_gate_failure(pod) or (find_problem(pod) if pod.gate is not None and not pod.serves else None)
+        if problem:
+            return _true(problem.reason, problem.message)
+    return _false(Reason.NOTHING_FAILED, "nothing that worked has failed")

@@ -1,0 +1,198 @@
+"""The decision: from what is observed to what is done. Pure, with the clock passed in."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.spec import LLMDeploymentSpec, Probe
+from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.health.failures import Problem
+from triton_vllm_operator.health.target import ProbeTarget
+from triton_vllm_operator.health.verdict import judge
+from triton_vllm_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, REVISION, kind_of, name_of
+from triton_vllm_operator.manifests.config_map import build_config_map, repository_name
+from triton_vllm_operator.manifests.deployment import build_deployment
+from triton_vllm_operator.manifests.identity import Owner
+from triton_vllm_operator.manifests.revision import Revision, build_controller_revision, render_revision
+from triton_vllm_operator.manifests.service import build_service, generate_url
+from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept
+from triton_vllm_operator.reconcile.conditions import (
+    Situation,
+    find_conditions,
+    startup_deadline,
+    to_conditions,
+)
+from triton_vllm_operator.reconcile.drift import differs
+from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed
+from triton_vllm_operator.repository.catalogue import Catalogue
+
+_KEPT_REVISIONS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What should be there."""
+
+    revision: Revision | None
+    replicas: int
+    probe: Probe
+    refused: Problem | None
+
+
+def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
+    """What to do about one LLMDeployment."""
+    plan = _plan(observed, accept(observed, catalogue))
+    wanted = _children(observed.resource.owner, plan)
+    situation = _situation(observed, plan)
+    status = _status(observed, plan, situation, now)
+    return Decision(
+        applies=_to_apply(observed, wanted),
+        prunes=_to_prune(observed, wanted),
+        gates=_gates(observed, plan.probe, now),
+        probes=_probes(observed, plan),
+        status=None if status == observed.resource.status else status,
+        look_again_at=_look_again_at(situation, now),
+    )
+
+
+def _plan(observed: Observed, verdict: Accepted | NotAccepted) -> _Plan:
+    newest = max(observed.revisions, key=lambda revision: revision.number, default=None)
+    if isinstance(verdict, NotAccepted):
+        # What was accepted last keeps running; what restarts nothing is still taken from the live spec.
+        spec = verdict.spec
+        replicas = spec.replicas if spec else _live_replicas(observed)
+        probe = spec.probe if spec else Probe()
+        return _Plan(newest, replicas, probe, Problem(verdict.reason, verdict.message))
+    spec = verdict.spec
+    return _Plan(_current_revision(observed.resource.owner, verdict, newest), spec.replicas, spec.probe, None)
+
+
+def _current_revision(owner: Owner, accepted: Accepted, newest: Revision | None) -> Revision:
+    if newest is None:
+        return render_revision(owner, accepted.spec, accepted.runtime, number=1)
+    if accepted.known is None:
+        return render_revision(owner, accepted.spec, accepted.runtime, number=newest.number + 1)
+    if accepted.known == newest:
+        return newest
+    # An edit that was taken back: the old revision becomes the newest again.
+    return replace(accepted.known, number=newest.number + 1)
+
+
+def _live_replicas(observed: Observed) -> int:
+    replicas = observed.resource.spec.get("replicas", LLMDeploymentSpec.model_fields["replicas"].default)
+    return replicas if isinstance(replicas, int) and replicas >= 0 else 1
+
+
+def _children(owner: Owner, plan: _Plan) -> tuple[Json, ...]:
+    """The children in the order in which they are applied.
+
+    The revision is last: it says that the API server has taken everything that belongs to it.
+    """
+    revision = plan.revision
+    if revision is None:
+        return ()
+    deadline = plan.probe.startup_deadline_seconds
+    return (
+        build_config_map(owner, revision.repository),
+        build_deployment(owner, revision.hash, revision.pod_template, plan.replicas, deadline),
+        build_service(owner),
+        build_controller_revision(owner, revision),
+    )
+
+
+def _to_apply(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Json, ...]:
+    found = {(child.kind, child.name): child.body for child in observed.children}
+    pending: list[Json] = []
+    for manifest in wanted:
+        if f"{manifest['kind']} {name_of(manifest)}" in observed.foreign:
+            continue
+        there = found.get((kind_of(manifest), name_of(manifest)))
+        if there is None or differs(manifest, there):
+            pending.append(manifest)
+    return tuple(pending)
+
+
+def _to_prune(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Child, ...]:
+    """Our children that nothing uses: not wanted, and of no kept revision and no pod."""
+    if not wanted:
+        return ()
+    kept_revisions = _kept_revisions(observed)
+    kept = {(kind_of(manifest), name_of(manifest)) for manifest in wanted}
+    kept |= {(REVISION, revision.name) for revision in kept_revisions}
+    kept |= {
+        (CONFIG_MAP, repository_name(observed.resource.owner.name, revision.repository)) for revision in kept_revisions
+    }
+    return tuple(child for child in observed.children if (child.kind, child.name) not in kept)
+
+
+def _kept_revisions(observed: Observed) -> list[Revision]:
+    newest_first = sorted(observed.revisions, key=lambda revision: -revision.number)
+    used = {pod.revision for pod in observed.pods}
+    return [r for place, r in enumerate(newest_first) if place < _KEPT_REVISIONS or r.hash in used]
+
+
+def _gates(observed: Observed, probe: Probe, now: datetime) -> tuple[GatePatch, ...]:
+    verdicts = ((pod, judge(pod, observed.probes.get(pod.uid), probe.failure_threshold)) for pod in observed.pods)
+    return tuple(GatePatch(pod.name, pod.uid, state, now) for pod, state in verdicts if state is not None)
+
+
+def _probes(observed: Observed, plan: _Plan) -> tuple[ProbeTarget, ...]:
+    if plan.revision is None:
+        return ()
+    # The served name never changes, so it is the same in every revision.
+    return tuple(
+        ProbeTarget(
+            pod_uid=pod.uid,
+            pod_name=pod.name,
+            container_id=pod.container_id,
+            ip=pod.ip,
+            served_name=plan.revision.served_name,
+            settings=plan.probe,
+            proven=pod.gate is not None and pod.gate.generates and pod.gate.container_id == pod.container_id,
+        )
+        for pod in observed.pods
+        if pod.running and pod.ip and pod.container_id and not pod.terminating
+    )
+
+
+def _situation(observed: Observed, plan: _Plan) -> Situation:
+    return Situation(
+        refused=plan.refused,
+        replicas=plan.replicas,
+        revision=plan.revision.hash if plan.revision else "",
+        pods=observed.pods,
+        pods_refused=_pods_refused(observed),
+        startup_deadline_seconds=plan.probe.startup_deadline_seconds,
+    )
+
+
+def _pods_refused(observed: Observed) -> str:
+    for child in observed.children_of(DEPLOYMENT):
+        status = child.body.get("status")
+        conditions = status.get("conditions") if isinstance(status, dict) else None
+        for condition in conditions or ():
+            if condition.get("status") == "True":
+                return str(condition.get("message", ""))
+    return ""
+
+
+def _status(observed: Observed, plan: _Plan, situation: Situation, now: datetime) -> LLMDeploymentStatus:
+    owner, generation = observed.resource.owner, observed.resource.generation
+    findings = find_conditions(situation, now)
+    labels = names.child_labels(owner.name)
+    return LLMDeploymentStatus(
+        conditions=to_conditions(findings, observed.resource.status, generation, now),
+        observed_generation=generation,
+        url=generate_url(owner, plan.revision.served_name) if plan.revision else None,
+        revision=plan.revision.name if plan.revision else None,
+        replicas=len(situation.alive),
+        ready_replicas=sum(pod.serves for pod in situation.current),
+        selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
+    )
+
+
+def _look_again_at(situation: Situation, now: datetime) -> datetime | None:
+    deadlines = (startup_deadline(pod, situation) for pod in situation.current if not pod.serves)
+    return min((deadline for deadline in deadlines if deadline is not None and deadline > now), default=None)

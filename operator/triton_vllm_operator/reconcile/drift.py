@@ -1,0 +1,64 @@
+"""Whether an object differs from what we want of it. Pure.
+
+Only what we set counts: what others add (defaults, annotations, injected containers) stays.
+"""
+
+from typing import Final
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.quantity import parse_quantity
+from triton_vllm_operator.kube.resources import metadata_of
+
+_QUANTITIES: Final = frozenset({"requests", "limits", "sizeLimit"})
+_LIST_KEYS: Final = ("name", "uid", "conditionType", "key", "type")
+_METADATA: Final = ("labels", "ownerReferences")
+
+
+def differs(wanted: Json, found: Json) -> bool:
+    """Whether `found` must be applied again to become `wanted`."""
+    wanted_metadata, found_metadata = metadata_of(wanted), metadata_of(found)
+    if _applied_hash(wanted_metadata) != _applied_hash(found_metadata):
+        return True
+    if any(not _covers(found_metadata.get(part), wanted_metadata.get(part), False) for part in _METADATA):
+        return True
+    content = {name: value for name, value in wanted.items() if name not in ("apiVersion", "kind", "metadata")}
+    return not _covers(found, content, False)
+
+
+def _applied_hash(metadata: Json) -> object:
+    annotations = metadata.get("annotations")
+    return annotations.get(names.ANNOTATION_APPLIED_HASH) if isinstance(annotations, dict) else None
+
+
+def _covers(found: object, wanted: object, quantity: bool) -> bool:
+    """Whether every leaf of `wanted` stands in `found`."""
+    if isinstance(wanted, dict):
+        if not wanted:
+            # The API server drops an empty object where it can be told from an absent one by nobody.
+            return found is None or isinstance(found, dict)
+        return isinstance(found, dict) and all(
+            _covers(found.get(name), value, quantity or name in _QUANTITIES) for name, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return isinstance(found, list) and _covers_list(found, wanted, quantity)
+    if quantity and isinstance(wanted, str | int) and isinstance(found, str | int):
+        return parse_quantity(wanted) == parse_quantity(found)
+    return found == wanted
+
+
+def _covers_list(found: list[object], wanted: list[object], quantity: bool) -> bool:
+    key = _list_key(wanted)
+    if key is None:
+        return len(found) == len(wanted) and all(
+            _covers(there, here, quantity) for there, here in zip(found, wanted, strict=True)
+        )
+    by_key = {item.get(key): item for item in found if isinstance(item, dict)}
+    return all(_covers(by_key.get(item[key]), item, quantity) for item in wanted if isinstance(item, dict))
+
+
+def _list_key(items: list[object]) -> str | None:
+    """The member by which the items of a list are told apart; None for lists that are one value."""
+    if not items or not all(isinstance(item, dict) for item in items):
+        return None
+    return next((key for key in _LIST_KEYS if all(isinstance(i, dict) and key in i for i in items)), None)

@@ -1,0 +1,85 @@
+"""What is observed, and what is decided from it. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.health.target import ProbeTarget
+from triton_vllm_operator.health.verdict import GateState, ProbeHistory
+from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.kube.resources import Kind
+from triton_vllm_operator.manifests.identity import Owner
+from triton_vllm_operator.manifests.revision import Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """The LLMDeployment as the user left it; `spec` is not parsed yet, it may be invalid."""
+
+    owner: Owner
+    generation: int
+    spec: Json
+    status: LLMDeploymentStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A child that is there, controlled by the LLMDeployment."""
+
+    kind: Kind
+    name: str
+    uid: str
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the API server said when it did not take a child."""
+
+    kind: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that one decision depends on, beside the catalogue and the clock."""
+
+    resource: Resource
+    children: tuple[Child, ...] = ()
+    foreign: tuple[str, ...] = ()
+    """Objects of a wanted name that are not ours, as `Service web`."""
+    pods: tuple[Pod, ...] = ()
+    probes: Mapping[str, ProbeHistory] = field(default_factory=dict)
+    revisions: tuple[Revision, ...] = ()
+    refusal: Refusal | None = None
+
+    def children_of(self, kind: Kind) -> tuple[Child, ...]:
+        """The children of one kind."""
+        return tuple(child for child in self.children if child.kind == kind)
+
+
+@dataclass(frozen=True, slots=True)
+class GatePatch:
+    """A verdict to write to a pod."""
+
+    pod_name: str
+    pod_uid: str
+    state: GateState
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do now: nothing of it is written when it is there already."""
+
+    applies: tuple[Json, ...]
+    prunes: tuple[Child, ...]
+    gates: tuple[GatePatch, ...]
+    probes: tuple[ProbeTarget, ...]
+    status: LLMDeploymentStatus | None
+    """None when the status is as it should be."""
+    look_again_at: datetime | None
+    """When time alone may change this decision."""

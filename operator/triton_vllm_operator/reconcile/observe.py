@@ -1,0 +1,106 @@
+"""Observe: everything that one decision depends on, out of the cache."""
+
+import logging
+
+from pydantic import ValidationError
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.health.watcher import ProbeWatcher
+from triton_vllm_operator.kube.cache import Cache
+from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.resources import (
+    CHILDREN,
+    DEPLOYMENT,
+    SERVICE,
+    Key,
+    Kind,
+    controller_uid,
+    metadata_of,
+    name_of,
+)
+from triton_vllm_operator.manifests.identity import Owner
+from triton_vllm_operator.manifests.revision import Revision, parse_controller_revision
+from triton_vllm_operator.reconcile.model import Child, Observed, Resource
+
+_LOG = logging.getLogger(__name__)
+
+_NAMED_AS_OWNER = (DEPLOYMENT, SERVICE)
+"""Children that bear the name of the LLMDeployment, which an object of somebody else may have too."""
+
+
+async def observe(key: Key, cache: Cache, client: KubeClient, probes: ProbeWatcher) -> Observed | None:
+    """What there is; None if the LLMDeployment is gone or going.
+
+    Raises:
+        ApiError: a child that the cache does not know could not be looked up.
+    """
+    body = cache.resource(key)
+    if body is None or "deletionTimestamp" in metadata_of(body):
+        return None
+    resource = _resource(key, body)
+    children, foreign = _cached(key, cache, resource.owner)
+    # The watches see only what carries our labels: a name that is not among them is looked up once.
+    for kind in _NAMED_AS_OWNER:
+        if any(child.kind == kind and child.name == key.name for child in children):
+            continue
+        found = await client.get(kind, key.namespace, key.name)
+        if found is None:
+            continue
+        if controller_uid(found) == resource.owner.uid:
+            children.append(_child(kind, found))
+        elif (label := f"{kind.kind} {key.name}") not in foreign:
+            foreign.append(label)
+    return Observed(
+        resource=resource,
+        children=tuple(children),
+        foreign=tuple(foreign),
+        pods=cache.pods(key),
+        probes=probes.histories(key),
+        revisions=_revisions(children),
+    )
+
+
+def _resource(key: Key, body: Json) -> Resource:
+    metadata = metadata_of(body)
+    spec, status = body.get("spec"), body.get("status")
+    try:
+        parsed = LLMDeploymentStatus.model_validate(status or {})
+    except ValidationError:
+        # Somebody else wrote to the status, or another version did: it is made anew.
+        parsed = LLMDeploymentStatus()
+    return Resource(
+        owner=Owner(key.namespace, key.name, str(metadata["uid"])),
+        generation=int(str(metadata.get("generation", 0))),
+        spec=spec if isinstance(spec, dict) else {},
+        status=parsed,
+    )
+
+
+def _cached(key: Key, cache: Cache, owner: Owner) -> tuple[list[Child], list[str]]:
+    """Our children, and the objects that carry our labels without being ours."""
+    children: list[Child] = []
+    foreign: list[str] = []
+    for kind in CHILDREN:
+        for body in cache.children(key, kind):
+            if controller_uid(body) == owner.uid:
+                children.append(_child(kind, body))
+            elif kind in _NAMED_AS_OWNER and name_of(body) == key.name:
+                foreign.append(f"{kind.kind} {key.name}")
+    return children, foreign
+
+
+def _child(kind: Kind, body: Json) -> Child:
+    return Child(kind, name_of(body), str(metadata_of(body)["uid"]), body)
+
+
+def _revisions(children: list[Child]) -> tuple[Revision, ...]:
+    revisions: list[Revision] = []
+    for child in children:
+        if child.kind.kind != "ControllerRevision":
+            continue
+        try:
+            revisions.append(parse_controller_revision(child.name, child.body))
+        except ValueError as error:
+            _LOG.warning("ignoring a stored revision: %s", error)
+    return tuple(revisions)

@@ -1,0 +1,65 @@
+"""One reconcile: observe, decide, apply."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from triton_vllm_operator.health.watcher import ProbeWatcher
+from triton_vllm_operator.kube.cache import Cache
+from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.resources import Key
+from triton_vllm_operator.reconcile.apply import Writer
+from triton_vllm_operator.reconcile.decide import decide
+from triton_vllm_operator.reconcile.observe import observe
+from triton_vllm_operator.repository.catalogue import Catalogue
+
+
+class NotSettled(Exception):
+    """Something outside our watches must change first; the key is tried again with back-off."""
+
+
+class Reconciler:
+    """Brings one LLMDeployment a step nearer to its spec. The outcome depends on the cluster alone."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        client: KubeClient,
+        probes: ProbeWatcher,
+        catalogue: Catalogue,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cache = cache
+        self._client = client
+        self._probes = probes
+        self._catalogue = catalogue
+        self._clock = clock
+        self._writer = Writer(client, cache)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Reconcile one LLMDeployment; the seconds after which to look again, None if only on an event.
+
+        Raises:
+            NotSettled: the API server refuses a child, or a foreign object has its name.
+            ApiError: the API server could not be reached.
+        """
+        observed = await observe(key, self._cache, self._client, self._probes)
+        if observed is None:
+            self._probes.sync(key, ())
+            return None
+        now = self._clock()
+        decision = decide(observed, self._catalogue, now)
+        await self._writer.write_gates(key.namespace, decision.gates)
+        refusal = await self._writer.apply_children(decision.applies)
+        if refusal is not None:
+            decision = decide(replace(observed, refusal=refusal), self._catalogue, now)
+        else:
+            await self._writer.prune(key.namespace, decision.prunes)
+        self._probes.sync(key, decision.probes)
+        if decision.status is not None:
+            await self._writer.write_status(observed.resource.owner, decision.status)
+        if refusal is not None or observed.foreign:
+            raise NotSettled(refusal.message if refusal else f"{', '.join(observed.foreign)} is not ours")
+        if decision.look_again_at is None:
+            return None
+        return (decision.look_again_at - now).total_seconds()
