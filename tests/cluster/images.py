@@ -1,0 +1,155 @@
+"""Images: built by buildah from ordinary Dockerfiles, handed to containerd without a registry."""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cluster import binaries, paths
+from cluster.components import PAUSE_IMAGE
+from cluster.errors import ClusterError
+from cluster.progress import Steps, step
+from cluster.shell import run, succeeds
+
+_PREFIX: Final = "localhost/triton-vllm-operator"
+_BASE: Final = "docker.io/library/debian:bookworm-slim"
+_HOST_CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
+_MOUNTED_CERTIFICATES: Final = "/run/ca.crt"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of this repository."""
+
+    name: str
+    dockerfile: str
+    inputs: tuple[str, ...]
+    """Files and folders, relative to the repository, that decide what is built."""
+    arguments: tuple[tuple[str, str], ...] = ()
+    needs: tuple["Image", ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The hash of everything that decides what is built."""
+        total = hashlib.sha256(repr(self.arguments).encode())
+        for path in _files(self.inputs):
+            total.update(str(path.relative_to(paths.REPOSITORY)).encode() + b"\0" + path.read_bytes())
+        for image in self.needs:
+            total.update(image.digest.encode())
+        return total.hexdigest()[:16]
+
+    @property
+    def mark(self) -> Path:
+        """The file that says which content containerd holds under this name."""
+        return paths.IMAGE_MARKS / self.name.replace("/", "_").replace(":", "_")
+
+
+RUNTIME_CPU: Final = Image(
+    f"{_PREFIX}/runtime-cpu:0.32.0", "images/runtime-cpu/Dockerfile", ("images/runtime-cpu", "images/vllm-backend")
+)
+SMOLLM2: Final = Image(
+    f"{_PREFIX}/smollm2-135m-instruct:1",
+    "images/smollm2/Dockerfile",
+    ("images/smollm2",),
+    arguments=(("CONVERTER", RUNTIME_CPU.name),),
+)
+OPERATOR: Final = Image(
+    f"{_PREFIX}/operator:dev",
+    "images/operator/Dockerfile",
+    ("images/operator", "operator", "requirements/operator.txt", "pyproject.toml"),
+)
+ALL: Final = (OPERATOR, RUNTIME_CPU, SMOLLM2)
+
+
+def ensure_images() -> None:
+    """Build and import what containerd does not hold yet. The cluster must run.
+
+    Raises:
+        ClusterError: a build or an import failed.
+    """
+    stale = [image for image in ALL if not _is_imported(image)]
+    if stale:
+        _ensure_base()
+    steps = Steps(len(stale), "image")
+    for image in stale:
+        with steps.step(f"building {image.name}"):
+            _build(image)
+        with step(f"importing {image.name}"):
+            _import(image.name)
+        paths.IMAGE_MARKS.mkdir(parents=True, exist_ok=True)
+        image.mark.write_text(image.digest)
+
+
+def import_pause() -> None:
+    """Give containerd the image that holds the namespaces of a pod."""
+    if PAUSE_IMAGE in _imported_names():
+        return
+    container = run(["buildah", "from", "scratch"]).strip()
+    try:
+        run(["buildah", "copy", container, shutil.which("busybox") or "/bin/busybox", "/busybox"])
+        run(["buildah", "config", "--entrypoint", '["/busybox", "sleep", "2147483647"]', container])
+        run(["buildah", "commit", container, PAUSE_IMAGE])
+    finally:
+        run(["buildah", "rm", container])
+    _import(PAUSE_IMAGE)
+
+
+def _files(inputs: tuple[str, ...]) -> list[Path]:
+    roots = [paths.REPOSITORY / name for name in inputs]
+    found = [file for root in roots for file in ([root] if root.is_file() else root.rglob("*"))]
+    return sorted(file for file in found if file.is_file() and "__pycache__" not in file.parts)
+
+
+def _ctr(*words: str | Path) -> list[str | Path]:
+    return [binaries.CTR.path, "--address", paths.CONTAINERD_SOCKET, "--namespace", "k8s.io", *words]
+
+
+def _imported_names() -> list[str]:
+    return run(_ctr("images", "ls", "-q")).split()
+
+
+def _is_imported(image: Image) -> bool:
+    return image.mark.exists() and image.mark.read_text() == image.digest and image.name in _imported_names()
+
+
+def _ensure_base() -> None:
+    """The base of all Dockerfiles under its usual name, made by Debian's own tool."""
+    if succeeds(["buildah", "inspect", "--type", "image", _BASE]):
+        return
+    with step(f"making {_BASE} with debootstrap"), tempfile.TemporaryDirectory() as folder:
+        run(["debootstrap", "--variant=minbase", "bookworm", folder])
+        container = run(["buildah", "from", "scratch"]).strip()
+        try:
+            run(["buildah", "add", "--quiet", container, folder, "/"])
+            run(["buildah", "commit", "--quiet", container, _BASE])
+        finally:
+            run(["buildah", "rm", container])
+
+
+def _build(image: Image) -> None:
+    command: list[str | Path] = ["buildah", "build", "--pull-never", "--isolation", "chroot", "--layers"]
+    # Where TLS is intercepted, pip inside the build needs the host's certificates.
+    command += ["-v", f"{_HOST_CERTIFICATES}:{_MOUNTED_CERTIFICATES}:ro"]
+    command += ["--build-arg", f"PIP_CERT={_MOUNTED_CERTIFICATES}"]
+    for name, value in image.arguments:
+        command += ["--build-arg", f"{name}={value}"]
+    run([*command, "-t", image.name, "-f", image.dockerfile, "."], cwd=paths.REPOSITORY)
+
+
+def _import(name: str) -> None:
+    """Stream the image from buildah to containerd: a file between them would cost its size again."""
+    with subprocess.Popen(
+        ["buildah", "push", "--quiet", name, f"docker-archive:/dev/stdout:{name}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as push:
+        taken = subprocess.run(
+            _ctr("images", "import", "--local", "-"), stdin=push.stdout, capture_output=True, check=False
+        )
+        said = push.stderr.read() if push.stderr else b""
+    if push.returncode != 0 or taken.returncode != 0:
+        text = (said + taken.stderr).decode(errors="replace")[-2000:]
+        raise ClusterError(f"{name} could not be handed to containerd:\n{text}")

@@ -1,0 +1,243 @@
+"""Start and stop the cluster, and clean up after one that was killed."""
+
+import fcntl
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from cluster import binaries, components, network, paths
+from cluster.checks import check_machine, check_ports
+from cluster.errors import ClusterError
+from cluster.images import import_pause
+from cluster.kubectl import kubectl, kubectl_json, wait_until
+from cluster.packages import install_packages
+from cluster.processes import (
+    is_running,
+    kill,
+    log_tail,
+    pids_with_argument,
+    require_running,
+    start_process,
+    stop_process,
+)
+from cluster.progress import step
+from cluster.shell import run, succeeds
+
+COMPONENTS: Final = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "containerd",
+    "kubelet",
+    "kube-proxy",
+)
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Hold off every other driver of this cluster.
+
+    Raises:
+        ClusterError: another one is at work.
+    """
+    with paths.LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ClusterError("another process is starting or stopping the cluster; wait for it") from error
+        yield
+
+
+def prepare() -> None:
+    """Everything that a start needs and that outlives it: packages and programs.
+
+    Raises:
+        ClusterError: this machine cannot run the cluster, or something could not be built.
+    """
+    check_machine()
+    install_packages()
+    binaries.build_programs()
+
+
+def is_ready() -> bool:
+    """Whether the cluster runs and its node is ready."""
+    return all(map(is_running, COMPONENTS)) and _node_is_ready()
+
+
+def start() -> None:
+    """Start the cluster, unless it is ready already. What an earlier, killed start left is removed first.
+
+    Raises:
+        ClusterError: a component did not start; the end of its log is in the text.
+    """
+    prepare()
+    with exclusive():
+        if is_ready():
+            return
+        with step("cleaning up after an earlier cluster"):
+            _sweep()
+        check_ports(components.PORTS)
+        with step("starting Kubernetes"):
+            _start_components()
+
+
+def stop(delete_data: bool) -> None:
+    """Stop the cluster; nothing of it is left but what is on disk."""
+    with exclusive(), step("stopping Kubernetes"):
+        _sweep()
+        if delete_data:
+            shutil.rmtree(paths.STATE, ignore_errors=True)
+
+
+def clean() -> None:
+    """Stop the cluster and remove everything that was ever built or stored for it."""
+    stop(delete_data=True)
+    with step("removing built programs and images"):
+        shutil.rmtree(paths.CACHE, ignore_errors=True)
+        # The name of the base image is Debian's own: it is ours as well, made by debootstrap.
+        names = run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split() if shutil.which("buildah") else []
+        ours = [n for n in names if "/triton-vllm-operator/" in n or n.endswith("debian:bookworm-slim")]
+        if ours:
+            succeeds(["buildah", "rmi", "--force", *ours])
+            succeeds(["buildah", "rmi", "--prune"])
+
+
+def status() -> list[str]:
+    """One line for each component, and one for the node."""
+    lines = [f"{name}: {'running' if is_running(name) else 'not running'}" for name in COMPONENTS]
+    return [*lines, f"node: {'ready' if is_ready() else 'not ready'}"]
+
+
+def collect_logs(target: Path) -> None:
+    """Copy the logs of all components and pods, and the state of the objects."""
+    target.mkdir(parents=True, exist_ok=True)
+    for log in paths.LOGS.glob("*.log"):
+        shutil.copy(log, target)
+    for words in (["get", "all,llm", "-A", "-o", "wide"], ["get", "events", "-A"], ["describe", "pods", "-A"]):
+        try:
+            (target / f"{words[0]}-{words[1].split(',')[0]}.txt").write_text(kubectl(*words))
+        except ClusterError as error:
+            (target / "kubectl-errors.txt").write_text(str(error))
+    if Path("/var/log/pods").exists():
+        shutil.copytree("/var/log/pods", target / "pods", dirs_exist_ok=True, ignore_dangling_symlinks=True)
+
+
+def _start_components() -> None:
+    for folder in (paths.RUN, paths.CONFIG, paths.LOGS, paths.KUBELET_ROOT):
+        folder.mkdir(parents=True, exist_ok=True)
+    network.bring_up()
+    credentials = components.issue_credentials()
+    start_process("etcd", components.etcd())
+    start_process("containerd", components.containerd(), [binaries.SHIM.folder])
+    _wait_for("etcd", 30, _listens("127.0.0.1", components.ETCD_PORT))
+    start_process("kube-apiserver", components.apiserver(credentials))
+    _wait_for("containerd", 30, _containerd_answers)
+    import_pause()
+    _wait_for("kube-apiserver", 60, _apiserver_is_ready)
+    start_process("kube-controller-manager", components.controller_manager(credentials))
+    start_process("kube-scheduler", components.scheduler(credentials))
+    start_process("kubelet", components.kubelet(credentials))
+    start_process("kube-proxy", components.kube_proxy(credentials))
+    _bind_kube_proxy()
+    _wait_for("kubelet", 90, _node_is_ready)
+    _forget_earlier_pods()
+
+
+def _bind_kube_proxy() -> None:
+    binding = "--clusterrole=system:node-proxier"
+    if not succeeds(
+        [binaries.KUBECTL.path, f"--kubeconfig={paths.KUBECONFIG}", "get", "clusterrolebinding", "kube-proxy"]
+    ):
+        kubectl("create", "clusterrolebinding", "kube-proxy", binding, "--user=system:kube-proxy")
+
+
+def _forget_earlier_pods() -> None:
+    """Pods of an earlier run of this cluster are shells of dead processes: their controllers make new ones."""
+    kubectl("delete", "pods", "--all", "--all-namespaces", "--grace-period=0", "--force", "--wait=false")
+
+
+def _wait_for(component: str, seconds: float, holds: Callable[[], bool]) -> None:
+    def alive_and_holds() -> bool:
+        require_running(component)
+        return holds()
+
+    try:
+        wait_until(f"{component} is up", seconds, alive_and_holds, every=0.2)
+    except ClusterError as error:
+        raise ClusterError(f"{error}\nthe end of its log:\n{log_tail(component)}") from error
+
+
+def _listens(host: str, port: int) -> Callable[[], bool]:
+    def probe() -> bool:
+        with socket.socket() as client:
+            client.settimeout(1)
+            return client.connect_ex((host, port)) == 0
+
+    return probe
+
+
+def _containerd_answers() -> bool:
+    return succeeds([binaries.CTR.path, "--address", paths.CONTAINERD_SOCKET, "version"])
+
+
+def _apiserver_is_ready() -> bool:
+    return kubectl("get", "--raw", "/readyz", timeout=5) == "ok"
+
+
+def _node_is_ready() -> bool:
+    try:
+        node = kubectl_json("get", "node", components.NODE)
+    except ClusterError:
+        return False
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
+
+
+def _sweep() -> None:
+    """Remove every process, mount, namespace, interface and rule of an earlier cluster."""
+    for name in reversed(COMPONENTS):
+        stop_process(name)
+    for marker in (str(paths.CONTAINERD_SOCKET), str(paths.KUBELET_ROOT)):
+        for pid in pids_with_argument(marker):
+            kill(pid)
+    _kill_pods()
+    _unmount_below(paths.RUN, paths.KUBELET_ROOT)
+    network.take_down()
+    shutil.rmtree(paths.RUN, ignore_errors=True)
+    shutil.rmtree(paths.KUBELET_ROOT, ignore_errors=True)
+    _remove_pod_cgroups()
+
+
+def _kill_pods() -> None:
+    for tasks in Path("/sys/fs/cgroup").glob("**/kubepods/**/cgroup.procs"):
+        try:
+            pids = tasks.read_text().split()
+        except OSError:
+            continue
+        for pid in pids:
+            kill(int(pid))
+
+
+def _unmount_below(*folders: Path) -> None:
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for point in reversed(mounted):
+        if any(Path(point).is_relative_to(folder) for folder in folders):
+            succeeds(["umount", "--lazy", point])
+
+
+def _remove_pod_cgroups() -> None:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        left = sorted(Path("/sys/fs/cgroup").glob("**/kubepods"), key=lambda p: -len(p.parts))
+        left = [folder for root in left for folder in sorted(root.rglob("*/"), key=lambda p: -len(p.parts))] + left
+        if not left:
+            return
+        for folder in left:
+            try:
+                folder.rmdir()
+            except OSError:
+                time.sleep(0.02)
