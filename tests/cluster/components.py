@@ -87,7 +87,15 @@ def apiserver(credentials: Credentials) -> Command:
                 "apiVersion": "audit.k8s.io/v1",
                 "kind": "Policy",
                 "omitStages": ["RequestReceived"],
-                "rules": [{"level": "Metadata", "verbs": writes}, {"level": "None"}],
+                "rules": [
+                    # Leases of the node and the control plane's own traffic would drown the rest.
+                    {"level": "None", "userGroups": ["system:nodes"]},
+                    {"level": "None", "users": ["system:kube-scheduler", "system:kube-controller-manager"]},
+                    # All that the operator asks for: its rights are compared with it.
+                    {"level": "Metadata", "userGroups": ["system:serviceaccounts:triton-vllm-system"]},
+                    {"level": "Metadata", "verbs": writes},
+                    {"level": "None"},
+                ],
             }
         )
     )

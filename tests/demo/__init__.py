@@ -1,0 +1,1 @@
+"""The demo: from nothing to a model's answer, on real parts."""

@@ -1,0 +1,73 @@
+"""The local cluster with the operator in it. Tests talk to this cluster and to no other."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from cluster import node
+from cluster.images import ensure_images
+from cluster.kubectl import kubectl
+from support.install import install_operator, operator_log, restart_operator
+
+# What an operator may log as an error while a test breaks something on purpose.
+EXPECTED_ERRORS: tuple[str, ...] = ()
+
+
+def now() -> str:
+    """The time as the API server writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> None:
+    """A running cluster with the images of this tree and a fresh operator."""
+    node.start()
+    ensure_images()
+    install_operator()
+    restart_operator()
+
+
+@pytest.fixture(autouse=True)
+def no_unexpected_errors(cluster: None) -> Iterator[None]:
+    """After every test the operator's log is read: an unexpected ERROR fails it."""
+    began = now()
+    yield
+    found = []
+    for line in operator_log(began).splitlines():
+        record = json.loads(line) if line.startswith("{") else {"severity": "error", "message": line}
+        if record.get("severity") in ("error", "fatal") and not any(e in line for e in EXPECTED_ERRORS):
+            found.append(line)
+    assert not found, "the operator logged errors:\n" + "\n".join(found[:10])
+
+
+def _namespace(labels: tuple[str, ...] = ()) -> Iterator[str]:
+    name = f"e2e-{uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    if labels:
+        kubectl("label", "namespace", name, *labels)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def namespace(cluster: None) -> Iterator[str]:
+    """A namespace of this test."""
+    yield from _namespace()
+
+
+@pytest.fixture(scope="module")
+def shared_namespace(cluster: None) -> Iterator[str]:
+    """A namespace of one module, with Pod Security admission at its strictest."""
+    yield from _namespace(("pod-security.kubernetes.io/enforce=restricted",))
+
+
+@pytest.fixture
+def began() -> str:
+    """When the test began; the audit log is finer, so a second is waited for."""
+    moment = now()
+    time.sleep(1)
+    return moment

@@ -1,0 +1,56 @@
+"""What the operator asked of the API server, from the server's own audit log."""
+
+import json
+from dataclasses import dataclass
+
+from cluster import paths
+from support.install import USER
+
+READS = frozenset({"get", "list", "watch"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of the operator."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+    name: str
+    code: int
+    time: str
+    path: str
+
+
+def operator_requests(since: str = "", until: str = "9999") -> list[Request]:
+    """The operator's requests between two times (RFC 3339), oldest first."""
+    found = []
+    with paths.AUDIT_LOG.open() as log:
+        for line in log:
+            if USER not in line:
+                continue
+            event = json.loads(line)
+            if event["user"]["username"] == USER and since <= event["requestReceivedTimestamp"] <= until:
+                found.append(_request(event))
+    return found
+
+
+def writes(requests: list[Request]) -> list[Request]:
+    """Those that are not get, list or watch."""
+    return [request for request in requests if request.verb not in READS]
+
+
+def _request(event: dict) -> Request:
+    target = event.get("objectRef", {})
+    resource = "/".join(filter(None, (target.get("resource", ""), target.get("subresource", ""))))
+    return Request(
+        verb=event["verb"],
+        group=target.get("apiGroup", ""),
+        resource=resource,
+        namespace=target.get("namespace", ""),
+        name=target.get("name", ""),
+        code=event.get("responseStatus", {}).get("code", 0),
+        time=event["requestReceivedTimestamp"],
+        path=event["requestURI"],
+    )

@@ -1,0 +1,40 @@
+"""Install the operator into the local cluster, as a user would."""
+
+from collections.abc import Sequence
+
+from cluster.kubectl import helm, kubectl, kubectl_json
+from cluster.paths import REPOSITORY
+
+RELEASE = "triton-vllm-operator"
+SYSTEM_NAMESPACE = "triton-vllm-system"
+CHART = REPOSITORY / "charts" / "triton-vllm-operator"
+USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{RELEASE}"
+
+
+def install_operator(settings: Sequence[str] = ()) -> None:
+    """`helm upgrade --install`, and wait until the operator runs.
+
+    Raises:
+        ClusterError: it did not start.
+    """
+    # The image of a working tree always bears the same tag: a new build needs a new pod.
+    given = ["image.tag=dev", "image.pullPolicy=Never", *settings]
+    options = [word for setting in given for word in ("--set", setting)]
+    helm("upgrade", "--install", RELEASE, CHART, "-n", SYSTEM_NAMESPACE, "--create-namespace", "--wait", *options)
+
+
+def restart_operator() -> None:
+    """Kill the operator's pod without grace, and wait for the next one."""
+    kubectl("-n", SYSTEM_NAMESPACE, "delete", "pod", "-l", f"app.kubernetes.io/instance={RELEASE}", "--now")
+    kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment", RELEASE, "--timeout=90s")
+
+
+def operator_pod() -> str:
+    """The name of the operator's pod."""
+    pods = kubectl_json("-n", SYSTEM_NAMESPACE, "get", "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")
+    return str(next(p for p in pods["items"] if "deletionTimestamp" not in p["metadata"])["metadata"]["name"])
+
+
+def operator_log(since: str) -> str:
+    """What the operator has logged since a time (RFC 3339)."""
+    return kubectl("-n", SYSTEM_NAMESPACE, "logs", operator_pod(), f"--since-time={since}")
