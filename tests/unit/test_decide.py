@@ -1,0 +1,261 @@
+"""What is decided, as a user would see it."""
+
+import copy
+from typing import Any
+
+import pytest
+from support.pods import CONTAINER, make_pod, make_serving
+from support.simulate import CPU_SPEC, World
+from triton_vllm_operator.kube.pod import Ended, Gate
+from triton_vllm_operator.kube.resources import CONFIG_MAP, kind_of, name_of
+from triton_vllm_operator.reconcile.model import Child, Refusal
+
+
+def kinds(world: World) -> list[str]:
+    return [str(manifest["kind"]) for manifest in world.step().applies]
+
+
+def test_a_new_deployment_gets_its_children_the_revision_last() -> None:
+    assert kinds(World()) == ["ConfigMap", "Deployment", "Service", "ControllerRevision"]
+
+
+def test_settled_means_no_writes() -> None:
+    world = World().settle()
+    decision = world.later(3600).decide()
+    assert (decision.applies, decision.prunes, decision.gates, decision.status) == ((), (), (), None)
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Deployment", "Service", "ControllerRevision"])
+def test_a_deleted_child_comes_back(kind: str) -> None:
+    world = World().settle()
+    for child in world.of_kind(kind):
+        del world.children[kind, child.name]
+    assert kinds(world) == [kind]
+
+
+def edit_child(world: World, kind: str, change: Any) -> None:
+    (child,) = world.of_kind(kind)
+    body: Any = copy.deepcopy(child.body)
+    change(body)
+    world.children[kind, child.name] = Child(child.kind, child.name, child.uid, body)
+
+
+def test_an_edited_child_is_put_back() -> None:
+    world = World().settle()
+    edit_child(world, "Deployment", lambda body: body["spec"].update(replicas=5))
+    assert kinds(world) == ["Deployment"]
+
+
+def test_what_others_add_stays() -> None:
+    world = World().settle()
+
+    def add(body: Any) -> None:
+        body["metadata"]["annotations"]["somebody.else/note"] = "kept"
+        body["spec"]["template"]["spec"]["containers"].append({"name": "sidecar"})
+        body["spec"]["template"]["spec"]["dnsPolicy"] = "ClusterFirst"
+
+    edit_child(world, "Deployment", add)
+    assert kinds(world) == []
+
+
+def test_scaling_makes_no_new_revision() -> None:
+    world = World().settle()
+    revision = world.status.revision
+    assert kinds(world.edit(replicas=3)) == ["Deployment"]
+    assert world.status.revision == revision
+
+
+def test_an_engine_setting_makes_one() -> None:
+    world = World().settle()
+    assert kinds(world.edit(engine={"maxModelLen": 99})) == ["ConfigMap", "Deployment", "ControllerRevision"]
+    assert len(world.of_kind("ConfigMap")) == 2, "the old repository stays while its revision is kept"
+
+
+def test_an_edit_that_is_taken_back_returns_to_the_old_revision() -> None:
+    world = World().settle()
+    first = world.status.revision
+    world.edit(engine={"maxModelLen": 99}).settle()
+    world.edit(engine={}).settle()
+    assert world.status.revision == first
+    numbers = sorted(child.body["revision"] for child in world.of_kind("ControllerRevision"))  # type: ignore[type-var]
+    assert numbers == [2, 3]
+
+
+def test_the_last_ten_revisions_are_kept_and_others_pruned() -> None:
+    world = World().settle()
+    sentinel = Child(CONFIG_MAP, "of-the-user", "uid", {"kind": "ConfigMap"})
+    for length in range(100, 115):
+        world.edit(engine={"maxModelLen": length}).settle().settle()
+    assert len(world.of_kind("ControllerRevision")) == 10
+    assert len(world.of_kind("ConfigMap")) == 10
+    assert sentinel.name not in {child.name for child in world.decide().prunes}
+
+
+def test_a_revision_with_a_pod_is_not_pruned() -> None:
+    world = World().settle()
+    world.pods = (make_pod(world.revision),)
+    old = world.status.revision
+    for length in range(100, 115):
+        world.edit(engine={"maxModelLen": length}).settle().settle()
+    assert old in {child.name for child in world.of_kind("ControllerRevision")}
+
+
+def test_an_unknown_runtime_harms_nothing_that_ran() -> None:
+    world = World().settle()
+    world.pods = (make_serving(world.revision),)
+    revision = world.status.revision
+    assert kinds(world.edit(runtime={"version": "99.99"})) == []
+    assert world.condition("Accepted") == ("False", "UnknownRuntime")
+    assert world.condition("Available") == ("True", "Generates")
+    assert world.condition("Ready") == ("False", "UnknownRuntime")
+    assert world.status.revision == revision
+    message = next(c.message for c in world.status.conditions or () if c.type == "Accepted")
+    assert "99.99" in message
+    assert "26.08" in message
+
+
+def test_a_refused_edit_still_scales_and_is_healed_by_the_next() -> None:
+    world = World().settle()
+    world.edit(runtime={"version": "99.99"}, replicas=4)
+    (deployment,) = world.step().applies
+    assert deployment["spec"]["replicas"] == 4  # type: ignore[index]
+    world.edit(runtime={"version": "cpu-0.32.0"}).settle()
+    assert world.condition("Accepted") == ("True", "Valid")
+
+
+def test_a_runtime_that_left_the_catalogue_keeps_running_what_was_made_of_it() -> None:
+    world = World().settle()
+    entries = tuple(e for e in world.catalogue.entries if e.version != "cpu-0.32.0")
+    world.catalogue = world.catalogue.model_copy(update={"entries": entries})
+    world.settle()
+    assert world.condition("Accepted") == ("True", "Valid")
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"runtime": {"version": "26.08"}}, "AcceleratorMismatch"),
+        ({"accelerator": None}, "AcceleratorMismatch"),
+        ({"engine": {"maxModelLen": "many"}}, "SpecInvalid"),
+        ({"engine": {"gpuMemoryUtilization": 1.5}}, "SpecInvalid"),
+    ],
+)
+def test_what_cannot_be_served_is_not_made(spec: dict[str, Any], reason: str) -> None:
+    world = World().edit(**spec)
+    assert kinds(world) == []
+    assert world.condition("Accepted") == ("False", reason)
+    assert world.condition("Progressing") == ("False", "NotAccepted")
+
+
+def test_an_object_of_somebody_else_is_named_and_nothing_is_made() -> None:
+    world = World()
+    world.changes["foreign"] = ("Service llama",)
+    assert kinds(world) == []
+    assert world.condition("Accepted") == ("False", "NameConflict")
+
+
+def test_what_the_api_server_refuses_is_no_revision() -> None:
+    world = World()
+    world.changes["refusal"] = Refusal("Deployment", "llama", "spec.template.spec.affinity: Invalid value")
+    assert kinds(world) == []
+    assert world.condition("Accepted") == ("False", "RefusedByAPIServer")
+
+
+def test_pods_lead_to_ready() -> None:
+    world = World().settle()
+    assert world.condition("Ready") == ("False", "CreatingPods")
+    world.pods = (make_pod(world.revision),)
+    world.settle()
+    assert world.condition("Ready") == ("False", "Starting")
+    world.pods = (make_serving(world.revision),)
+    world.settle()
+    assert [c.status.value for c in world.status.conditions or ()] == ["True", "True", "False", "True", "False"]
+    assert world.status.ready_replicas == 1
+
+
+def test_ready_speaks_of_the_generation_it_has_seen() -> None:
+    world = World().settle()
+    world.pods = (make_serving(world.revision),)
+    world.settle()
+    world.edit(engine={"maxModelLen": 99})
+    assert world.status.observed_generation == world.generation - 1
+    world.settle()
+    assert world.condition("Ready") == ("False", "ReplacingPods")
+    assert world.condition("Available") == ("True", "Generates")
+
+
+def test_scaled_to_zero() -> None:
+    world = World().edit(replicas=0).settle()
+    assert world.condition("Ready") == ("False", "ScaledToZero")
+    assert world.condition("Progressing") == ("False", "Settled")
+
+
+def test_a_dead_engine_is_named() -> None:
+    world = World().settle()
+    world.pods = (make_pod(world.revision, ready=True, gate=Gate(False, "EngineDead", CONTAINER)),)
+    world.settle()
+    assert world.condition("Degraded") == ("True", "EngineDead")
+    assert world.condition("Ready") == ("False", "EngineDead")
+    assert world.condition("Available") == ("False", "NoPodGenerates")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"unschedulable": "0/1 nodes: insufficient nvidia.com/gpu", "running": False}, "Unschedulable"),
+        ({"waiting_reason": "ImagePullBackOff", "running": False}, "ImagePullFailed"),
+        ({"waiting_reason": "CreateContainerConfigError", "running": False}, "ContainerConfigInvalid"),
+        ({"ended": Ended("OOMKilled", 137, ""), "running": False}, "OutOfMemory"),
+        ({"ended": Ended("Error", 1, "error: creating server"), "running": False}, "ContainerCrashed"),
+        ({"phase": "Failed", "running": False}, "PodFailed"),
+    ],
+)
+def test_what_keeps_a_pod_from_starting_is_named(changes: dict[str, Any], reason: str) -> None:
+    world = World().settle()
+    world.pods = (make_pod(world.revision, **changes),)
+    world.settle()
+    assert world.condition("Ready") == ("False", reason)
+    assert world.condition("Degraded") == ("False", "NothingFailed"), "it never worked"
+
+
+def test_a_container_that_worked_and_crashed_is_degraded() -> None:
+    world = World().settle()
+    gate = Gate(False, "NotYetProven", CONTAINER)
+    world.pods = (make_pod(world.revision, gate=gate, ended=Ended("Error", 1, "")),)
+    world.settle()
+    assert world.condition("Degraded") == ("True", "ContainerCrashed")
+
+
+def test_the_startup_deadline_is_looked_at_and_kept() -> None:
+    world = World().settle()
+    world.pods = (make_pod(world.revision),)
+    decision = world.step()
+    assert decision.look_again_at is not None
+    world.now = decision.look_again_at
+    world.settle()
+    assert world.condition("Progressing") == ("False", "StartupDeadlineExceeded")
+
+
+def test_a_transition_keeps_its_time_until_the_next() -> None:
+    world = World().settle()
+    times = [c.last_transition_time for c in world.status.conditions or ()]
+    world.later(100)
+    world.pods = (make_pod(world.revision),)
+    world.settle()
+    assert [c.last_transition_time for c in world.status.conditions or ()] == times
+
+
+def test_only_running_containers_are_probed() -> None:
+    world = World().settle()
+    world.pods = (
+        make_pod(world.revision, "a"),
+        make_pod(world.revision, "b", running=False),
+        make_pod(world.revision, "c", terminating=True),
+    )
+    assert [target.pod_name for target in world.decide().probes] == ["a"]
+
+
+def test_an_object_of_a_wanted_kind_is_the_same_object_for_the_same_spec() -> None:
+    one, other = World().decide().applies, World(spec=copy.deepcopy(CPU_SPEC)).decide().applies
+    assert [(kind_of(m), name_of(m)) for m in one] == [(kind_of(m), name_of(m)) for m in other]
+    assert one == other
