@@ -24,7 +24,9 @@ _MOUNTED_CERTIFICATES: Final = "/run/ca.crt"
 class Image:
     """An image of this repository."""
 
-    name: str
+    repository: str
+    tag: str
+    """Empty: the digest, so that another content is another image to Kubernetes."""
     dockerfile: str
     inputs: tuple[str, ...]
     """Files and folders, relative to the repository, that decide what is built."""
@@ -42,22 +44,29 @@ class Image:
         return total.hexdigest()[:16]
 
     @property
+    def name(self) -> str:
+        """The full name."""
+        return f"{_PREFIX}/{self.repository}:{self.tag or self.digest}"
+
+    @property
     def mark(self) -> Path:
         """The file that says which content containerd holds under this name."""
-        return paths.IMAGE_MARKS / self.name.replace("/", "_").replace(":", "_")
+        return paths.IMAGE_MARKS / self.repository
 
 
 RUNTIME_CPU: Final = Image(
-    f"{_PREFIX}/runtime-cpu:0.32.0", "images/runtime-cpu/Dockerfile", ("images/runtime-cpu", "images/vllm-backend")
+    "runtime-cpu", "0.32.0", "images/runtime-cpu/Dockerfile", ("images/runtime-cpu", "images/vllm-backend")
 )
 SMOLLM2: Final = Image(
-    f"{_PREFIX}/smollm2-135m-instruct:1",
+    "smollm2-135m-instruct",
+    "1",
     "images/smollm2/Dockerfile",
     ("images/smollm2",),
     arguments=(("CONVERTER", RUNTIME_CPU.name),),
 )
 OPERATOR: Final = Image(
-    f"{_PREFIX}/operator:dev",
+    "operator",
+    "",
     "images/operator/Dockerfile",
     ("images/operator", "operator", "requirements/operator.txt", "pyproject.toml"),
 )
@@ -81,6 +90,7 @@ def ensure_images() -> None:
             _import(image.name)
         paths.IMAGE_MARKS.mkdir(parents=True, exist_ok=True)
         image.mark.write_text(image.digest)
+        _forget_other_tags(image)
 
 
 def import_pause() -> None:
@@ -109,6 +119,17 @@ def _ctr(*words: str | Path) -> list[str | Path]:
 
 def _imported_names() -> list[str]:
     return run(_ctr("images", "ls", "-q")).split()
+
+
+def _forget_other_tags(image: Image) -> None:
+    """Remove earlier builds of the same image: nothing runs them any more."""
+    others = [n for n in _imported_names() if n.startswith(f"{_PREFIX}/{image.repository}:") and n != image.name]
+    if others:
+        run(_ctr("images", "rm", *others))
+    built = run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split()
+    for name in built:
+        if name.startswith(f"{_PREFIX}/{image.repository}:") and name != image.name:
+            succeeds(["buildah", "rmi", name])
 
 
 def _is_imported(image: Image) -> bool:

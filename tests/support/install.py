@@ -1,7 +1,9 @@
 """Install the operator into the local cluster, as a user would."""
 
+import json
 from collections.abc import Sequence
 
+from cluster.images import OPERATOR
 from cluster.kubectl import helm, kubectl, kubectl_json
 from cluster.paths import REPOSITORY
 
@@ -17,10 +19,28 @@ def install_operator(settings: Sequence[str] = ()) -> None:
     Raises:
         ClusterError: it did not start.
     """
-    # The image of a working tree always bears the same tag: a new build needs a new pod.
-    given = ["image.tag=dev", "image.pullPolicy=Never", *settings]
+    _remove_unfinished_release()
+    given = [f"image.tag={OPERATOR.name.rsplit(':', 1)[-1]}", "image.pullPolicy=Never", *settings]
     options = [word for setting in given for word in ("--set", setting)]
-    helm("upgrade", "--install", RELEASE, CHART, "-n", SYSTEM_NAMESPACE, "--create-namespace", "--wait", *options)
+    helm(
+        "upgrade",
+        "--install",
+        RELEASE,
+        CHART,
+        "-n",
+        SYSTEM_NAMESPACE,
+        "--create-namespace",
+        "--wait",
+        "--timeout=150s",
+        *options,
+    )
+
+
+def _remove_unfinished_release() -> None:
+    """helm refuses to go on where an earlier helm was killed."""
+    releases = json.loads(helm("list", "-n", SYSTEM_NAMESPACE, "--all", "-o", "json"))
+    if any(r["name"] == RELEASE and r["status"].startswith("pending") for r in releases):
+        helm("uninstall", RELEASE, "-n", SYSTEM_NAMESPACE, "--wait")
 
 
 def restart_operator() -> None:

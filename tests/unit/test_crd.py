@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster.paths import REPOSITORY
 from jsonschema import Draft202012Validator
+
+from cluster.paths import REPOSITORY
 from tools.crd_conventions import check_crd
 from triton_vllm_operator.api import crd
 from triton_vllm_operator.api.spec import NOT_ROLLING, LLMDeploymentSpec, rolling_part

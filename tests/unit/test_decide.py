@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from support.pods import CONTAINER, make_pod, make_serving
 from support.simulate import CPU_SPEC, World
 from triton_vllm_operator.kube.pod import Ended, Gate

@@ -1,6 +1,7 @@
 from decimal import Decimal
 
 import pytest
+
 from triton_vllm_operator.api.quantity import parse_quantity
 
 

@@ -1,4 +1,5 @@
 import pytest
+
 from support.pods import CONTAINER, make_pod, make_serving
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.verdict import Outcome, ProbeHistory, ProbeResult, judge

@@ -1,11 +1,15 @@
 """What the operator reports: the status of an LLMDeployment."""
 
 from enum import StrEnum
+from typing import Final
 
 from pydantic import Field
 
 from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, Int32
 from triton_vllm_operator.api.reasons import ConditionType, Reason
+
+GENERATION_LIMIT: Final = 2**53 - 1
+"""The API server reads a schema's bounds as floats: larger ones are not what they say."""
 
 
 class ConditionStatus(StrEnum):
@@ -21,7 +25,9 @@ class Condition(ApiModel):
 
     type: str = Field(min_length=1, max_length=316, description="Accepted, Available, Progressing, Ready, Degraded.")
     status: ConditionStatus = Field(description="True, False or Unknown.")
-    observed_generation: int = Field(ge=0, le=2**63 - 1, description="metadata.generation that this was seen for.")
+    observed_generation: int = Field(
+        ge=0, le=GENERATION_LIMIT, description="metadata.generation that this was seen for."
+    )
     last_transition_time: str = Field(
         max_length=32, description="When status last changed.", json_schema_extra={"format": "date-time"}
     )
@@ -41,7 +47,7 @@ class LLMDeploymentStatus(ApiModel):
         json_schema_extra={LIST_TYPE: "map", LIST_MAP_KEYS: ["type"]},
     )
     observed_generation: int | None = Field(
-        None, ge=0, le=2**63 - 1, description="metadata.generation that this status speaks of."
+        None, ge=0, le=GENERATION_LIMIT, description="metadata.generation that this status speaks of."
     )
     url: str | None = Field(None, max_length=512, description="Where the model answers inside the cluster.")
     revision: str | None = Field(None, max_length=253, description="ControllerRevision that the children come from.")

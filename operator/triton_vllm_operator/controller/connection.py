@@ -2,11 +2,17 @@
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import kopf
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config.incluster_config import (
+    SERVICE_CERT_FILENAME,
+    SERVICE_TOKEN_FILENAME,
+    InClusterConfigLoader,
+)
 
 from triton_vllm_operator.controller.settings import Settings
 
@@ -26,15 +32,29 @@ async def open_api_client(settings: Settings, connections: int) -> ApiClient:
 
 
 def connect_kopf(settings: Settings, kopf_settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
-    """The connection for kopf's watches.
+    """The connection for kopf's watches: the same server and credentials as the client's.
+
+    kopf's own login asks DNS for kubernetes.default.svc, which need not be there.
 
     Raises:
         kopf.LoginError: there are no credentials.
     """
+    expiration = datetime.now(UTC) + _TOKEN_LIFE
     if settings.kubeconfig is not None:
         info = kopf.login_with_kubeconfig(settings=kopf_settings)
-    else:
-        info = kopf.login_with_service_account(settings=kopf_settings)
-    if info is None:
-        raise kopf.LoginError("no service account is mounted, and no kubeconfig was named")
-    return dataclasses.replace(info, expiration=datetime.now(UTC) + _TOKEN_LIFE)
+        if info is None:
+            raise kopf.LoginError(f"{settings.kubeconfig} names no cluster")
+        return dataclasses.replace(info, expiration=expiration)
+    try:
+        loader = InClusterConfigLoader(SERVICE_TOKEN_FILENAME, SERVICE_CERT_FILENAME)
+        configuration = Configuration()
+        loader.load_and_set(configuration)
+    except config.ConfigException as error:
+        raise kopf.LoginError(f"no service account is mounted: {error}") from error
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        scheme="Bearer",
+        token=Path(SERVICE_TOKEN_FILENAME).read_text().strip(),
+        expiration=expiration,
+    )
