@@ -21,6 +21,8 @@ def main() -> int:
         return 2
     kopf.configure(log_format=kopf.LogFormat.JSON)
     logging.getLogger().setLevel(settings.log_level)
+    # kopf tells of every event that was handled: at INFO that is more than all the rest.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     logging.getLogger(__name__).info("triton-vllm-operator %s", __version__)
     if settings.kubeconfig is not None:
         os.environ["KUBECONFIG"] = str(settings.kubeconfig)

@@ -1,0 +1,236 @@
+"""Children without pods: drift, conflicts, refused specs, deletion, rights. Seconds each."""
+
+import json
+import subprocess
+import time
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster import binaries, paths
+from cluster.errors import ClusterError
+from cluster.kubectl import helm, kubectl, kubectl_json, wait_until
+from support.audit import operator_requests, writes
+from support.install import CHART, RELEASE, SYSTEM_NAMESPACE, install_operator, restart_operator
+from support.llm import apply, condition, get_llm, make_llm, wait_for
+
+pytestmark = pytest.mark.e2e
+HEALED_WITHIN_SECONDS = 5
+SETTLED_SECONDS = 300
+
+
+def is_scaled_to_zero(llm: dict[str, Any]) -> bool:
+    return bool(condition(llm, "Ready").get("reason") == "ScaledToZero")
+
+
+@pytest.fixture
+def llm(namespace: str) -> str:
+    """The namespace with an LLMDeployment `web` of no replicas."""
+    apply(make_llm("web", namespace, replicas=0))
+    wait_for(namespace, "web", "is settled", 20, is_scaled_to_zero)
+    return namespace
+
+
+def child_name(namespace: str, kind: str) -> str:
+    (child,) = kubectl_json("-n", namespace, "get", kind, "-l", "app.kubernetes.io/instance=web")["items"]
+    return str(child["metadata"]["name"])
+
+
+KINDS = ["deployment", "service", "configmap", "controllerrevision"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_deleted_child_comes_back(llm: str, kind: str) -> None:
+    name = child_name(llm, kind)
+    uid = kubectl_json("-n", llm, "get", kind, name)["metadata"]["uid"]
+    kubectl("-n", llm, "delete", kind, name)
+    wait_until(
+        f"the {kind} is back",
+        HEALED_WITHIN_SECONDS,
+        lambda: kubectl_json("-n", llm, "get", kind, name)["metadata"]["uid"] != uid,
+    )
+
+
+EDITS = [
+    ("deployment", '{"spec":{"replicas":3}}', "{.spec.replicas}", "0"),
+    ("deployment", '{"spec":{"template":{"spec":{"enableServiceLinks":true}}}}',
+     "{.spec.template.spec.enableServiceLinks}", "false"),
+    ("service", '{"spec":{"selector":{"app.kubernetes.io/instance":"other"}}}',
+     "{.spec.selector.app\\.kubernetes\\.io/instance}", "web"),
+    ("configmap", '{"metadata":{"labels":{"app.kubernetes.io/managed-by":"me"}}}',
+     "{.metadata.labels.app\\.kubernetes\\.io/managed-by}", "triton-vllm-operator"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "patch", "path", "wanted"), EDITS)
+def test_an_edited_child_is_put_back(llm: str, kind: str, patch: str, path: str, wanted: str) -> None:
+    name = child_name(llm, kind)
+    kubectl("-n", llm, "patch", kind, name, "--type=merge", "-p", patch)
+    wait_until(
+        f"the {kind} is put back",
+        HEALED_WITHIN_SECONDS,
+        lambda: kubectl("-n", llm, "get", kind, name, "-o", f"jsonpath={path}") == wanted,
+    )
+
+
+def test_what_others_set_stays(llm: str) -> None:
+    kubectl("-n", llm, "annotate", "service", "web", "somebody.else/note=kept")
+    kubectl("-n", llm, "patch", "deployment", "web", "--type=merge", "-p", '{"spec":{"minReadySeconds":7}}')
+    kubectl("-n", llm, "patch", "llm", "web", "--type=merge", "-p", '{"spec":{"engine":{"maxModelLen":64}}}')
+    wait_for(llm, "web", "has two revisions", 10, lambda _: len(revisions(llm)) == 2)
+    service = kubectl_json("-n", llm, "get", "service", "web")
+    assert service["metadata"]["annotations"]["somebody.else/note"] == "kept"
+    assert kubectl_json("-n", llm, "get", "deployment", "web")["spec"]["minReadySeconds"] == 7
+
+
+def revisions(namespace: str) -> list[Any]:
+    return list(kubectl_json("-n", namespace, "get", "controllerrevisions")["items"])
+
+
+def test_an_object_that_is_not_ours_is_left_alone_and_named(namespace: str) -> None:
+    kubectl("-n", namespace, "create", "service", "clusterip", "web", "--tcp=80:80")
+    before = kubectl_json("-n", namespace, "get", "service", "web")
+    apply(make_llm("web", namespace, replicas=0))
+    wait_for(namespace, "web", "is refused", 10, lambda x: condition(x, "Accepted").get("reason") == "NameConflict")
+    assert "Service web" in condition(get_llm(namespace, "web"), "Accepted")["message"]
+    assert kubectl_json("-n", namespace, "get", "service", "web") == before
+    assert kubectl_json("-n", namespace, "get", "deployments")["items"] == []
+    kubectl("-n", namespace, "delete", "service", "web")
+    wait_for(namespace, "web", "is settled", 30, is_scaled_to_zero)
+
+
+REFUSED = [
+    ({"metadata": {"name": "w" * 51}}, "at most 50 characters"),
+    ({"metadata": {"name": "web.1"}}, "servedName"),
+    ({"spec": {"engine": {"gpuMemoryUtilization": 1.5}}}, "less than or equal to 1"),
+    ({"spec": {"engine": {"maxModelLen": "long"}}}, "must be of type integer"),
+    ({"spec": {"engine": {"dtype": "int3"}}}, "Unsupported value"),
+    ({"spec": {"accelerator": {"cpu": {}, "nvidiaGPU": {}}}}, "exactly one"),
+    ({"spec": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}, "tensorParallelSize"),
+    ({"spec": {"model": {"image": {"reference": "x", "path": "../etc"}}}}, "stay inside the image"),
+    ({"spec": {"replicas": -1}}, "greater than or equal to 0"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_an_invalid_spec_is_refused_with_the_operator_down_too(
+    namespace: str, change: dict[str, Any], message: str
+) -> None:
+    manifest = make_llm("web", namespace, **change.get("spec", {}))
+    manifest["metadata"].update(change.get("metadata", {}))
+    with pytest.raises(ClusterError, match="(?s)" + message):
+        apply(manifest)
+
+
+def test_the_served_name_cannot_be_changed(llm: str) -> None:
+    with pytest.raises(ClusterError, match="cannot be changed"):
+        kubectl("-n", llm, "patch", "llm", "web", "--type=merge", "-p", '{"spec":{"model":{"servedName":"other"}}}')
+    kubectl("-n", llm, "patch", "llm", "web", "--type=merge", "-p", '{"spec":{"model":{"servedName":"web"}}}')
+
+
+def test_what_the_api_server_refuses_is_said_and_harms_nothing(llm: str) -> None:
+    before = kubectl_json("-n", llm, "get", "deployment", "web")["spec"]
+    bad = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": "none"}}}
+    patch = json.dumps({"spec": {"scheduling": {"affinity": bad}}})
+    kubectl("-n", llm, "patch", "llm", "web", "--type=merge", "-p", patch)
+    wait_for(llm, "web", "is refused", 10, lambda x: condition(x, "Accepted")["reason"] == "RefusedByAPIServer")
+    assert kubectl_json("-n", llm, "get", "deployment", "web")["spec"] == before
+    assert len(revisions(llm)) == 1
+    kubectl("-n", llm, "patch", "llm", "web", "--type=json", "-p", '[{"op":"remove","path":"/spec/scheduling"}]')
+    wait_for(llm, "web", "is accepted", 10, lambda x: condition(x, "Accepted")["status"] == "True")
+
+
+def test_hostile_names_and_paths_gain_nothing(llm: str) -> None:
+    deployment = kubectl_json("-n", llm, "get", "deployment", "web")
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in pod
+    assert all("hostPath" not in volume for volume in pod["volumes"])
+
+
+def test_a_missing_gpu_is_named(namespace: str) -> None:
+    apply(make_llm("web", namespace, runtime={"version": "26.08"}, accelerator={"nvidiaGPU": {}}))
+    wait_for(namespace, "web", "is unschedulable", 20, lambda x: condition(x, "Ready")["reason"] == "Unschedulable")
+    message = condition(get_llm(namespace, "web"), "Ready")["message"]
+    assert "nvidia.com/gpu" in message
+
+
+def test_kubectl_get_prints_columns_worth_reading(llm: str) -> None:
+    header, row = kubectl("-n", llm, "get", "llm").splitlines()
+    assert header.split() == ["NAME", "READY", "REASON", "PODS", "WANTED", "RUNTIME", "AGE"]
+    assert row.split()[:6] == ["web", "False", "ScaledToZero", "0", "0", "cpu-0.32.0"]
+
+
+def test_a_restart_and_five_settled_minutes_write_nothing(llm: str) -> None:
+    for number in range(20):
+        apply(make_llm(f"idle-{number}", llm, replicas=0))
+    for number in range(20):
+        wait_for(llm, f"idle-{number}", "is settled", 20, is_scaled_to_zero)
+    time.sleep(2)
+    began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    restart_operator()
+    time.sleep(SETTLED_SECONDS)
+    requests = operator_requests(since=began)
+    assert any(request.verb == "list" for request in requests), "the audit log shows the new process"
+    assert writes(requests) == []
+
+
+def test_the_operator_uses_all_of_its_rights_and_asks_for_no_more(llm: str) -> None:
+    rules = kubectl_json("get", "clusterrole", RELEASE)["rules"]
+    granted = {(g, r, v) for rule in rules for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
+    requests = operator_requests()
+    assert [request for request in requests if request.code == 403] == []
+    used = {(request.group, request.resource, request.verb) for request in requests if request.resource}
+    # A server-side apply of an object that is not there yet is authorized as patch and as create, and
+    # logged as patch. Whether an owner may be blocked is asked of `finalizers` by an admission plugin.
+    implied = {(g, r, "create") for g, r, v in used if v == "patch" and "/" not in r}
+    implied.add(("triton-vllm.dev", "llmdeployments/finalizers", "update"))
+    assert used - granted == set()
+    unused = granted - used - implied
+    # Pruning needs more than ten revisions, and drift of a name needs somebody else's object: unit tests.
+    assert unused <= {(g, r, "delete") for g, r, _ in granted}
+
+
+def test_without_the_operator_it_can_still_be_deleted(namespace: str) -> None:
+    apply(make_llm("web", namespace, replicas=0))
+    wait_for(namespace, "web", "is settled", 20, is_scaled_to_zero)
+    helm("uninstall", RELEASE, "-n", SYSTEM_NAMESPACE, "--wait")
+    try:
+        kubectl("-n", namespace, "delete", "llm", "web", "--timeout=10s")
+        kubectl("delete", "namespace", namespace, "--timeout=60s")
+        kubectl("get", "crd", "llmdeployments.triton-vllm.dev")
+    finally:
+        install_operator()
+        kubectl("create", "namespace", namespace)
+
+
+def test_with_watch_namespaces_it_has_rights_there_only(namespace: str) -> None:
+    install_operator([f"watchNamespaces={{{namespace}}}"])
+    try:
+        with pytest.raises(ClusterError, match="not found"):
+            kubectl("get", "clusterrole", RELEASE)
+        apply(make_llm("web", namespace, replicas=0))
+        wait_for(namespace, "web", "is settled", 30, is_scaled_to_zero)
+        apply(make_llm("elsewhere", "default", replicas=0))
+        time.sleep(3)
+        assert "status" not in get_llm("default", "elsewhere")
+    finally:
+        kubectl("-n", "default", "delete", "llm", "elsewhere", "--ignore-not-found")
+        install_operator()
+
+
+def test_the_chart_grants_no_more_than_it_needs() -> None:
+    for settings in ([], ["--set", "watchNamespaces={a,b}"]):
+        command = [binaries.HELM.path, "template", RELEASE, CHART, "--kube-version", "1.36.0", *settings]
+        rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        objects = [item for item in yaml.safe_load_all(rendered) if item]
+        kinds = {item["kind"] for item in objects}
+        assert ("ClusterRole" in kinds) == (not settings)
+        for item in objects:
+            for rule in item.get("rules", []):
+                assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+                assert "secrets" not in rule["resources"]
+                assert "pods/exec" not in rule["resources"]
+                assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"])
+    assert paths.KUBECONFIG.exists()
