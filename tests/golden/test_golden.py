@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from cluster.paths import REPOSITORY
 from support.simulate import World
 

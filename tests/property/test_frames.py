@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from llm_backend.contract import GenerateRequest, RequestError, Wanted, resolve_prepend
 from llm_backend.frames import Sent, build_frame
 

@@ -7,6 +7,7 @@ import tritonclient.grpc.model_config_pb2 as triton
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
+
 from support.simulate import World
 from triton_vllm_operator.reconcile.drift import differs
 from triton_vllm_operator.repository.content import CONFIG_PBTXT

@@ -3,6 +3,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+
 from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.queue import BACKOFF_CAP_SECONDS, WorkQueue
 from triton_vllm_operator.kube.resources import Key

@@ -1,0 +1,224 @@
+"""Faults of the environment, exhaustively: the outcome depends on the cluster alone."""
+
+import copy
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from fault.fakeapi import FakeApi, client_of, serving, unavailable
+from support.simulate import CATALOGUE, CPU_SPEC
+from triton_vllm_operator.controller.metrics import Metrics
+from triton_vllm_operator.controller.resync import Resync
+from triton_vllm_operator.health.target import ProbeTarget
+from triton_vllm_operator.health.verdict import Outcome, ProbeResult
+from triton_vllm_operator.health.watcher import ProbeWatcher
+from triton_vllm_operator.kube import client as client_module
+from triton_vllm_operator.kube.cache import Cache
+from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.errors import ApiError, Unavailable
+from triton_vllm_operator.kube.resources import CHILDREN, CONFIG_MAP, DEPLOYMENT, LLM_DEPLOYMENT, SERVICE, Key
+from triton_vllm_operator.reconcile.reconciler import NotSettled, Reconciler
+
+WEB = Key("ns", "web")
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+FIRST = ["ConfigMap", "Deployment", "Service", "ControllerRevision"]
+
+
+class Operator:
+    """One process of the operator, without kopf: its cache, its reconciler and what it was told."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self.cache = Cache()
+        self.changed: set[Key] = set()
+
+        async def probe(_: ProbeTarget) -> ProbeResult:
+            return ProbeResult(Outcome.UNREACHABLE, "", 0)
+
+        probes = ProbeWatcher(probe, self.changed.add, lambda *_: None)
+        self.resync = Resync(self.cache, client, (), self.changed.add, Metrics())
+        self.reconciler = Reconciler(self.cache, client, probes, CATALOGUE, lambda: NOW)
+
+    def see(self, api: FakeApi, lost: float = 0.0, chance: random.Random | None = None) -> None:
+        """Take over the events of the watches; some are lost on the way."""
+        for happened, kind, body in api.take_events():
+            if chance is not None and chance.random() < lost:
+                continue
+            key = self.cache.drop(kind, body) if happened == "DELETED" else self.cache.put(kind, body)
+            if key:
+                self.changed.add(key)
+
+    async def settle(self, api: FakeApi) -> None:
+        """Work until nothing is left to do."""
+        for _ in range(20):
+            self.see(api)
+            if not self.changed:
+                return
+            for key in sorted(self.changed):
+                self.changed.discard(key)
+                await self.reconciler.reconcile(key)
+        raise AssertionError("it does not settle")
+
+
+def new_cluster(**spec: Any) -> FakeApi:
+    api = FakeApi()
+    api.put(LLM_DEPLOYMENT, {"metadata": {"name": "web", "generation": 1}, "spec": {**copy.deepcopy(CPU_SPEC), **spec}})
+    return api
+
+
+async def started(client: KubeClient) -> Operator:
+    operator = Operator(client)
+    await operator.resync.once()
+    return operator
+
+
+def children(api: FakeApi) -> list[str]:
+    return sorted(f"{b['kind']} {b['metadata']['name']}" for kind in CHILDREN for b in api.of_kind(kind))
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_pause", lambda *_: 0.0)
+
+
+async def test_a_new_resource_is_served_in_one_sequence() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        await (await started(client)).settle(api)
+    applied = [write.split()[1] for write in api.writes]
+    assert applied == [*FIRST, "LLMDeployment"]
+
+
+async def test_radio_silence_once_settled() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        await operator.settle(api)
+        api.writes.clear()
+        for _ in range(3):
+            await operator.reconciler.reconcile(WEB)
+            await operator.resync.once()
+        restarted = await started(client)
+        await restarted.settle(api)
+    assert api.writes == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_lost_events_are_healed_by_a_resync(seed: int) -> None:
+    chance, api = random.Random(seed), new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        await operator.settle(api)
+        for _ in range(10):
+            kind = chance.choice([DEPLOYMENT, SERVICE, CONFIG_MAP])
+            if bodies := api.of_kind(kind):
+                api.remove(kind, chance.choice(bodies)["metadata"]["name"])
+            operator.see(api, lost=0.3, chance=chance)
+            for key in list(operator.changed):
+                operator.changed.discard(key)
+                await operator.reconciler.reconcile(key)
+        await operator.resync.once()
+        await operator.settle(api)
+    assert [name.split()[0] for name in children(api)] == sorted(FIRST)
+
+
+async def test_a_deletion_that_no_watch_told_of_is_noticed() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        await operator.settle(api)
+        api.remove(SERVICE, "web")
+        api.take_events()
+        await operator.resync.once()
+        await operator.settle(api)
+    assert "Service web" in children(api)
+
+
+@pytest.mark.parametrize("survived", range(1, 6))
+async def test_killed_after_any_write_it_ends_in_the_same_state(survived: int) -> None:
+    reference = new_cluster()
+    async with serving(reference) as client:
+        await (await started(client)).settle(reference)
+    api = new_cluster()
+
+    def die(method: str, _path: str) -> web.Response | None:
+        return unavailable() if method == "PATCH" and len(api.writes) >= survived else None
+
+    api.fault = die
+    async with serving(api) as client:
+        operator = await started(client)
+        operator.see(api)
+        if survived < 5:
+            with pytest.raises(ApiError):
+                await operator.reconciler.reconcile(WEB)
+        api.fault = lambda *_: None
+        await (await started(client)).settle(api)
+    assert children(api) == children(reference)
+
+
+async def test_a_status_that_could_not_be_written_is_written_later() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        api.fault = lambda _m, path: unavailable() if path.endswith("/status") else None
+        with pytest.raises(Unavailable):
+            await operator.reconciler.reconcile(WEB)
+        api.fault = lambda *_: None
+        await operator.reconciler.reconcile(WEB)
+    (body,) = api.of_kind(LLM_DEPLOYMENT)
+    assert body["status"]["observedGeneration"] == 1
+
+
+@pytest.mark.parametrize("answer", ["", "1"], ids=["503", "429 with Retry-After"])
+async def test_a_moment_of_trouble_is_ridden_out(answer: str) -> None:
+    api, trouble = new_cluster(), iter([True, True, True, False])
+    api.fault = lambda *_: unavailable(answer) if next(trouble, False) else None
+    async with serving(api) as client:
+        await (await started(client)).settle(api)
+    assert len(children(api)) == 4
+    assert {code for _, _, code, _ in api.requests} == {503 if not answer else 429, 200, 404}
+
+
+async def test_a_server_that_is_away_is_an_error_of_its_own() -> None:
+    client = client_of(FakeApi(), port=1)
+    with pytest.raises(Unavailable, match="no answer"):
+        await started(client)
+    await client.close()
+
+
+async def test_an_object_of_somebody_else_is_never_written_to() -> None:
+    api = new_cluster()
+    theirs = api.put(SERVICE, {"metadata": {"name": "web"}, "spec": {"ports": []}})
+    before = copy.deepcopy(theirs)
+    async with serving(api) as client:
+        operator = await started(client)
+        with pytest.raises(NotSettled, match="Service web"):
+            await operator.reconciler.reconcile(WEB)
+    assert api.objects[SERVICE, "ns", "web"] == before
+    assert api.writes == ["apply LLMDeployment web status"]
+
+
+async def test_what_is_deleted_is_forgotten() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        await operator.settle(api)
+        for kind in (*CHILDREN, LLM_DEPLOYMENT):
+            for body in api.of_kind(kind):
+                api.remove(kind, body["metadata"]["name"])
+        api.writes.clear()
+        operator.see(api)
+        await operator.reconciler.reconcile(WEB)
+    assert api.writes == []
+    assert operator.cache.keys() == ()
+
+
+async def test_long_lists_come_in_pages() -> None:
+    api = FakeApi()
+    for number in range(1203):
+        api.put(LLM_DEPLOYMENT, {"metadata": {"name": f"llm-{number}"}, "spec": {}})
+    async with serving(api) as client:
+        operator = await started(client)
+    assert len(operator.cache) == 1203
