@@ -134,11 +134,11 @@ def test_what_the_api_server_refuses_is_said_and_harms_nothing(llm: str) -> None
     bad = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": "none"}}}
     patch = json.dumps({"spec": {"scheduling": {"affinity": bad}}})
     kubectl("-n", llm, "patch", "llm", "web", "--type=merge", "-p", patch)
-    wait_for(llm, "web", "is refused", 10, lambda x: condition(x, "Accepted")["reason"] == "RefusedByAPIServer")
+    wait_for(llm, "web", "is refused", 10, lambda x: condition(x, "Accepted").get("reason") == "RefusedByAPIServer")
     assert kubectl_json("-n", llm, "get", "deployment", "web")["spec"] == before
     assert len(revisions(llm)) == 1
     kubectl("-n", llm, "patch", "llm", "web", "--type=json", "-p", '[{"op":"remove","path":"/spec/scheduling"}]')
-    wait_for(llm, "web", "is accepted", 10, lambda x: condition(x, "Accepted")["status"] == "True")
+    wait_for(llm, "web", "is accepted", 10, lambda x: condition(x, "Accepted").get("status") == "True")
 
 
 def test_hostile_names_and_paths_gain_nothing(llm: str) -> None:
@@ -151,7 +151,7 @@ def test_hostile_names_and_paths_gain_nothing(llm: str) -> None:
 
 def test_a_missing_gpu_is_named(namespace: str) -> None:
     apply(make_llm("web", namespace, runtime={"version": "26.08"}, accelerator={"nvidiaGPU": {}}))
-    wait_for(namespace, "web", "is unschedulable", 20, lambda x: condition(x, "Ready")["reason"] == "Unschedulable")
+    wait_for(namespace, "web", "is unschedulable", 20, lambda x: condition(x, "Ready").get("reason") == "Unschedulable")
     message = condition(get_llm(namespace, "web"), "Ready")["message"]
     assert "nvidia.com/gpu" in message
 

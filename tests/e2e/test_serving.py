@@ -147,7 +147,7 @@ def test_an_engine_setting_becomes_a_new_engine(served: str) -> None:
 def test_a_refused_edit_leaves_it_serving(served: str, port: int) -> None:
     before = container_ids(served, NAME)
     kubectl("-n", served, "patch", "llm", NAME, "--type=merge", "-p", '{"spec":{"runtime":{"version":"99.99"}}}')
-    refused = wait_for(served, NAME, "is refused", 10, lambda x: condition(x, "Accepted")["status"] == "False")
+    refused = wait_for(served, NAME, "is refused", 10, lambda x: condition(x, "Accepted").get("status") == "False")
     assert refused < 10
     llm = get_llm(served, NAME)
     assert condition(llm, "Accepted")["reason"] == "UnknownRuntime"
@@ -176,7 +176,7 @@ def test_a_killed_engine_leaves_the_service_and_is_named(served: str) -> None:
     kill += "  c=open(f,'rb').read()\n  if b'EngineCore' in c: os.kill(int(f.split('/')[2]), 9)"
     kubectl("-n", served, "exec", name, "--", "python3", "-c", kill)
     # Two failures at a period of 2 s, and the time of the probes themselves.
-    wait_for(served, NAME, "is degraded", 20, lambda x: condition(x, "Degraded")["status"] == "True")
+    wait_for(served, NAME, "is degraded", 20, lambda x: condition(x, "Degraded").get("status") == "True")
     degraded = condition(get_llm(served, NAME), "Degraded")
     assert degraded["reason"] == "EngineDead"
     assert name in degraded["message"]

@@ -68,7 +68,7 @@ def wait_for(namespace: str, name: str, what: str, seconds: float, holds: Callab
 def wait_ready(namespace: str, name: str, seconds: float = 300) -> float:
     """Wait until an LLMDeployment is ready for its present spec."""
     return wait_for(
-        namespace, name, "is ready", seconds, lambda x: is_observed(x) and condition(x, "Ready")["status"] == "True"
+        namespace, name, "is ready", seconds, lambda x: is_observed(x) and condition(x, "Ready").get("status") == "True"
     )
 
 

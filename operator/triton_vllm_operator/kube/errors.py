@@ -25,10 +25,15 @@ class Gone(ApiError):
     """The object is not there (404)."""
 
 
+_TYPED_PATCH = "failed to create typed patch object"
+"""How the API server says, with HTTP 500, that an applied manifest does not fit the schema of its kind:
+https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/apiserver/pkg/endpoints/handlers/patch.go"""
+
+
 def error_for(status: int, what: str, message: str) -> ApiError:
     """The error that stands for an HTTP status."""
     if status in (404, 410):
         return Gone(status, what, message)
-    if status in (400, 403, 409, 422):
+    if status in (400, 403, 409, 422) or _TYPED_PATCH in message:
         return Refused(status, what, message)
     return Unavailable(status, what, message)
