@@ -12,11 +12,22 @@ from support.simulate import World
 SCENARIOS = Path(__file__).parent / "scenarios"
 
 
+class Dumper(yaml.SafeDumper):
+    """Files inside a manifest are shown as they are."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+Dumper.add_representer(str, _represent_text)
+
+
 def render(spec: dict[str, Any]) -> str:
     decision = World(spec=spec).decide()
     assert decision.status is not None
     documents = [*decision.applies, {"status": decision.status.model_dump(mode="json", by_alias=True)}]
-    return yaml.safe_dump_all(documents, sort_keys=False, width=120)
+    return yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=120)
 
 
 @pytest.mark.parametrize("scenario", sorted(SCENARIOS.glob("*.in.yaml")), ids=lambda p: p.name.removesuffix(".in.yaml"))

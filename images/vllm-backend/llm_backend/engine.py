@@ -28,7 +28,7 @@ class Engine:
         self._thread.start()
         # The context decides vLLM's batching defaults; NVIDIA's backend takes the API server's as well.
         context = UsageContext.OPENAI_API_SERVER
-        engine_args = AsyncEngineArgs(**arguments)  # type: ignore[arg-type]
+        engine_args = AsyncEngineArgs(**arguments)
 
         async def start() -> AsyncLLM:
             config = engine_args.create_engine_config(context)

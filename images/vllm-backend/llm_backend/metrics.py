@@ -43,7 +43,7 @@ class TritonMetrics:
         for name, text in _GAUGES.items():
             self._metrics[name] = self._create(name, text, family.GAUGE)
         for name, (buckets, text) in _HISTOGRAMS.items():
-            bounds = [float(bound) for bound in histogram_buckets(buckets, max_model_len)]  # type: ignore[arg-type]
+            bounds = [float(bound) for bound in histogram_buckets(buckets, max_model_len)]
             self._metrics[name] = self._create(name, text, family.HISTOGRAM, bounds)
         self._updates: queue.SimpleQueue[tuple[str, str, float] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)

@@ -128,7 +128,7 @@ def _ready(situation: Situation) -> Finding:
     serving = [pod for pod in situation.current if pod.serves]
     complete = len(serving) == len(situation.current) == situation.replicas > 0
     if complete and not situation.leftover and situation.refused is None:
-        return _true(Reason.ALL_REPLICAS_GENERATE, f"all {situation.replicas} pods generate")
+        return _true(Reason.ALL_REPLICAS_GENERATE, f"{situation.replicas} of {situation.replicas} pods generate")
     return _false(Reason.NO_POD_GENERATES, "")
 
 
