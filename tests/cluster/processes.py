@@ -38,19 +38,19 @@ def start_process(name: str, command: Sequence[str | Path], search_path: Iterabl
 
 def is_running(name: str) -> bool:
     """Whether the component that was started under this name still runs."""
-    return _recorded_pid(name) is not None
+    return recorded_pid(name) is not None
 
 
 def stop_process(name: str) -> None:
     """End a component: first politely, then not."""
-    pid = _recorded_pid(name)
+    pid = recorded_pid(name)
     if pid is not None:
         _signal(pid, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
-        while _recorded_pid(name) is not None and time.monotonic() < deadline:
+        while recorded_pid(name) is not None and time.monotonic() < deadline:
             _reap(pid)
             time.sleep(0.05)
-        if _recorded_pid(name) is not None:
+        if recorded_pid(name) is not None:
             kill(pid)
     _pid_file(name).unlink(missing_ok=True)
 
@@ -95,7 +95,8 @@ def _pid_file(name: str) -> Path:
     return paths.PIDS / f"{name}.json"
 
 
-def _recorded_pid(name: str) -> int | None:
+def recorded_pid(name: str) -> int | None:
+    """The id of a running component; None if it does not run."""
     try:
         recorded = json.loads(_pid_file(name).read_text())
     except (OSError, ValueError):

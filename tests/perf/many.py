@@ -14,12 +14,15 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cluster import node, paths
 from cluster.kubectl import kubectl, kubectl_json, wait_until
+from cluster.processes import recorded_pid
 from cluster.progress import say, step
 from support.install import RELEASE, SYSTEM_NAMESPACE, install_operator
 from support.llm import make_llm
@@ -39,6 +42,8 @@ class Result:
     restart_seconds: float
     restart_writes: int
     memory_mib: float
+    cpu_seconds: dict[str, float]
+    """Until all children were there, by process."""
 
 
 def main(arguments: list[str]) -> int:
@@ -67,21 +72,22 @@ def _measure(count: int) -> Result:
         kubectl(
             "create", "-f", "-", stdin=json.dumps({"kind": "List", "apiVersion": "v1", "items": items}), timeout=600
         )
-    with step("first start"):
-        process, started = _start(), time.monotonic()
-        wait_until("all children are there", 600, lambda: _children() >= 4 * count)
+    with step("first start"), _running() as process:
+        started = time.monotonic()
+        before = cpu_seconds(process.pid)
+        wait_until("all children are applied", 600, lambda: _applied_children() >= 4 * count, 0.2)
         children_seconds = time.monotonic() - started
+        cpu = {name: round(used - before[name], 1) for name, used in cpu_seconds(process.pid).items()}
+        assert _children() == 4 * count, "the API server holds what the operator has applied"
         wait_until("all statuses are written", 600, lambda: _settled() >= count)
         settled_seconds = time.monotonic() - started
-        _stop(process)
-    with step("restart"):
-        process, started = _start(), time.monotonic()
+    with step("restart"), _running() as process:
+        started = time.monotonic()
         wait_until("every one was reconciled", 120, lambda: _metric('reconciles_total{result="success"}') >= count, 0.1)
         restart_seconds = time.monotonic() - started
         time.sleep(15)
-        writes = sum(_metric(f'verb="{verb}"') for verb in ("apply", "delete"))
+        writes = sum(_metric(f'verb="{verb}"', "api_requests_total") for verb in ("apply", "delete"))
         memory = _memory_mib(process.pid)
-        _stop(process)
     return Result(
         count,
         round(children_seconds, 1),
@@ -89,22 +95,27 @@ def _measure(count: int) -> Result:
         round(restart_seconds, 1),
         int(writes),
         round(memory, 1),
+        cpu,
     )
 
 
-def _start() -> subprocess.Popen[bytes]:
+@contextmanager
+def _running() -> Iterator[subprocess.Popen[bytes]]:
+    """An operator as a process of this machine, while the context is open."""
     environment = {
         **os.environ,
         "TRITON_VLLM_OPERATOR_KUBECONFIG": str(paths.KUBECONFIG),
         "TRITON_VLLM_OPERATOR_PORT": str(PORT),
     }
     with (paths.LOGS / "operator-perf.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "triton_vllm_operator"], env=environment, stdout=log, stderr=log)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    process.wait(30)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "triton_vllm_operator"], env=environment, stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
 
 
 def _operator_pods() -> list[object]:
@@ -125,20 +136,35 @@ def _count(resource: str) -> int:
     return total - 1 if resource == "configmaps" else total
 
 
+def _applied_children() -> int:
+    """How many children the operator has applied; asked of the operator, since asking the cluster costs it time."""
+    return int(sum(_metric(f'resource="{kind}",verb="apply"', "api_requests_total") for kind in CHILD_KINDS))
+
+
+def cpu_seconds(operator: int) -> dict[str, float]:
+    """The processor time that each process has used so far."""
+    pids = {"operator": operator, **{name: recorded_pid(name) for name in node.COMPONENTS}}
+    ticks = os.sysconf("SC_CLK_TCK")
+    used = {}
+    for name, pid in pids.items():
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        used[name] = (int(fields[11]) + int(fields[12])) / ticks
+    return used
+
+
 def _settled() -> int:
     """How many LLMDeployments have a status."""
     return int(_metric('api_requests_total{code="200",resource="llmdeployments",verb="apply"}'))
 
 
-def _metric(part: str) -> float:
-    """The sum of the operator's samples whose line holds `part`."""
+def _metric(part: str, name: str = "") -> float:
+    """The sum of the operator's samples of one counter whose line holds `part`."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=5) as response:
             lines = response.read().decode().splitlines()
     except OSError:
         return 0.0
-    wanted = "api_requests_total" if part.startswith("verb=") else ""
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if part in line and wanted in line and line[0] != "#")
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if part in line and name in line and line[0] != "#")
 
 
 def _memory_mib(pid: int) -> float:

@@ -55,6 +55,12 @@ def operator_pod() -> str:
     return str(next(p for p in pods["items"] if "deletionTimestamp" not in p["metadata"])["metadata"]["name"])
 
 
+def operator_image() -> str:
+    """The image of the installed operator."""
+    path = "jsonpath={.spec.template.spec.containers[0].image}"
+    return kubectl("-n", SYSTEM_NAMESPACE, "get", "deployment", RELEASE, "-o", path)
+
+
 def operator_log(since: str) -> str:
     """What the operator has logged since a time (RFC 3339)."""
     return kubectl("-n", SYSTEM_NAMESPACE, "logs", operator_pod(), f"--since-time={since}")

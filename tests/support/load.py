@@ -3,9 +3,9 @@
 import json
 from typing import Any, TypedDict
 
-from cluster.images import OPERATOR
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from cluster.paths import REPOSITORY
+from support.install import operator_image
 
 _NAME = "load"
 
@@ -46,7 +46,7 @@ def _manifests(namespace: str, script: str, arguments: list[str]) -> list[dict[s
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
     container = {
         "name": "load",
-        "image": OPERATOR.name,
+        "image": operator_image(),
         "imagePullPolicy": "Never",
         "command": ["python", *arguments],
         "securityContext": security,
