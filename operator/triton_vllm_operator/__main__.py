@@ -6,6 +6,7 @@ import os
 import sys
 
 import kopf
+import uvloop
 
 from triton_vllm_operator import __version__
 from triton_vllm_operator.controller.process import run
@@ -26,7 +27,8 @@ def main() -> int:
     logging.getLogger(__name__).info("triton-vllm-operator %s", __version__)
     if settings.kubeconfig is not None:
         os.environ["KUBECONFIG"] = str(settings.kubeconfig)
-    asyncio.run(run(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings))
     return 0
 
 

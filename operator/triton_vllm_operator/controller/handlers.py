@@ -39,7 +39,8 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 1.0
-    settings.queueing.idle_timeout = 0.5
+    settings.watching.initial_streaming = True
+    settings.queueing.idle_timeout = 0.05
     settings.process.ultimate_exiting_timeout = 25
     settings.persistence.finalizer = f"{names.GROUP}/finalizer"
     for kind in (*CHILDREN, POD):

@@ -27,7 +27,7 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _TRIES: Final = 5
 _BACKOFF_SECONDS: Final = 0.25
 _BACKOFF_CAP_SECONDS: Final = 8.0
-_PAGE: Final = 500
+_PAGE: Final = 250
 _MERGE_TYPE: Final = "application/apply-patch+yaml"
 _LOST: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 

@@ -34,7 +34,9 @@ class Writer:
                 self._cache.put(kind, await self._client.apply(manifest))
             except Refused as error:
                 return Refusal(kind.kind, name_of(manifest), error.message)
-            _LOG.info("applied %s %s", kind.kind, name_of(manifest), extra=_identity(manifest))
+        if manifests:
+            applied = ", ".join(f"{manifest['kind']} {name_of(manifest)}" for manifest in manifests)
+            _LOG.info("applied %s", applied, extra=_identity(manifests[0]))
         return None
 
     async def prune(self, namespace: str, children: tuple[Child, ...]) -> None:

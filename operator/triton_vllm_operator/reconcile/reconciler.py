@@ -51,6 +51,10 @@ class Reconciler:
         decision = decide(observed, self._catalogue, now)
         await self._writer.write_gates(key.namespace, decision.gates)
         refusal = await self._writer.apply_children(decision.applies)
+        if refusal is None and decision.applies:
+            # The status comes with the next look, behind all keys that wait: children come first, and it
+            # speaks of them as they are then.
+            return 0.0
         if refusal is not None:
             decision = decide(replace(observed, refusal=refusal), self._catalogue, now)
         else:
