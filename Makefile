@@ -58,11 +58,11 @@ fmt: $(INSTALLED) ## Format, and mend what the linter can.
 .PHONY: test test-full bench
 test: check ## Everything that CI runs: check, then the local cluster with the real runtime.
 	@$(BIN)/python -m cluster images
-	@$(BIN)/pytest -m "e2e and not full" tests
+	@$(BIN)/pytest --maxfail=5 -m "e2e and not full" tests
 
 test-full: check ## Everything, also what takes long.
 	@$(BIN)/python -m cluster images
-	@$(BIN)/pytest -m e2e tests
+	@$(BIN)/pytest --maxfail=5 -m e2e tests
 
 bench: $(INSTALLED) ## 1,000 LLMDeployments on the local cluster: seconds, writes, memory.
 	@$(BIN)/python -m cluster images

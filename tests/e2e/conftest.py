@@ -1,7 +1,6 @@
 """The local cluster with the operator in it. Tests talk to this cluster and to no other."""
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -23,16 +22,18 @@ def now() -> str:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> None:
-    """A running cluster with the images of this tree and a fresh operator."""
+def cluster() -> str:
+    """A running cluster with the images of this tree and a fresh operator; when it was installed."""
     node.start()
     ensure_images()
     install_operator()
+    installed_at = now()
     restart_operator()
+    return installed_at
 
 
 @pytest.fixture(autouse=True)
-def no_unexpected_errors(cluster: None) -> Iterator[None]:
+def no_unexpected_errors(cluster: str) -> Iterator[None]:
     """After every test the operator's log is read: an unexpected ERROR fails it."""
     began = now()
     yield
@@ -54,20 +55,18 @@ def _namespace(labels: tuple[str, ...] = ()) -> Iterator[str]:
 
 
 @pytest.fixture
-def namespace(cluster: None) -> Iterator[str]:
+def namespace(cluster: str) -> Iterator[str]:
     """A namespace of this test."""
     yield from _namespace()
 
 
 @pytest.fixture(scope="module")
-def shared_namespace(cluster: None) -> Iterator[str]:
+def shared_namespace(cluster: str) -> Iterator[str]:
     """A namespace of one module, with Pod Security admission at its strictest."""
     yield from _namespace(("pod-security.kubernetes.io/enforce=restricted",))
 
 
-@pytest.fixture
-def began() -> str:
-    """When the test began; the audit log is finer, so a second is waited for."""
-    moment = now()
-    time.sleep(1)
-    return moment
+@pytest.fixture(scope="session")
+def session_began(cluster: str) -> str:
+    """When the operator of this session was installed."""
+    return cluster

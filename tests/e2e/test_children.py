@@ -1,27 +1,20 @@
 """Children without pods: drift, conflicts, refused specs, deletion, rights. Seconds each."""
 
 import json
-import subprocess
 import time
 from typing import Any
 
 import pytest
-import yaml
 
-from cluster import binaries, paths
 from cluster.errors import ClusterError
-from cluster.kubectl import helm, kubectl, kubectl_json, wait_until
+from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.audit import operator_requests, writes
-from support.install import CHART, RELEASE, SYSTEM_NAMESPACE, install_operator, restart_operator
-from support.llm import apply, condition, get_llm, make_llm, wait_for
+from support.install import restart_operator
+from support.llm import apply, condition, get_llm, is_scaled_to_zero, make_llm, wait_for
 
 pytestmark = pytest.mark.e2e
 HEALED_WITHIN_SECONDS = 5
 SETTLED_SECONDS = 300
-
-
-def is_scaled_to_zero(llm: dict[str, Any]) -> bool:
-    return bool(condition(llm, "Ready").get("reason") == "ScaledToZero")
 
 
 @pytest.fixture
@@ -174,63 +167,3 @@ def test_a_restart_and_five_settled_minutes_write_nothing(llm: str) -> None:
     requests = operator_requests(since=began)
     assert any(request.verb == "list" for request in requests), "the audit log shows the new process"
     assert writes(requests) == []
-
-
-def test_the_operator_uses_all_of_its_rights_and_asks_for_no_more(llm: str) -> None:
-    rules = kubectl_json("get", "clusterrole", RELEASE)["rules"]
-    granted = {(g, r, v) for rule in rules for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
-    requests = operator_requests()
-    assert [request for request in requests if request.code == 403] == []
-    used = {(request.group, request.resource, request.verb) for request in requests if request.resource}
-    # A server-side apply of an object that is not there yet is authorized as patch and as create, and
-    # logged as patch. Whether an owner may be blocked is asked of `finalizers` by an admission plugin.
-    implied = {(g, r, "create") for g, r, v in used if v == "patch" and "/" not in r}
-    implied.add(("triton-vllm.dev", "llmdeployments/finalizers", "update"))
-    assert used - granted == set()
-    unused = granted - used - implied
-    # Pruning needs more than ten revisions, and drift of a name needs somebody else's object: unit tests.
-    assert unused <= {(g, r, "delete") for g, r, _ in granted}
-
-
-def test_without_the_operator_it_can_still_be_deleted(namespace: str) -> None:
-    apply(make_llm("web", namespace, replicas=0))
-    wait_for(namespace, "web", "is settled", 20, is_scaled_to_zero)
-    helm("uninstall", RELEASE, "-n", SYSTEM_NAMESPACE, "--wait")
-    try:
-        kubectl("-n", namespace, "delete", "llm", "web", "--timeout=10s")
-        kubectl("delete", "namespace", namespace, "--timeout=60s")
-        kubectl("get", "crd", "llmdeployments.triton-vllm.dev")
-    finally:
-        install_operator()
-        kubectl("create", "namespace", namespace)
-
-
-def test_with_watch_namespaces_it_has_rights_there_only(namespace: str) -> None:
-    install_operator([f"watchNamespaces={{{namespace}}}"])
-    try:
-        with pytest.raises(ClusterError, match="not found"):
-            kubectl("get", "clusterrole", RELEASE)
-        apply(make_llm("web", namespace, replicas=0))
-        wait_for(namespace, "web", "is settled", 30, is_scaled_to_zero)
-        apply(make_llm("elsewhere", "default", replicas=0))
-        time.sleep(3)
-        assert "status" not in get_llm("default", "elsewhere")
-    finally:
-        kubectl("-n", "default", "delete", "llm", "elsewhere", "--ignore-not-found")
-        install_operator()
-
-
-def test_the_chart_grants_no_more_than_it_needs() -> None:
-    for settings in ([], ["--set", "watchNamespaces={a,b}"]):
-        command = [binaries.HELM.path, "template", RELEASE, CHART, "--kube-version", "1.36.0", *settings]
-        rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        objects = [item for item in yaml.safe_load_all(rendered) if item]
-        kinds = {item["kind"] for item in objects}
-        assert ("ClusterRole" in kinds) == (not settings)
-        for item in objects:
-            for rule in item.get("rules", []):
-                assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
-                assert "secrets" not in rule["resources"]
-                assert "pods/exec" not in rule["resources"]
-                assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"])
-    assert paths.KUBECONFIG.exists()

@@ -173,7 +173,7 @@ def test_a_killed_engine_leaves_the_service_and_is_named(served: str) -> None:
     (pod,) = pods_of(served, NAME)
     name = pod["metadata"]["name"]
     kill = "import os,glob\nfor f in glob.glob('/proc/[0-9]*/cmdline'):\n"
-    kill += "  c=open(f,'rb').read()\n  if b'EngineCore' in c: os.kill(int(f.split('/')[2]), 9)"
+    kill += "  c=open(f,'rb').read()\n  if b'Engine' + b'Core' in c: os.kill(int(f.split('/')[2]), 9)"
     kubectl("-n", served, "exec", name, "--", "python3", "-c", kill)
     # Two failures at a period of 2 s, and the time of the probes themselves.
     wait_for(served, NAME, "is degraded", 20, lambda x: condition(x, "Degraded").get("status") == "True")

@@ -50,6 +50,11 @@ def is_observed(llm: dict[str, Any]) -> bool:
     return bool(llm.get("status", {}).get("observedGeneration") == llm["metadata"]["generation"])
 
 
+def is_scaled_to_zero(llm: dict[str, Any]) -> bool:
+    """Whether an LLMDeployment of no replicas is settled."""
+    return bool(condition(llm, "Ready").get("reason") == "ScaledToZero")
+
+
 def wait_for(namespace: str, name: str, what: str, seconds: float, holds: Callable[[dict[str, Any]], bool]) -> float:
     """Wait until an LLMDeployment is as wanted; the seconds that it took."""
     last: dict[str, Any] = {}

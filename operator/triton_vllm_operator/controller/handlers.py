@@ -11,6 +11,7 @@ from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.queue import WorkQueue
 from triton_vllm_operator.controller.resync import Resync
 from triton_vllm_operator.controller.settings import Settings
+from triton_vllm_operator.controller.storage import NoDiffBase, NoProgress
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.resources import CHILDREN, POD, WATCHED, Kind
 
@@ -43,6 +44,8 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.queueing.idle_timeout = 0.05
     settings.process.ultimate_exiting_timeout = 25
     settings.persistence.finalizer = f"{names.GROUP}/finalizer"
+    settings.persistence.diffbase_storage = NoDiffBase()
+    settings.persistence.progress_storage = NoProgress()
     for kind in (*CHILDREN, POD):
         settings.watching.label_selectors[kind.group, kind.version, kind.plural] = names.child_selector()
 

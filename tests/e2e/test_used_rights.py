@@ -1,0 +1,25 @@
+"""The operator's rights against what it asked for in this session. Runs after the tests that make it ask."""
+
+import pytest
+
+from cluster.kubectl import kubectl_json
+from support.audit import operator_requests
+from support.install import RELEASE
+
+pytestmark = pytest.mark.e2e
+
+
+def test_the_operator_uses_all_of_its_rights_and_asks_for_no_more(session_began: str) -> None:
+    rules = kubectl_json("get", "clusterrole", RELEASE)["rules"]
+    granted = {(g, r, v) for rule in rules for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
+    requests = operator_requests(since=session_began)
+    assert [request for request in requests if request.code == 403] == []
+    used = {(request.group, request.resource, request.verb) for request in requests if request.resource}
+    # A server-side apply of an object that is not there yet is authorized as patch and as create, and
+    # logged as patch. Whether an owner may be blocked is asked of `finalizers` by an admission plugin.
+    implied = {(g, r, "create") for g, r, v in used if v == "patch" and "/" not in r}
+    implied.add(("triton-vllm.dev", "llmdeployments/finalizers", "update"))
+    assert used - granted == set()
+    unused = granted - used - implied
+    # Pruning needs more than ten revisions, and drift of a name needs somebody else's object: unit tests.
+    assert unused <= {(g, r, "delete") for g, r, _ in granted}
