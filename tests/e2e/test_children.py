@@ -107,9 +107,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED, ids=[message for _, message in REFUSED])
-def test_an_invalid_spec_is_refused_with_the_operator_down_too(
-    namespace: str, change: dict[str, Any], message: str
-) -> None:
+def test_an_invalid_spec_is_refused_by_the_schema(namespace: str, change: dict[str, Any], message: str) -> None:
     manifest = make_llm("web", namespace, **change.get("spec", {}))
     manifest["metadata"].update(change.get("metadata", {}))
     with pytest.raises(ClusterError, match="(?s)" + message):
@@ -134,7 +132,7 @@ def test_what_the_api_server_refuses_is_said_and_harms_nothing(llm: str) -> None
     wait_for(llm, "web", "is accepted", 10, lambda x: condition(x, "Accepted").get("status") == "True")
 
 
-def test_hostile_names_and_paths_gain_nothing(llm: str) -> None:
+def test_pods_get_no_token_and_no_path_of_the_host(llm: str) -> None:
     deployment = kubectl_json("-n", llm, "get", "deployment", "web")
     pod = deployment["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
