@@ -1,0 +1,180 @@
+"""The generate probe against a server that answers as Triton does."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+
+from triton_vllm_operator.api.spec import Probe
+from triton_vllm_operator.health import target as target_module
+from triton_vllm_operator.health.prober import open_session, probe
+from triton_vllm_operator.health.target import ProbeTarget
+from triton_vllm_operator.health.verdict import Outcome, ProbeHistory, ProbeResult
+from triton_vllm_operator.health.watcher import ProbeWatcher
+from triton_vllm_operator.kube.resources import Key
+
+KEY = Key("ns", "web")
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Triton:
+    """What the server does, and what it was asked."""
+
+    answer: Answer
+    tokens: list[int] = field(default_factory=lambda: [7])
+    asked: list[object] = field(default_factory=list)
+
+    async def generate(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(await request.json())
+        return await self.answer(request)
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        tokens = self.tokens.pop(0) if len(self.tokens) > 1 else self.tokens[0]
+        return web.Response(text=f'# HELP x\nvllm:generation_tokens_total{{model="m",version="1"}} {tokens}\n')
+
+
+def frames(*bodies: dict[str, object]) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for body in bodies:
+            await response.write(f"data: {json.dumps(body)}\n\n".encode())
+        return response
+
+    return answer
+
+
+def fails(status: int, body: dict[str, object]) -> Answer:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response(body, status=status)
+
+    return answer
+
+
+async def silence(_: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(30)
+    raise AssertionError
+
+
+@asynccontextmanager
+async def serving(triton: Triton, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProbeTarget]:
+    app = web.Application()
+    app.add_routes([web.post("/v2/models/m/generate_stream", triton.generate), web.get("/metrics", triton.metrics)])
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    monkeypatch.setattr(target_module.names, "PORT_HTTP", port)
+    monkeypatch.setattr(target_module.names, "PORT_METRICS", port)
+    try:
+        yield ProbeTarget("uid", "pod", "containerd://1", "127.0.0.1", "m", Probe(timeout_seconds=1), False)
+    finally:
+        await runner.cleanup()
+
+
+async def outcome(triton: Triton, monkeypatch: pytest.MonkeyPatch) -> ProbeResult:
+    async with serving(triton, monkeypatch) as target, open_session() as session:
+        return await probe(session, target)
+
+
+DEAD = {"error": "Error generating stream: EngineCore encountered an issue. See stack trace (above)."}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (frames({"text_output": "He"}, {"text_output": "llo"}), Outcome.GENERATED),
+        (frames({"text_output": ""}, {"text_output": "x"}), Outcome.GENERATED),
+        (frames({"text_output": ""}), Outcome.NOTHING),
+        (frames(), Outcome.NOTHING),
+        (frames({"text_output": "a"}, {"error": "broken"}), Outcome.FAILED),
+        (frames(DEAD), Outcome.ENGINE_DEAD),
+        (fails(400, DEAD), Outcome.ENGINE_DEAD),
+        (fails(400, {"error": "Stub process 'm_0_0' is not healthy."}), Outcome.ENGINE_DEAD),
+        (fails(404, {"error": "unknown model"}), Outcome.FAILED),
+        (fails(500, {}), Outcome.FAILED),
+        (fails(429, {"error": "too many"}), Outcome.BUSY),
+        (silence, Outcome.TIMED_OUT),
+    ],
+)
+async def test_what_an_answer_means(answer: Answer, expected: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await outcome(Triton(answer), monkeypatch)).outcome is expected
+
+
+async def test_tokens_on_other_requests_are_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await outcome(Triton(silence, tokens=[7, 90]), monkeypatch)).outcome is Outcome.BUSY
+
+
+async def test_it_asks_for_a_few_streamed_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    triton = Triton(frames({"text_output": "x"}))
+    await outcome(triton, monkeypatch)
+    (asked,) = triton.asked
+    assert asked == {
+        "text_input": "Hello",
+        "stream": True,
+        "parameters": {"max_tokens": 4, "ignore_eos": True, "temperature": 0},
+    }
+
+
+async def test_a_closed_port_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target_module.names, "PORT_HTTP", 1)
+    monkeypatch.setattr(target_module.names, "PORT_METRICS", 1)
+    target = ProbeTarget("uid", "pod", "containerd://1", "127.0.0.1", "m", Probe(), False)
+    async with open_session() as session:
+        assert (await probe(session, target)).outcome is Outcome.UNREACHABLE
+
+
+class Probes:
+    """A watcher whose probes are counted and answered from a script."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+        self.active = self.most = self.count = 0
+        self.notified: list[Key] = []
+        self.watcher = ProbeWatcher(self.probe, self.notified.append, lambda *_: None)
+
+    async def probe(self, _: ProbeTarget) -> ProbeResult:
+        self.active += 1
+        self.count += 1
+        self.most = max(self.most, self.active)
+        await asyncio.sleep(0.001)
+        self.active -= 1
+        outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+        return ProbeResult(outcome, "detail", 0.001)
+
+
+def make_target(container: str = "containerd://1", period: int = 1) -> ProbeTarget:
+    return ProbeTarget("uid", "pod", container, "127.0.0.1", "m", Probe(period_seconds=period), False)
+
+
+async def test_one_probe_per_container_and_a_word_when_it_changes() -> None:
+    probes = Probes(Outcome.GENERATED)
+    for _ in range(5):
+        probes.watcher.sync(KEY, [make_target()])
+        await asyncio.sleep(0.01)
+    assert (probes.count, probes.most, probes.notified) == (1, 1, [KEY])
+    assert probes.watcher.histories(KEY) == {"uid": ProbeHistory("containerd://1", generated=True)}
+    await probes.watcher.stop()
+
+
+async def test_another_container_begins_anew() -> None:
+    probes = Probes(Outcome.GENERATED, Outcome.UNREACHABLE)
+    probes.watcher.sync(KEY, [make_target()])
+    await asyncio.sleep(0.02)
+    probes.watcher.sync(KEY, [make_target("containerd://2")])
+    await asyncio.sleep(0.02)
+    assert probes.watcher.histories(KEY) == {"uid": ProbeHistory("containerd://2")}
+    await probes.watcher.stop()
+
+
+async def test_what_is_gone_is_not_probed() -> None:
+    probes = Probes(Outcome.GENERATED)
+    probes.watcher.sync(KEY, [make_target()])
+    probes.watcher.sync(KEY, [])
+    assert (len(probes.watcher), probes.watcher.histories(KEY)) == (0, {})
+    await probes.watcher.stop()
