@@ -219,6 +219,16 @@ async def test_what_is_deleted_is_forgotten() -> None:
     assert operator.cache.keys() == ()
 
 
+async def test_in_a_namespace_that_is_going_nothing_is_brought_back() -> None:
+    api = new_cluster()
+    text = '{"message": "unable to create new content in namespace ns because it is being terminated"}'
+    api.fault = lambda method, _: web.Response(status=403, text=text) if method == "PATCH" else None
+    async with serving(api) as client:
+        operator = await started(client)
+        assert await operator.reconciler.reconcile(WEB) is None
+    assert children(api) == []
+
+
 async def test_long_lists_come_in_pages() -> None:
     api = FakeApi()
     for number in range(1203):

@@ -18,7 +18,8 @@ class Request:
     resource: str
     namespace: str
     name: str
-    code: int
+    allowed: bool
+    """Whether its rights sufficed; what it then asked for may be refused for other reasons."""
     time: str
     path: str
 
@@ -50,7 +51,7 @@ def _request(event: dict) -> Request:
         resource=resource,
         namespace=target.get("namespace", ""),
         name=target.get("name", ""),
-        code=event.get("responseStatus", {}).get("code", 0),
+        allowed=event["annotations"]["authorization.k8s.io/decision"] == "allow",
         time=event["requestReceivedTimestamp"],
         path=event["requestURI"],
     )

@@ -22,9 +22,10 @@ class Unavailable(ApiError):
 
 
 class Gone(ApiError):
-    """The object is not there (404)."""
+    """The object is not there (404), or its namespace is on its way out (403)."""
 
 
+_NAMESPACE_GOING = "because it is being terminated"
 _TYPED_PATCH = "failed to create typed patch object"
 """How the API server says, with HTTP 500, that an applied manifest does not fit the schema of its kind:
 https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/apiserver/pkg/endpoints/handlers/patch.go"""
@@ -32,7 +33,7 @@ https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/apiserv
 
 def error_for(status: int, what: str, message: str) -> ApiError:
     """The error that stands for an HTTP status."""
-    if status in (404, 410):
+    if status in (404, 410) or _NAMESPACE_GOING in message:
         return Gone(status, what, message)
     if status in (400, 403, 409, 422) or _TYPED_PATCH in message:
         return Refused(status, what, message)

@@ -7,6 +7,7 @@ from datetime import datetime
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.errors import Gone
 from triton_vllm_operator.kube.resources import Key
 from triton_vllm_operator.reconcile.apply import Writer
 from triton_vllm_operator.reconcile.decide import decide
@@ -50,7 +51,11 @@ class Reconciler:
         now = self._clock()
         decision = decide(observed, self._catalogue, now)
         await self._writer.write_gates(key.namespace, decision.gates)
-        refusal = await self._writer.apply_children(decision.applies)
+        try:
+            refusal = await self._writer.apply_children(decision.applies)
+        except Gone:
+            # The namespace is being deleted, children first: there is nothing to bring back.
+            return None
         if refusal is None and decision.applies:
             # The status comes with the next look, behind all keys that wait: children come first, and it
             # speaks of them as they are then.
