@@ -102,7 +102,8 @@ def recorded_pid(name: str) -> int | None:
     except (OSError, ValueError):
         return None
     pid = int(recorded["pid"])
-    return pid if _start_time(pid) == recorded["started"] else None
+    started = _start_time(pid)
+    return pid if started is not None and started == recorded["started"] else None
 
 
 def _start_time(pid: int) -> str | None:
