@@ -28,6 +28,8 @@ class FakeApi:
         self.writes: list[str] = []
         self.events: list[tuple[str, Kind, Body]] = []
         self.fault: Fault = lambda _method, _path: None
+        self.rewrite: Callable[[Body], None] = lambda _body: None
+        """What a mutating webhook does to an applied object."""
         self._version = 100
         self.requests: list[tuple[str, str, int, float]] = []
 
@@ -91,6 +93,7 @@ class FakeApi:
             merged = {**copy.deepcopy(found or {}), **body}
             merged["metadata"] = {**(found or {}).get("metadata", {}), **body["metadata"]}
         merged["metadata"]["namespace"] = namespace
+        self.rewrite(merged)
         return web.json_response(self.put(kind, merged))
 
 

@@ -229,6 +229,22 @@ async def test_in_a_namespace_that_is_going_nothing_is_brought_back() -> None:
     assert children(api) == []
 
 
+async def test_a_webhook_that_rewrites_a_child_is_no_hot_loop() -> None:
+    api = new_cluster()
+
+    def move_image(body: Any) -> None:
+        if body["kind"] == "Deployment":
+            body["spec"]["template"]["spec"]["containers"][0]["image"] = "mirror/image"
+
+    api.rewrite = move_image
+    async with serving(api) as client:
+        operator = await started(client)
+        with pytest.raises(NotSettled, match="Deployment web is changed by somebody"):
+            await operator.reconciler.reconcile(WEB)
+    (body,) = api.of_kind(LLM_DEPLOYMENT)
+    assert body["status"]["conditions"][0]["status"] == "True", "it is accepted, and its status is written"
+
+
 async def test_long_lists_come_in_pages() -> None:
     api = FakeApi()
     for number in range(1203):

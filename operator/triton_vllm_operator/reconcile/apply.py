@@ -10,7 +10,8 @@ from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone, Refused
 from triton_vllm_operator.kube.resources import LLM_DEPLOYMENT, POD, Kind, kind_of, name_of
 from triton_vllm_operator.manifests.identity import Owner
-from triton_vllm_operator.reconcile.model import Child, GatePatch, Refusal
+from triton_vllm_operator.reconcile.drift import differs
+from triton_vllm_operator.reconcile.model import Applied, Child, GatePatch, Refusal
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,22 +23,27 @@ class Writer:
         self._client = client
         self._cache = cache
 
-    async def apply_children(self, manifests: tuple[Json, ...]) -> Refusal | None:
+    async def apply_children(self, manifests: tuple[Json, ...]) -> Applied:
         """Apply in order; stop at the first manifest that the API server does not take.
 
         Raises:
+            Gone: the namespace is being deleted.
             ApiError: the API server could not be reached.
         """
+        rewritten: list[str] = []
         for manifest in manifests:
-            kind = kind_of(manifest)
+            kind, name = kind_of(manifest), name_of(manifest)
             try:
-                self._cache.put(kind, await self._client.apply(manifest))
+                stored = await self._client.apply(manifest)
             except Refused as error:
-                return Refusal(kind.kind, name_of(manifest), error.message)
+                return Applied(refusal=Refusal(kind.kind, name, error.message))
+            self._cache.put(kind, stored)
+            if differs(manifest, stored):
+                rewritten.append(f"{kind.kind} {name}")
         if manifests:
             applied = ", ".join(f"{manifest['kind']} {name_of(manifest)}" for manifest in manifests)
             _LOG.info("applied %s", applied, extra=_identity(manifests[0]))
-        return None
+        return Applied(rewritten=tuple(rewritten))
 
     async def prune(self, namespace: str, children: tuple[Child, ...]) -> None:
         """Delete children that nothing uses any more.

@@ -33,10 +33,10 @@ def _applied_hash(metadata: Json) -> object:
 
 def _covers(found: object, wanted: object, quantity: bool) -> bool:
     """Whether every leaf of `wanted` stands in `found`."""
+    if found is None and wanted in ("", [], {}):
+        # The API server leaves out what is empty. False and 0 are not: absent may stand for something else.
+        return True
     if isinstance(wanted, dict):
-        if not wanted:
-            # The API server drops an empty object where it can be told from an absent one by nobody.
-            return found is None or isinstance(found, dict)
         return isinstance(found, dict) and all(
             _covers(found.get(name), value, quantity or name in _QUANTITIES) for name, value in wanted.items()
         )

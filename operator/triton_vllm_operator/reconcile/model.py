@@ -44,6 +44,16 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """How applying went."""
+
+    refusal: Refusal | None = None
+    """The manifest that was not taken; those after it were not tried."""
+    rewritten: tuple[str, ...] = ()
+    """What was taken, but is stored otherwise: a webhook, or the API server itself, changed it on the way."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """All that one decision depends on, beside the catalogue and the clock."""
 

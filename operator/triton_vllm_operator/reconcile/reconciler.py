@@ -11,6 +11,7 @@ from triton_vllm_operator.kube.errors import Gone
 from triton_vllm_operator.kube.resources import Key
 from triton_vllm_operator.reconcile.apply import Writer
 from triton_vllm_operator.reconcile.decide import decide
+from triton_vllm_operator.reconcile.model import Applied, Observed
 from triton_vllm_operator.reconcile.observe import observe
 from triton_vllm_operator.repository.catalogue import Catalogue
 
@@ -41,7 +42,7 @@ class Reconciler:
         """Reconcile one LLMDeployment; the seconds after which to look again, None if only on an event.
 
         Raises:
-            NotSettled: the API server refuses a child, or a foreign object has its name.
+            NotSettled: the API server refuses or changes a child, or a foreign object has its name.
             ApiError: the API server could not be reached.
         """
         observed = await observe(key, self._cache, self._client, self._probes)
@@ -52,23 +53,34 @@ class Reconciler:
         decision = decide(observed, self._catalogue, now)
         await self._writer.write_gates(key.namespace, decision.gates)
         try:
-            refusal = await self._writer.apply_children(decision.applies)
+            applied = await self._writer.apply_children(decision.applies)
         except Gone:
             # The namespace is being deleted, children first: there is nothing to bring back.
             return None
-        if refusal is None and decision.applies:
+        if decision.applies and applied == Applied():
             # The status comes with the next look, behind all keys that wait: children come first, and it
             # speaks of them as they are then.
             return 0.0
-        if refusal is not None:
-            decision = decide(replace(observed, refusal=refusal), self._catalogue, now)
+        if applied.refusal is not None:
+            decision = decide(replace(observed, refusal=applied.refusal), self._catalogue, now)
         else:
             await self._writer.prune(key.namespace, decision.prunes)
         self._probes.sync(key, decision.probes)
         if decision.status is not None:
             await self._writer.write_status(observed.resource.owner, decision.status)
-        if refusal is not None or observed.foreign:
-            raise NotSettled(refusal.message if refusal else f"{', '.join(observed.foreign)} is not ours")
+        if unsettled := _unsettled(observed, applied):
+            raise NotSettled(unsettled)
         if decision.look_again_at is None:
             return None
         return (decision.look_again_at - now).total_seconds()
+
+
+def _unsettled(observed: Observed, applied: Applied) -> str:
+    """What no event of our watches will tell of; empty if there is nothing."""
+    if applied.refusal is not None:
+        return f"the API server refuses {applied.refusal.kind} {applied.refusal.name}: {applied.refusal.message}"
+    if observed.foreign:
+        return f"{', '.join(observed.foreign)} is not ours"
+    if applied.rewritten:
+        return f"{', '.join(applied.rewritten)} is changed by somebody on the way into the API server"
+    return ""
