@@ -10,7 +10,7 @@ from pathlib import Path
 
 # Written in parts, so that this file does not name them either.
 _HOSTS = ("pypi" + ".org", "pythonhosted" + ".org", "proxy.golang" + ".org", "sum.golang" + ".org")
-_HOSTS += ("registry.npmjs" + ".org", "deb.debian" + ".org", "repo1.maven" + ".org")
+_HOSTS += ("registry.npmjs" + ".org", "deb.debian" + ".org", "repo1" + ".maven.org")
 
 
 def main() -> int:
