@@ -16,7 +16,6 @@ def make_pod(revision: str, name: str = "llama-1", **changes: Any) -> Pod:
         uid=f"uid-{name}",
         revision=revision,
         phase="Running",
-        node="node",
         ip="127.0.0.1",
         container_id=CONTAINER,
         running=True,

@@ -28,7 +28,7 @@ _TRIES: Final = 5
 _BACKOFF_SECONDS: Final = 0.25
 _BACKOFF_CAP_SECONDS: Final = 8.0
 _PAGE: Final = 250
-_MERGE_TYPE: Final = "application/apply-patch+yaml"
+_APPLY_TYPE: Final = "application/apply-patch+yaml"
 _LOST: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
@@ -121,7 +121,7 @@ class KubeClient:
         self, method: str, verb: str, kind: Kind, path: str, query: dict[str, str] | None, body: Json | None
     ) -> Json:
         url = f"{path}?{urlencode(query)}" if query else path
-        content_type = _MERGE_TYPE if method == "PATCH" else "application/json"
+        content_type = _APPLY_TYPE if method == "PATCH" else "application/json"
         _, full_url, headers, _, _ = await self._api.param_serialize(
             method,
             url,

@@ -37,13 +37,11 @@ class Pod:
     terminating: bool = False
     phase: str = "Pending"
     phase_message: str = ""
-    node: str | None = None
     ip: str | None = None
     ready: bool = False
     gate: Gate | None = None
     container_id: str = ""
     running: bool = False
-    restarts: int = 0
     waiting_reason: str = ""
     waiting_message: str = ""
     ended: Ended | None = None
@@ -75,13 +73,11 @@ def project_pod(body: Json) -> Pod:
         terminating="deletionTimestamp" in metadata,
         phase=str(status.get("phase", "Pending")),
         phase_message=str(status.get("message") or status.get("reason") or ""),
-        node=_dict(body.get("spec")).get("nodeName"),
         ip=status.get("podIP"),
         ready=_dict(conditions.get("Ready")).get("status") == "True",
         gate=_gate(conditions.get(names.READINESS_GATE)),
         container_id=str(container.get("containerID", "")),
         running="running" in state,
-        restarts=int(container.get("restartCount", 0)),
         waiting_reason=str(waiting.get("reason", "")),
         waiting_message=str(waiting.get("message", "")),
         ended=_ended(state.get("terminated") or last.get("terminated")),

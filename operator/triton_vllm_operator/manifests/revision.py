@@ -10,8 +10,6 @@ from triton_vllm_operator.manifests.pod import PodInputs, build_pod_template, mo
 from triton_vllm_operator.repository.catalogue import RuntimeEntry
 from triton_vllm_operator.repository.content import Repository, build_repository
 
-_CAMEL_NOT_ROLLING = set(NOT_ROLLING)
-
 
 @dataclass(frozen=True, slots=True)
 class Revision:
@@ -74,7 +72,7 @@ def parse_controller_revision(name: str, stored: Json) -> Revision:
 
 
 def _revision_data(revision: Revision) -> Json:
-    spec = revision.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_CAMEL_NOT_ROLLING)
+    spec = revision.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(NOT_ROLLING))
     return {
         "spec": spec,
         "runtime": revision.runtime.model_dump(mode="json", by_alias=True),
