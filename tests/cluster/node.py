@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +19,12 @@ from cluster.packages import install_packages
 from cluster.processes import (
     is_running,
     kill,
+    kill_component,
     log_tail,
     pids_with_argument,
     require_running,
     start_process,
+    started_at,
     stop_process,
 )
 from cluster.progress import step
@@ -92,6 +95,21 @@ def stop(delete_data: bool) -> None:
         _sweep()
         if delete_data:
             shutil.rmtree(paths.STATE, ignore_errors=True)
+
+
+@contextmanager
+def without_apiserver() -> Iterator[None]:
+    """Do something while the API server is gone; it dies at once and comes back as it was.
+
+    Raises:
+        ClusterError: it did not come back.
+    """
+    command = kill_component("kube-apiserver")
+    try:
+        yield
+    finally:
+        start_process("kube-apiserver", command)
+        _wait_for("kube-apiserver", 60, _apiserver_is_ready)
 
 
 def clean() -> None:
@@ -190,11 +208,16 @@ def _apiserver_is_ready() -> bool:
 
 
 def _node_is_ready() -> bool:
+    """Whether the present kubelet says so: what an earlier one said stays in the API server for a while."""
     try:
         node = kubectl_json("get", "node", components.NODE)
     except ClusterError:
         return False
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
+    began = datetime.fromtimestamp(started_at("kubelet"), UTC).replace(microsecond=0)
+    return any(
+        c["type"] == "Ready" and c["status"] == "True" and datetime.fromisoformat(c["lastHeartbeatTime"]) >= began
+        for c in node["status"]["conditions"]
+    )
 
 
 def _sweep() -> None:

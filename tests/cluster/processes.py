@@ -41,6 +41,11 @@ def is_running(name: str) -> bool:
     return recorded_pid(name) is not None
 
 
+def started_at(name: str) -> float:
+    """When a running component was started, in seconds since 1970."""
+    return _pid_file(name).stat().st_mtime
+
+
 def stop_process(name: str) -> None:
     """End a component: first politely, then not."""
     pid = recorded_pid(name)
@@ -53,6 +58,20 @@ def stop_process(name: str) -> None:
         if recorded_pid(name) is not None:
             kill(pid)
     _pid_file(name).unlink(missing_ok=True)
+
+
+def kill_component(name: str) -> list[str]:
+    """End a component without a word, as a crash would; the command that starts it again.
+
+    Raises:
+        ClusterError: it does not run.
+    """
+    pid = recorded_pid(name)
+    if pid is None:
+        raise ClusterError(f"{name} does not run")
+    command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+    kill(pid)
+    return command
 
 
 def kill(pid: int) -> None:

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
+from cluster import node
 from cluster.errors import ClusterError
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.audit import operator_requests, writes
-from support.install import restart_operator
+from support.install import operator_pod, restart_operator
 from support.llm import apply, condition, get_llm, is_scaled_to_zero, make_llm, wait_for
 
 pytestmark = pytest.mark.e2e
 HEALED_WITHIN_SECONDS = 5
 SETTLED_SECONDS = 300
+OUTAGE_SECONDS = 60
 
 
 @pytest.fixture
@@ -140,17 +142,42 @@ def test_pods_get_no_token_and_no_path_of_the_host(llm: str) -> None:
     assert all("hostPath" not in volume for volume in pod["volumes"])
 
 
-def test_a_missing_gpu_is_named(namespace: str) -> None:
-    apply(make_llm("web", namespace, runtime={"version": "26.08"}, accelerator={"nvidiaGPU": {}}))
+NO_ROOM = [
+    ({"runtime": {"version": "26.08"}, "accelerator": {"nvidiaGPU": {}}}, "Insufficient nvidia.com/gpu"),
+    ({"resources": {"requests": {"cpu": "100"}}}, "Insufficient cpu"),
+]
+
+
+@pytest.mark.parametrize(("change", "named"), NO_ROOM, ids=["no GPU", "a full node"])
+def test_what_a_node_lacks_is_named(namespace: str, change: dict[str, Any], named: str) -> None:
+    apply(make_llm("web", namespace, **change))
     wait_for(namespace, "web", "is unschedulable", 20, lambda x: condition(x, "Ready").get("reason") == "Unschedulable")
-    message = condition(get_llm(namespace, "web"), "Ready")["message"]
-    assert "nvidia.com/gpu" in message
+    assert named in condition(get_llm(namespace, "web"), "Ready")["message"]
 
 
 def test_kubectl_get_prints_columns_worth_reading(llm: str) -> None:
     header, row = kubectl("-n", llm, "get", "llm").splitlines()
     assert header.split() == ["NAME", "READY", "REASON", "PODS", "WANTED", "RUNTIME", "AGE"]
     assert row.split()[:6] == ["web", "False", "ScaledToZero", "0", "0", "cpu-0.32.0"]
+
+
+def test_an_api_server_gone_for_a_minute_costs_nothing_but_the_minute(llm: str) -> None:
+    operator_before = operator_pod()
+    began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with node.without_apiserver():
+        time.sleep(OUTAGE_SECONDS)
+    kubectl("-n", llm, "delete", "service", "web")
+    apply(make_llm("new", llm, replicas=0))
+    # kopf tries a lost watch again after at most 30 s (docs/design/watching.md).
+    wait_for(llm, "new", "is settled", 40, is_scaled_to_zero)
+    wait_until("the deleted Service is back", 5, lambda: bool(kubectl_json("-n", llm, "get", "service", "web")))
+    after = operator_pod()
+    assert after["metadata"]["uid"] == operator_before["metadata"]["uid"]
+    assert [c["restartCount"] for c in after["status"]["containerStatuses"]] == [
+        c["restartCount"] for c in operator_before["status"]["containerStatuses"]
+    ]
+    written = {request.name for request in writes(operator_requests(since=began)) if request.namespace == llm}
+    assert all(name.startswith("new") or name == "web" for name in written)
 
 
 def test_a_restart_and_five_settled_minutes_write_nothing(llm: str) -> None:

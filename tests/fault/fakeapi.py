@@ -85,6 +85,12 @@ class FakeApi:
         self, kind: Kind, namespace: str, name: str, subresource: str, body: Body, found: Body | None
     ) -> web.Response:
         self.writes.append(f"apply {kind.kind} {name} {subresource}".strip())
+        there = found["metadata"] if found else {}
+        # Both are preconditions: a uid needs that object, a version that is not the object's needs that there is none.
+        if body["metadata"].get("uid", there.get("uid")) != there.get("uid"):
+            return _status(409, f"{kind.plural} {name}: uid mismatch")
+        if found and body["metadata"].pop("resourceVersion", there["resourceVersion"]) != there["resourceVersion"]:
+            return _status(409, f"{kind.plural} {name} has been modified")
         if subresource:
             if found is None:
                 return _status(404, f"{kind.plural} {name} not found")

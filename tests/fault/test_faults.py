@@ -24,7 +24,7 @@ from triton_vllm_operator.reconcile.reconciler import NotSettled, Reconciler
 
 WEB = Key("ns", "web")
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-FIRST = ["ConfigMap", "Deployment", "Service", "ControllerRevision"]
+FIRST = ["Service", "ConfigMap", "Deployment", "ControllerRevision"]
 
 
 class Operator:
@@ -182,7 +182,7 @@ async def test_a_moment_of_trouble_is_ridden_out(answer: str) -> None:
     async with serving(api) as client:
         await (await started(client)).settle(api)
     assert len(children(api)) == 4
-    assert {code for _, _, code, _ in api.requests} == {503 if not answer else 429, 200, 404}
+    assert {code for _, _, code, _ in api.requests} == {503 if not answer else 429, 200}
 
 
 async def test_a_server_that_is_away_is_an_error_of_its_own() -> None:
@@ -200,8 +200,45 @@ async def test_an_object_of_somebody_else_is_never_written_to() -> None:
         operator = await started(client)
         with pytest.raises(NotSettled, match="Service web"):
             await operator.reconciler.reconcile(WEB)
-    assert api.objects[SERVICE, "ns", "web"] == before
-    assert api.writes == ["apply LLMDeployment web status"]
+        assert api.writes == ["apply Service web", "apply LLMDeployment web status"]
+        api.writes.clear()
+        operator.see(api)
+        with pytest.raises(NotSettled, match="Service web"):
+            await operator.reconciler.reconcile(WEB)
+        assert api.writes == [], "while the conflict lasts it is looked at, not written to"
+        assert api.objects[SERVICE, "ns", "web"] == before
+        api.remove(SERVICE, "web")
+        await operator.settle(api)
+    assert "Service web" in children(api)
+
+
+async def test_a_child_that_lost_our_labels_gets_them_back() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        await operator.settle(api)
+        service = api.objects[SERVICE, "ns", "web"]
+        labels = service["metadata"].pop("labels")
+        # A watch that selects by label tells of it as of a deletion.
+        api.events.append(("DELETED", SERVICE, {**service, "metadata": {**service["metadata"], "labels": labels}}))
+        await operator.settle(api)
+    assert api.objects[SERVICE, "ns", "web"]["metadata"]["labels"] == labels
+
+
+async def test_a_child_that_was_replaced_unseen_is_not_taken_over() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        await operator.settle(api)
+        api.remove(DEPLOYMENT, "web")
+        theirs = api.put(DEPLOYMENT, {"metadata": {"name": "web"}, "spec": {"replicas": 9}})
+        api.take_events()
+        api.objects[LLM_DEPLOYMENT, "ns", "web"]["spec"]["replicas"] = 2
+        api.put(LLM_DEPLOYMENT, api.objects[LLM_DEPLOYMENT, "ns", "web"])
+        operator.see(api)
+        with pytest.raises(NotSettled, match="Deployment web"):
+            await operator.reconciler.reconcile(WEB)
+    assert theirs["spec"] == {"replicas": 9}
 
 
 async def test_what_is_deleted_is_forgotten() -> None:

@@ -26,7 +26,7 @@ Dumper.add_representer(str, _represent_text)
 def render(spec: dict[str, Any]) -> str:
     decision = World(spec=spec).decide()
     assert decision.status is not None
-    documents = [*decision.applies, {"status": decision.status.model_dump(mode="json", by_alias=True)}]
+    documents = [*decision.manifests, {"status": decision.status.model_dump(mode="json", by_alias=True)}]
     return yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=120)
 
 

@@ -49,18 +49,18 @@ def test_one_step_settles(spec: dict[str, Any]) -> None:
     world = World(spec=spec).settle()
     assert world.condition("Accepted") == ("True", "Valid")
     decision = world.decide()
-    assert (decision.applies, decision.prunes, decision.status) == ((), (), None)
+    assert (decision.writes, decision.prunes, decision.status) == ((), (), None)
 
 
 @given(SPECS)
 def test_the_same_spec_renders_the_same_bytes(spec: dict[str, Any]) -> None:
-    one, other = World(spec=spec).decide().applies, World(spec=json.loads(json.dumps(spec))).decide().applies
+    one, other = World(spec=spec).decide().manifests, World(spec=json.loads(json.dumps(spec))).decide().manifests
     assert json.dumps(one) == json.dumps(other)
 
 
 @given(SPECS)
 def test_model_json_holds_what_was_set_in_native_types(spec: dict[str, Any]) -> None:
-    (config_map,) = (m for m in World(spec=spec).decide().applies if m["kind"] == "ConfigMap")
+    (config_map,) = (m for m in World(spec=spec).decide().manifests if m["kind"] == "ConfigMap")
     arguments: dict[str, Any] = json.loads(config_map["data"]["model.json"])  # type: ignore[index]
     engine = spec.get("engine", {})
     assert set(arguments) == {"model", *map(snake_case, engine)}
@@ -84,7 +84,7 @@ def test_any_spec_is_decided_on_without_an_exception(spec: Any) -> None:
 
 @given(SPECS)
 def test_nothing_differs_from_itself(spec: dict[str, Any]) -> None:
-    for manifest in World(spec=spec).decide().applies:
+    for manifest in World(spec=spec).decide().manifests:
         assert not differs(manifest, manifest)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from cluster.images import OPERATOR
 from cluster.kubectl import helm, kubectl, kubectl_json
@@ -49,10 +50,10 @@ def restart_operator() -> None:
     kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment", RELEASE, "--timeout=90s")
 
 
-def operator_pod() -> str:
-    """The name of the operator's pod."""
+def operator_pod() -> dict[str, Any]:
+    """The operator's pod."""
     pods = kubectl_json("-n", SYSTEM_NAMESPACE, "get", "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")
-    return str(next(p for p in pods["items"] if "deletionTimestamp" not in p["metadata"])["metadata"]["name"])
+    return next(pod for pod in pods["items"] if "deletionTimestamp" not in pod["metadata"])
 
 
 def operator_image() -> str:
@@ -63,4 +64,4 @@ def operator_image() -> str:
 
 def operator_log(since: str) -> str:
     """What the operator has logged since a time (RFC 3339)."""
-    return kubectl("-n", SYSTEM_NAMESPACE, "logs", operator_pod(), f"--since-time={since}")
+    return kubectl("-n", SYSTEM_NAMESPACE, "logs", operator_pod()["metadata"]["name"], f"--since-time={since}")

@@ -55,7 +55,7 @@ class World:
     def step(self) -> Decision:
         """Decide, and make it so."""
         decision = self.decide()
-        for manifest in decision.applies:
+        for manifest in decision.manifests:
             kind, name = kind_of(manifest), name_of(manifest)
             uid = f"uid-{kind.kind}-{name}"
             self.children[kind.kind, name] = Child(kind, name, uid, copy.deepcopy(manifest))

@@ -13,20 +13,20 @@ from triton_vllm_operator.reconcile.model import Child, Refusal
 
 
 def kinds(world: World) -> list[str]:
-    return [str(manifest["kind"]) for manifest in world.step().applies]
+    return [str(manifest["kind"]) for manifest in world.step().manifests]
 
 
 def test_a_new_deployment_gets_its_children_the_revision_last() -> None:
-    assert kinds(World()) == ["ConfigMap", "Deployment", "Service", "ControllerRevision"]
+    assert kinds(World()) == ["Service", "ConfigMap", "Deployment", "ControllerRevision"]
 
 
 def test_settled_means_no_writes() -> None:
     world = World().settle()
     decision = world.later(3600).decide()
-    assert (decision.applies, decision.prunes, decision.gates, decision.status) == ((), (), (), None)
+    assert (decision.writes, decision.prunes, decision.gates, decision.status) == ((), (), (), None)
 
 
-@pytest.mark.parametrize("kind", ["ConfigMap", "Deployment", "Service", "ControllerRevision"])
+@pytest.mark.parametrize("kind", ["Service", "ConfigMap", "Deployment", "ControllerRevision"])
 def test_a_deleted_child_comes_back(kind: str) -> None:
     world = World().settle()
     for child in world.of_kind(kind):
@@ -118,7 +118,7 @@ def test_an_unknown_runtime_harms_nothing_that_ran() -> None:
 def test_a_refused_edit_still_scales_and_is_healed_by_the_next() -> None:
     world = World().settle()
     world.edit(runtime={"version": "99.99"}, replicas=4)
-    (deployment,) = world.step().applies
+    (deployment,) = world.step().manifests
     assert deployment["spec"]["replicas"] == 4  # type: ignore[index]
     world.edit(runtime={"version": "cpu-0.32.0"}).settle()
     assert world.condition("Accepted") == ("True", "Valid")
@@ -257,6 +257,6 @@ def test_only_running_containers_are_probed() -> None:
 
 
 def test_an_object_of_a_wanted_kind_is_the_same_object_for_the_same_spec() -> None:
-    one, other = World().decide().applies, World(spec=copy.deepcopy(CPU_SPEC)).decide().applies
+    one, other = World().decide().manifests, World(spec=copy.deepcopy(CPU_SPEC)).decide().manifests
     assert [(kind_of(m), name_of(m)) for m in one] == [(kind_of(m), name_of(m)) for m in other]
     assert one == other

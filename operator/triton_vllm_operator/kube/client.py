@@ -29,6 +29,9 @@ _BACKOFF_SECONDS: Final = 0.25
 _BACKOFF_CAP_SECONDS: Final = 8.0
 _PAGE: Final = 250
 _APPLY_TYPE: Final = "application/apply-patch+yaml"
+_NO_VERSION: Final = "1"
+"""A version that no object has (etcd's first write is version 2): an apply that names it creates or conflicts.
+https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/apiserver/pkg/registry/generic/registry/store.go"""
 _LOST: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
@@ -73,10 +76,21 @@ class KubeClient:
                 return
             query["continue"] = str(token)
 
+    async def create(self, manifest: Json) -> Json:
+        """Server-side apply of an object that is not there yet; the object as it is afterwards.
+
+        Raises:
+            Conflict: there is an object of this name.
+            Refused: the API server does not take this manifest.
+            ApiError: any other answer.
+        """
+        return await self.apply({**manifest, "metadata": {**metadata_of(manifest), "resourceVersion": _NO_VERSION}})
+
     async def apply(self, manifest: Json, subresource: str | None = None) -> Json:
         """Server-side apply under the operator's field manager; the object as it is afterwards.
 
         Raises:
+            Conflict: the object of this name has not the uid that the manifest names.
             Refused: the API server does not take this manifest.
             ApiError: any other answer.
         """
@@ -143,12 +157,6 @@ class KubeClient:
         raise _as_error(status, f"{verb} {path}", text, response.headers)
 
 
-class RetryLater(Unavailable):
-    """429 or 503 with the server's own word on when to come back."""
-
-    seconds: float = 0.0
-
-
 def _as_error(status: int, what: str, text: bytes, headers: Any) -> ApiError:
     try:
         message = str(json.loads(text).get("message"))
@@ -157,14 +165,12 @@ def _as_error(status: int, what: str, text: bytes, headers: Any) -> ApiError:
     error = error_for(status, what, message)
     wait = headers.get("Retry-After", "")
     if isinstance(error, Unavailable) and wait.isdigit():
-        later = RetryLater(status, what, message)
-        later.seconds = float(wait)
-        return later
+        error.retry_after = float(wait)
     return error
 
 
 def _pause(attempt: int, error: Unavailable) -> float:
     """Seconds until the next try: doubling, capped, and spread so that many callers do not return at once."""
-    if isinstance(error, RetryLater):
-        return min(error.seconds, _BACKOFF_CAP_SECONDS) + random.uniform(0, 0.5)
+    if error.retry_after is not None:
+        return min(error.retry_after, _BACKOFF_CAP_SECONDS) + random.uniform(0, 0.5)
     return random.uniform(0.5, 1.0) * min(_BACKOFF_SECONDS * 2.0**attempt, _BACKOFF_CAP_SECONDS)

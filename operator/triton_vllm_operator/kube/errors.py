@@ -14,11 +14,18 @@ class ApiError(Exception):
 
 
 class Refused(ApiError):
-    """The request itself is wrong for this cluster (400, 403, 409, 422): trying it again at once helps nothing."""
+    """The request itself is wrong for this cluster (400, 403, 422): trying it again at once helps nothing."""
+
+
+class Conflict(ApiError):
+    """Another object has this name than the one that was meant (409)."""
 
 
 class Unavailable(ApiError):
     """No answer, or one that may be another in a moment (429, 5xx)."""
+
+    retry_after: float | None = None
+    """The server's own word, in seconds, on when to come back."""
 
 
 class Gone(ApiError):
@@ -35,6 +42,8 @@ def error_for(status: int, what: str, message: str) -> ApiError:
     """The error that stands for an HTTP status."""
     if status in (404, 410) or _NAMESPACE_GOING in message:
         return Gone(status, what, message)
-    if status in (400, 403, 409, 422) or _TYPED_PATCH in message:
+    if status == 409:
+        return Conflict(status, what, message)
+    if status in (400, 403, 422) or _TYPED_PATCH in message:
         return Refused(status, what, message)
     return Unavailable(status, what, message)

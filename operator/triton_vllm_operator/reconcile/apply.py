@@ -7,11 +7,19 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
-from triton_vllm_operator.kube.errors import Gone, Refused
-from triton_vllm_operator.kube.resources import LLM_DEPLOYMENT, POD, Kind, kind_of, name_of
+from triton_vllm_operator.kube.errors import Conflict, Gone, Refused
+from triton_vllm_operator.kube.resources import (
+    LLM_DEPLOYMENT,
+    POD,
+    Kind,
+    controller_uid,
+    kind_of,
+    metadata_of,
+    name_of,
+)
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.reconcile.drift import differs
-from triton_vllm_operator.reconcile.model import Applied, Child, GatePatch, Refusal
+from triton_vllm_operator.reconcile.model import Applied, Child, GatePatch, Refusal, Write
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,27 +31,48 @@ class Writer:
         self._client = client
         self._cache = cache
 
-    async def apply_children(self, manifests: tuple[Json, ...]) -> Applied:
-        """Apply in order; stop at the first manifest that the API server does not take.
+    async def write_children(self, writes: tuple[Write, ...]) -> Applied:
+        """Write in order; stop at the first manifest that cannot be written.
 
         Raises:
             Gone: the namespace is being deleted.
             ApiError: the API server could not be reached.
         """
         rewritten: list[str] = []
-        for manifest in manifests:
-            kind, name = kind_of(manifest), name_of(manifest)
+        for write in writes:
+            kind, name = kind_of(write.manifest), name_of(write.manifest)
             try:
-                stored = await self._client.apply(manifest)
+                stored = await self._write_child(kind, write)
             except Refused as error:
                 return Applied(refusal=Refusal(kind.kind, name, error.message))
+            if stored is None:
+                return Applied(foreign=(f"{kind.kind} {name}",))
             self._cache.put(kind, stored)
-            if differs(manifest, stored):
+            if differs(write.manifest, stored):
                 rewritten.append(f"{kind.kind} {name}")
-        if manifests:
-            applied = ", ".join(f"{manifest['kind']} {name_of(manifest)}" for manifest in manifests)
-            _LOG.info("applied %s", applied, extra=_identity(manifests[0]))
+        if writes:
+            applied = ", ".join(f"{write.manifest['kind']} {name_of(write.manifest)}" for write in writes)
+            _LOG.info("applied %s", applied, extra=_identity(writes[0].manifest))
         return Applied(rewritten=tuple(rewritten))
+
+    async def _write_child(self, kind: Kind, write: Write) -> Json | None:
+        """The child as it is afterwards; None if an object of somebody else has its name."""
+        try:
+            return await self._create_or_change(write)
+        except Conflict:
+            found = await self._client.get(kind, str(metadata_of(write.manifest)["namespace"]), name_of(write.manifest))
+        if found is not None and controller_uid(found) != controller_uid(write.manifest):
+            return None
+        # The watch is behind, or does not see it: somebody took our labels away.
+        uid = None if found is None else str(metadata_of(found)["uid"])
+        return await self._create_or_change(Write(write.manifest, uid))
+
+    async def _create_or_change(self, write: Write) -> Json:
+        if write.uid is None:
+            return await self._client.create(write.manifest)
+        return await self._client.apply(
+            {**write.manifest, "metadata": {**metadata_of(write.manifest), "uid": write.uid}}
+        )
 
     async def prune(self, namespace: str, children: tuple[Child, ...]) -> None:
         """Delete children that nothing uses any more.
@@ -64,18 +93,14 @@ class Writer:
         for patch in patches:
             try:
                 self._cache.put(POD, await self._client.apply(_gate_manifest(namespace, patch), "status"))
-            except Gone:
-                continue
-            except Refused as error:
-                # 409: a pod of another uid has this name; the event that brings it is on its way.
-                if error.status != 409:
-                    raise
+            except (Gone, Conflict):
+                # The event that tells of its end, or of another pod of this name, is on its way.
                 continue
             verdict = "generates" if patch.state.generates else "does not generate"
             _LOG.info("pod %s/%s %s: %s", namespace, patch.pod_name, verdict, patch.state.message)
 
     async def write_status(self, owner: Owner, status: LLMDeploymentStatus) -> None:
-        """Write the status of the LLMDeployment; one that is gone needs none.
+        """Write the status of the LLMDeployment; one that is gone, or was made anew, needs none.
 
         Raises:
             ApiError: the status could not be written.
@@ -86,7 +111,7 @@ class Writer:
         }
         try:
             self._cache.put(LLM_DEPLOYMENT, await self._client.apply(manifest, "status"))
-        except Gone:
+        except (Gone, Conflict):
             return
 
 

@@ -25,7 +25,7 @@ from triton_vllm_operator.reconcile.conditions import (
     to_conditions,
 )
 from triton_vllm_operator.reconcile.drift import differs
-from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed
+from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
 from triton_vllm_operator.repository.catalogue import Catalogue
 
 _KEPT_REVISIONS: Final = 10
@@ -48,7 +48,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     situation = _situation(observed, plan)
     status = _status(observed, plan, situation, now)
     return Decision(
-        applies=_to_apply(observed, wanted),
+        writes=_to_write(observed, wanted),
         prunes=_to_prune(observed, wanted),
         gates=_gates(observed, plan.probe, now),
         probes=_probes(observed, plan),
@@ -88,29 +88,32 @@ def _live_replicas(observed: Observed) -> int:
 def _children(owner: Owner, plan: _Plan) -> tuple[Json, ...]:
     """The children in the order in which they are applied.
 
-    The revision is last: it says that the API server has taken everything that belongs to it.
+    The Service is first: a name that is taken must be noticed before a pod is made. The revision is last:
+    it says that the API server has taken everything that belongs to it.
     """
     revision = plan.revision
     if revision is None:
         return ()
     deadline = plan.probe.startup_deadline_seconds
     return (
+        build_service(owner),
         build_config_map(owner, revision.repository),
         build_deployment(owner, revision.hash, revision.pod_template, plan.replicas, deadline),
-        build_service(owner),
         build_controller_revision(owner, revision),
     )
 
 
-def _to_apply(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Json, ...]:
-    found = {(child.kind, child.name): child.body for child in observed.children}
-    pending: list[Json] = []
+def _to_write(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Write, ...]:
+    found = {(child.kind, child.name): child for child in observed.children}
+    pending: list[Write] = []
     for manifest in wanted:
         if f"{manifest['kind']} {name_of(manifest)}" in observed.foreign:
             continue
         there = found.get((kind_of(manifest), name_of(manifest)))
-        if there is None or differs(manifest, there):
-            pending.append(manifest)
+        if there is None:
+            pending.append(Write(manifest, None))
+        elif differs(manifest, there.body):
+            pending.append(Write(manifest, there.uid))
     return tuple(pending)
 
 

@@ -35,6 +35,15 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """A child to create or to change."""
+
+    manifest: Json
+    uid: str | None
+    """Of the child that is there and differs; None if no object may have this name yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """What the API server said when it did not take a child."""
 
@@ -45,10 +54,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """How applying went."""
+    """How applying went. After the first manifest that was not taken the others were not tried."""
 
     refusal: Refusal | None = None
-    """The manifest that was not taken; those after it were not tried."""
+    """What the API server did not take."""
+    foreign: tuple[str, ...] = ()
+    """What was not written, since an object of somebody else has its name, as `Service web`."""
     rewritten: tuple[str, ...] = ()
     """What was taken, but is stored otherwise: a webhook, or the API server itself, changed it on the way."""
 
@@ -85,7 +96,7 @@ class GatePatch:
 class Decision:
     """What to do now: nothing of it is written when it is there already."""
 
-    applies: tuple[Json, ...]
+    writes: tuple[Write, ...]
     prunes: tuple[Child, ...]
     gates: tuple[GatePatch, ...]
     probes: tuple[ProbeTarget, ...]
@@ -93,3 +104,8 @@ class Decision:
     """None when the status is as it should be."""
     look_again_at: datetime | None
     """When time alone may change this decision."""
+
+    @property
+    def manifests(self) -> tuple[Json, ...]:
+        """The children to write."""
+        return tuple(write.manifest for write in self.writes)

@@ -5,6 +5,7 @@ import logging
 from pydantic import ValidationError
 
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
@@ -33,24 +34,15 @@ async def observe(key: Key, cache: Cache, client: KubeClient, probes: ProbeWatch
     """What there is; None if the LLMDeployment is gone or going.
 
     Raises:
-        ApiError: a child that the cache does not know could not be looked up.
+        ApiError: an object that had our name could not be looked up.
     """
     body = cache.resource(key)
     if body is None or "deletionTimestamp" in metadata_of(body):
         return None
     resource = _resource(key, body)
     children, foreign = _cached(key, cache, resource.owner)
-    # The watches see only what carries our labels: a name that is not among them is looked up once.
-    for kind in _NAMED_AS_OWNER:
-        if any(child.kind == kind and child.name == key.name for child in children):
-            continue
-        found = await client.get(kind, key.namespace, key.name)
-        if found is None:
-            continue
-        if controller_uid(found) == resource.owner.uid:
-            children.append(_child(kind, found))
-        elif (label := f"{kind.kind} {key.name}") not in foreign:
-            foreign.append(label)
+    if _had_name_conflict(resource.status):
+        foreign += await _look_up_foreign(key, client, resource.owner, children, foreign)
     return Observed(
         resource=resource,
         children=tuple(children),
@@ -59,6 +51,26 @@ async def observe(key: Key, cache: Cache, client: KubeClient, probes: ProbeWatch
         probes=probes.histories(key),
         revisions=_revisions(children),
     )
+
+
+def _had_name_conflict(status: LLMDeploymentStatus) -> bool:
+    accepted = status.condition(ConditionType.ACCEPTED)
+    return accepted is not None and accepted.reason == Reason.NAME_CONFLICT
+
+
+async def _look_up_foreign(
+    key: Key, client: KubeClient, owner: Owner, children: list[Child], known: list[str]
+) -> list[str]:
+    """Whether the objects of a conflict are still there: the watches see only what carries our labels."""
+    foreign = []
+    for kind in _NAMED_AS_OWNER:
+        label = f"{kind.kind} {key.name}"
+        if label in known or any(child.kind == kind and child.name == key.name for child in children):
+            continue
+        found = await client.get(kind, key.namespace, key.name)
+        if found is not None and controller_uid(found) != owner.uid:
+            foreign.append(label)
+    return foreign
 
 
 def _resource(key: Key, body: Json) -> Resource:

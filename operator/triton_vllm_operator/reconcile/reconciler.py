@@ -53,16 +53,17 @@ class Reconciler:
         decision = decide(observed, self._catalogue, now)
         await self._writer.write_gates(key.namespace, decision.gates)
         try:
-            applied = await self._writer.apply_children(decision.applies)
+            applied = await self._writer.write_children(decision.writes)
         except Gone:
             # The namespace is being deleted, children first: there is nothing to bring back.
             return None
-        if decision.applies and applied == Applied():
+        if decision.writes and applied == Applied():
             # The status comes with the next look, behind all keys that wait: children come first, and it
             # speaks of them as they are then.
             return 0.0
-        if applied.refusal is not None:
-            decision = decide(replace(observed, refusal=applied.refusal), self._catalogue, now)
+        if applied.refusal is not None or applied.foreign:
+            observed = replace(observed, refusal=applied.refusal, foreign=observed.foreign + applied.foreign)
+            decision = decide(observed, self._catalogue, now)
         else:
             await self._writer.prune(key.namespace, decision.prunes)
         self._probes.sync(key, decision.probes)
