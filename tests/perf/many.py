@@ -1,12 +1,14 @@
 """Many LLMDeployments without pods: `python -m perf.many [COUNT]`, run by `make bench`.
 
 Measured on this machine with the whole control plane on the same cores:
+- how many Deployments a second this API server takes from one client that does nothing else,
 - the operator's start until all children of COUNT new LLMDeployments are there,
 - its restart until it has seen all of them, and the writes of that restart,
 - its memory.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import signal
@@ -26,8 +28,15 @@ from cluster.processes import recorded_pid
 from cluster.progress import say, step
 from support.install import RELEASE, SYSTEM_NAMESPACE, install_operator
 from support.llm import make_llm
+from support.simulate import World
+from triton_vllm_operator.controller.connection import open_api_client
+from triton_vllm_operator.controller.settings import Settings
+from triton_vllm_operator.kube.client import KubeClient
 
 NAMESPACE: Final = "perf"
+REFERENCE_NAMESPACE: Final = "perf-reference"
+REFERENCE_COUNT: Final = 400
+IN_FLIGHT: Final = 16
 CHILD_KINDS: Final = ("deployments", "services", "configmaps", "controllerrevisions")
 PORT: Final = 18080
 
@@ -37,6 +46,7 @@ class Result:
     """What was measured."""
 
     count: int
+    api_server_applies_per_second: float
     children_seconds: float
     settled_seconds: float
     restart_seconds: float
@@ -57,15 +67,45 @@ def main(arguments: list[str]) -> int:
     kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment", RELEASE, "--replicas=0")
     wait_until("the installed operator has ended", 60, lambda: not _operator_pods())
     try:
-        result = _measure(count)
+        with step("what the API server can do"):
+            reference = _reference()
+        result = _measure(count, reference)
     finally:
-        kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        with step("deleting them"):
+            kubectl("delete", "namespace", NAMESPACE, timeout=600)
         kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment", RELEASE, "--replicas=1")
     print(json.dumps(vars(result), indent=2))
     return 0
 
 
-def _measure(count: int) -> Result:
+def _reference() -> float:
+    """Deployments that the API server takes in a second: the other numbers depend on how fast the machine is now."""
+    kubectl("create", "namespace", REFERENCE_NAMESPACE)
+    try:
+        return asyncio.run(_apply_deployments())
+    finally:
+        kubectl("delete", "namespace", REFERENCE_NAMESPACE, timeout=600)
+
+
+async def _apply_deployments() -> float:
+    spec = make_llm("llm", REFERENCE_NAMESPACE, replicas=0)["spec"]
+    (deployment,) = (m for m in World(spec=spec).decide().manifests if m["kind"] == "Deployment")
+    names = [f"deployment-{number}" for number in range(REFERENCE_COUNT)]
+    client = KubeClient(await open_api_client(Settings(kubeconfig=paths.KUBECONFIG), IN_FLIGHT), lambda *_: None)
+
+    async def work() -> None:
+        while names:
+            metadata = {**deployment["metadata"], "name": names.pop(), "namespace": REFERENCE_NAMESPACE}
+            await client.create({**deployment, "metadata": metadata})
+
+    started = time.monotonic()
+    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+    seconds = time.monotonic() - started
+    await client.close()
+    return REFERENCE_COUNT / seconds
+
+
+def _measure(count: int, reference: float) -> Result:
     kubectl("create", "namespace", NAMESPACE)
     with step(f"creating {count} LLMDeployments"):
         items = [make_llm(f"llm-{number}", NAMESPACE, replicas=0) for number in range(count)]
@@ -75,7 +115,7 @@ def _measure(count: int) -> Result:
     with step("first start"), _running() as process:
         started = time.monotonic()
         before = cpu_seconds(process.pid)
-        wait_until("all children are applied", 600, lambda: _applied_children() >= 4 * count, 0.2)
+        wait_until("all children are applied", 600, lambda: _applied_children() >= 4 * count)
         children_seconds = time.monotonic() - started
         cpu = {name: round(used - before[name], 1) for name, used in cpu_seconds(process.pid).items()}
         assert _children() == 4 * count, "the API server holds what the operator has applied"
@@ -90,6 +130,7 @@ def _measure(count: int) -> Result:
         memory = _memory_mib(process.pid)
     return Result(
         count,
+        round(reference),
         round(children_seconds, 1),
         round(settled_seconds, 1),
         round(restart_seconds, 1),

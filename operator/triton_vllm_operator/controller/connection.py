@@ -28,6 +28,9 @@ async def open_api_client(settings: Settings, connections: int) -> ApiClient:
     else:
         config.load_incluster_config(client_configuration=configuration)
     configuration.connection_pool_maxsize = connections
+    # The environment's proxies and ~/.netrc are not for the API server; aiohttp looks them up, in two threads, for
+    # every request.
+    configuration.client_session_kwargs = {"trust_env": False}
     return ApiClient(configuration)
 
 

@@ -26,7 +26,9 @@ from triton_vllm_operator.kube.resources import (
     name_of,
 )
 
-_METADATA: Final = ("name", "uid", "generation", "labels", "annotations", "ownerReferences", "deletionTimestamp")
+_METADATA: Final = ("name", "uid", "generation", "labels", "ownerReferences", "deletionTimestamp")
+_ANNOTATIONS: Final = (names.ANNOTATION_APPLIED_HASH,)
+_WINDOW_BITS: Final = 12
 _CONTENT: Final = {
     LLM_DEPLOYMENT: ("spec", "status"),
     DEPLOYMENT: ("spec", "status"),
@@ -46,7 +48,7 @@ class Stored:
     def unpack(self) -> Json:
         """The projection of an object that is no pod."""
         assert isinstance(self.content, bytes)
-        body: Json = json.loads(zlib.decompress(self.content))
+        body: Json = json.loads(zlib.decompress(self.content, _WINDOW_BITS))
         return body
 
 
@@ -145,6 +147,10 @@ def evict_missing(
 
 def _pack(kind: Kind, body: Json) -> bytes:
     metadata = {name: value for name, value in metadata_of(body).items() if name in _METADATA}
+    annotations = metadata_of(body).get("annotations")
+    if isinstance(annotations, dict):
+        # Others annotate as they work: the Deployment controller does at every rollout.
+        metadata["annotations"] = {name: annotations[name] for name in _ANNOTATIONS if name in annotations}
     content: Json = {name: body[name] for name in _CONTENT[kind] if name in body}
     if kind == DEPLOYMENT and isinstance(status := content.get("status"), dict):
         # Of a Deployment's status only the refusal to make pods is read; its counters change all the time.
@@ -152,4 +158,6 @@ def _pack(kind: Kind, body: Json) -> bytes:
         content["status"] = {"conditions": [c for c in conditions if c.get("type") == "ReplicaFailure"]}
         metadata.pop("generation", None)
     text = json.dumps({"metadata": metadata, **content}, sort_keys=True, separators=(",", ":"))
-    return zlib.compress(text.encode(), 1)
+    # A window as large as the objects: the default of 32 KiB takes 256 KiB of fresh memory for each of them.
+    packer = zlib.compressobj(level=1, wbits=_WINDOW_BITS, memLevel=5)
+    return packer.compress(text.encode()) + packer.flush()

@@ -97,7 +97,8 @@ class KubeClient:
         kind = kind_of(manifest)
         namespace = str(metadata_of(manifest)["namespace"])
         path = kind.path(namespace, name_of(manifest), subresource)
-        query = {"fieldManager": names.MANAGER, "force": "true"}
+        # An apply knows no unknown field: without Ignore the API server parses the body a second time to find them.
+        query = {"fieldManager": names.MANAGER, "force": "true", "fieldValidation": "Ignore"}
         return await self._call("PATCH", "apply", kind, path, query, manifest)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
