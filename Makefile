@@ -42,8 +42,7 @@ check: $(INSTALLED) ## Lint, types, drift, unit and golden tests: no cluster, no
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m triton_vllm_operator.api.crd --check
-	@$(BIN)/python -m triton_vllm_operator.repository.chart_values --check
+	@$(BIN)/python -m tools.generated --check
 	@$(BIN)/python -m tools.crd_conventions crds/*.yaml
 	@$(BIN)/python -m tools.registry_hosts
 	@$(MAKE) --no-print-directory unit
@@ -68,12 +67,9 @@ bench: $(INSTALLED) ## 1,000 LLMDeployments on the local cluster: seconds, write
 	@$(BIN)/python -m cluster images
 	@$(BIN)/python -m perf.many
 
-.PHONY: crd chart golden lock
-crd: $(INSTALLED) ## Rewrite the CRD from the types.
-	@$(BIN)/python -m triton_vllm_operator.api.crd --write
-
-chart: $(INSTALLED) ## Rewrite the chart's runtime catalogue.
-	@$(BIN)/python -m triton_vllm_operator.repository.chart_values --write
+.PHONY: generate golden lock
+generate: $(INSTALLED) ## Rewrite the CRD and the chart's runtime catalogue from the code.
+	@$(BIN)/python -m tools.generated --write
 
 golden: $(INSTALLED) ## Rewrite the golden files; read the diff.
 	@$(BIN)/pytest -q tests/golden --update

@@ -6,24 +6,22 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from cluster.paths import REPOSITORY
+from tools import generated
 from tools.crd_conventions import check_crd
 from triton_vllm_operator.api import crd
 from triton_vllm_operator.api.spec import NOT_ROLLING, LLMDeploymentSpec, rolling_part
-from triton_vllm_operator.repository import chart_values
 
 CRD: Any = crd.build_crd()
 SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
 def test_the_committed_crd_is_the_one_of_the_types() -> None:
-    assert (REPOSITORY / crd.CRD_FILE).read_text() == crd.render_crd()
-    assert (REPOSITORY / crd.CHART_FILE).read_text() == crd.render_chart_crd()
+    assert yaml.safe_load(generated.CRD.read_text()) == CRD
 
 
 def test_the_charts_catalogue_is_the_packages() -> None:
-    values = (REPOSITORY / chart_values.VALUES).read_text()
-    runtimes = (REPOSITORY / "operator/triton_vllm_operator/repository/runtimes.yaml").read_text()
-    assert chart_values.render_values(values, runtimes) == values
+    values, runtimes = (generated.CHART / "values.yaml").read_text(), generated.RUNTIMES.read_text()
+    assert generated.render_values(values, runtimes) == values
     assert yaml.safe_load(values)["runtimes"] == yaml.safe_load(runtimes)
 
 
