@@ -11,14 +11,16 @@ import uvloop
 from triton_vllm_operator import __version__
 from triton_vllm_operator.controller.process import run
 from triton_vllm_operator.controller.settings import settings_from_process
+from triton_vllm_operator.repository.catalogue import load_catalogue
 
 
 def main() -> int:
     """Run until a signal; the exit code."""
     try:
         settings = settings_from_process()
-    except ValueError as error:
-        print(f"a TRITON_VLLM_OPERATOR_ variable is invalid: {error}", file=sys.stderr)
+        catalogue = load_catalogue(settings.catalogue)
+    except (ValueError, OSError) as error:
+        print(f"the operator's settings (TRITON_VLLM_OPERATOR_...) are invalid: {error}", file=sys.stderr)
         return 2
     kopf.configure(log_format=kopf.LogFormat.JSON)
     logging.getLogger().setLevel(settings.log_level)
@@ -28,7 +30,7 @@ def main() -> int:
     if settings.kubeconfig is not None:
         os.environ["KUBECONFIG"] = str(settings.kubeconfig)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings))
+        runner.run(run(settings, catalogue))
     return 0
 
 

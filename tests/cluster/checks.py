@@ -11,6 +11,7 @@ from typing import Final
 
 from cluster import paths
 from cluster.errors import ClusterError
+from cluster.processes import other_kubelets
 
 DISK_GIB_FRESH: Final = 40
 DISK_GIB_WARM: Final = 8
@@ -39,6 +40,19 @@ def check_machine() -> None:
     problems = [*_system(), *_tools(), *_disk()]
     if problems:
         raise ClusterError("this machine cannot run the local cluster:\n" + "\n".join(f"- {p}" for p in problems))
+
+
+def check_alone() -> None:
+    """Check that no other Kubernetes runs here: cleaning up ends the pods of a machine and removes kube-proxy's rules.
+
+    Raises:
+        ClusterError: there is another one.
+    """
+    if others := other_kubelets():
+        raise ClusterError(
+            f"another Kubernetes runs on this machine (process {', '.join(map(str, others))}); the local cluster needs "
+            "a machine of its own, since cleaning up would take the other one's pods and rules with it"
+        )
 
 
 def check_ports(ports: dict[str, tuple[str, int]]) -> None:

@@ -15,7 +15,9 @@ from cluster.progress import Steps, step
 from cluster.shell import run, succeeds
 
 _PREFIX: Final = "localhost/triton-vllm-operator"
-_BASE: Final = "docker.io/library/debian:bookworm-slim"
+BASE: Final = "docker.io/library/debian:bookworm-slim"
+BASE_MARK: Final = paths.IMAGE_MARKS / "base"
+"""Says that the base image was made here, and may be removed with the rest."""
 _HOST_CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _MOUNTED_CERTIFICATES: Final = "/run/ca.crt"
 
@@ -138,14 +140,16 @@ def _is_imported(image: Image) -> bool:
 
 def _ensure_base() -> None:
     """The base of all Dockerfiles under its usual name, made by Debian's own tool."""
-    if succeeds(["buildah", "inspect", "--type", "image", _BASE]):
+    if succeeds(["buildah", "inspect", "--type", "image", BASE]):
         return
-    with step(f"making {_BASE} with debootstrap"), tempfile.TemporaryDirectory() as folder:
+    with step(f"making {BASE} with debootstrap"), tempfile.TemporaryDirectory() as folder:
         run(["debootstrap", "--variant=minbase", "bookworm", folder])
         container = run(["buildah", "from", "scratch"]).strip()
         try:
             run(["buildah", "add", "--quiet", container, folder, "/"])
-            run(["buildah", "commit", "--quiet", container, _BASE])
+            run(["buildah", "commit", "--quiet", container, BASE])
+            paths.IMAGE_MARKS.mkdir(parents=True, exist_ok=True)
+            BASE_MARK.touch()
         finally:
             run(["buildah", "rm", container])
 

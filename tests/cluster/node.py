@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from cluster import binaries, components, network, paths
-from cluster.checks import check_machine, check_ports
+from cluster.checks import check_alone, check_machine, check_ports
 from cluster.errors import ClusterError
-from cluster.images import import_pause
+from cluster.images import BASE, BASE_MARK, import_pause
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from cluster.packages import install_packages
 from cluster.processes import (
@@ -115,11 +115,11 @@ def without_apiserver() -> Iterator[None]:
 def clean() -> None:
     """Stop the cluster and remove everything that was ever built or stored for it."""
     stop(delete_data=True)
+    base_is_ours = BASE_MARK.exists()
     with step("removing built programs and images"):
         shutil.rmtree(paths.CACHE, ignore_errors=True)
-        # The name of the base image is Debian's own: it is ours as well, made by debootstrap.
         names = run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split() if shutil.which("buildah") else []
-        ours = [n for n in names if "/triton-vllm-operator/" in n or n.endswith("debian:bookworm-slim")]
+        ours = [name for name in names if "/triton-vllm-operator/" in name or (base_is_ours and name == BASE)]
         if ours:
             succeeds(["buildah", "rmi", "--force", *ours])
             succeeds(["buildah", "rmi", "--prune"])
@@ -221,7 +221,12 @@ def _node_is_ready() -> bool:
 
 
 def _sweep() -> None:
-    """Remove every process, mount, namespace, interface and rule of an earlier cluster."""
+    """Remove every process, mount, namespace, interface and rule of an earlier cluster.
+
+    Raises:
+        ClusterError: another Kubernetes runs on this machine.
+    """
+    check_alone()
     for name in reversed(COMPONENTS):
         stop_process(name)
     for marker in (str(paths.CONTAINERD_SOCKET), str(paths.KUBELET_ROOT)):

@@ -12,6 +12,7 @@ from typing import Final
 from cluster import paths
 from cluster.errors import ClusterError
 
+_KUBELETS: Final = frozenset({"kubelet", "k3s", "k3s-server", "k3s-agent", "k0s", "rke2", "kubelite"})
 _STOP_SECONDS: Final = 10.0
 
 
@@ -91,6 +92,20 @@ def pids_with_argument(text: str) -> list[int]:
                 continue
             if text.encode() in command:
                 found.append(int(folder.name))
+    return found
+
+
+def other_kubelets() -> list[int]:
+    """Kubernetes nodes on this machine that are not ours."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else [b""]
+        except OSError:
+            continue
+        program = Path(words[0].decode(errors="replace")).name
+        if program in _KUBELETS and not any(str(paths.KUBELET_ROOT).encode() in word for word in words):
+            found.append(int(folder.name))
     return found
 
 

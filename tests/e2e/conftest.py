@@ -1,6 +1,5 @@
 """The local cluster with the operator in it. Tests talk to this cluster and to no other."""
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -10,10 +9,7 @@ import pytest
 from cluster import node
 from cluster.images import ensure_images
 from cluster.kubectl import kubectl
-from support.install import install_operator, operator_log, restart_operator
-
-# What an operator may log as an error while a test breaks something on purpose.
-EXPECTED_ERRORS: tuple[str, ...] = ()
+from support.install import check_operator, install_operator, replace_operator_pod
 
 
 def now() -> str:
@@ -28,21 +24,16 @@ def cluster() -> str:
     ensure_images()
     install_operator()
     installed_at = now()
-    restart_operator()
+    replace_operator_pod()
     return installed_at
 
 
 @pytest.fixture(autouse=True)
 def no_unexpected_errors(cluster: str) -> Iterator[None]:
-    """After every test the operator's log is read: an unexpected ERROR fails it."""
+    """After every test the operator's log is read: an ERROR or a crash fails it."""
     began = now()
     yield
-    found = []
-    for line in operator_log(began).splitlines():
-        record = json.loads(line) if line.startswith("{") else {"severity": "error", "message": line}
-        if record.get("severity") in ("error", "fatal") and not any(e in line for e in EXPECTED_ERRORS):
-            found.append(line)
-    assert not found, "the operator logged errors:\n" + "\n".join(found[:10])
+    check_operator(began)
 
 
 def _namespace(labels: tuple[str, ...] = ()) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The chart, rendered without a cluster. Needs the helm that the local cluster builds."""
+"""The chart, rendered by the helm that the local cluster builds."""
 
 import subprocess
 

@@ -241,6 +241,47 @@ async def test_a_child_that_was_replaced_unseen_is_not_taken_over() -> None:
     assert theirs["spec"] == {"replicas": 9}
 
 
+async def test_a_refused_edit_is_said_and_what_ran_is_kept_up() -> None:
+    api = new_cluster()
+
+    def refuse(method: str, path: str) -> web.Response | None:
+        return _refused() if method == "PATCH" and "/configmaps/" in path and path not in taken else None
+
+    async with serving(api) as client:
+        operator = await started(client)
+        await operator.settle(api)
+        taken = {f"/api/v1/namespaces/ns/configmaps/{b['metadata']['name']}" for b in api.of_kind(CONFIG_MAP)}
+        api.fault = refuse
+        body = api.objects[LLM_DEPLOYMENT, "ns", "web"]
+        body["spec"] |= {"engine": {"maxModelLen": 99}, "replicas": 3}
+        body["metadata"]["generation"] = 2
+        api.put(LLM_DEPLOYMENT, body)
+        api.remove(SERVICE, "web")
+        operator.see(api)
+        with pytest.raises(NotSettled, match="refuses ConfigMap"):
+            await operator.settle(api)
+    assert api.objects[LLM_DEPLOYMENT, "ns", "web"]["status"]["conditions"][0]["reason"] == "RefusedByAPIServer"
+    assert api.objects[DEPLOYMENT, "ns", "web"]["spec"]["replicas"] == 3
+    assert "Service web" in children(api)
+
+
+def _refused() -> web.Response:
+    return web.Response(status=422, text='{"message": "no"}')
+
+
+def test_what_was_under_way_does_not_bring_back_what_is_deleted() -> None:
+    cache = Cache()
+    old = {"metadata": {"namespace": "ns", "name": "web", "uid": "1", "resourceVersion": "5"}, "spec": {}}
+    cache.put(LLM_DEPLOYMENT, old)
+    cache.drop(LLM_DEPLOYMENT, {"metadata": {**old["metadata"], "resourceVersion": "7"}})
+    assert cache.put(LLM_DEPLOYMENT, old) is None
+    assert cache.resource(WEB) is None
+    anew = {"metadata": {**old["metadata"], "uid": "2", "resourceVersion": "6"}, "spec": {}}
+    assert cache.put(LLM_DEPLOYMENT, anew) == WEB
+    assert cache.drop(LLM_DEPLOYMENT, {"metadata": {**old["metadata"], "resourceVersion": "5"}}) is None
+    assert cache.resource(WEB) is not None, "an event of the one before does not take this one away"
+
+
 async def test_what_is_deleted_is_forgotten() -> None:
     api = new_cluster()
     async with serving(api) as client:

@@ -14,7 +14,11 @@ from cluster.shell import run, succeeds
 
 pytestmark = pytest.mark.e2e
 WARM_START_SECONDS = 60
-KILLED_AT = ["etcd", "kube-apiserver", "kubelet"]
+KILLED_AT = [
+    pytest.param("etcd", marks=pytest.mark.full),
+    "kube-apiserver",
+    pytest.param("kubelet", marks=pytest.mark.full),
+]
 
 
 def leftovers() -> list[str]:

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_backend.contract import GenerateRequest, RequestError, Wanted, resolve_prepend
-from llm_backend.frames import Sent, build_frame
+from llm_backend.frames import Sent, build_frame, merge
 
 
 @dataclass
 class Output:
     text: str
     token_ids: list[int]
+    index: int = 0
     finish_reason: str | None = None
     cumulative_logprob: float | None = None
     logprobs: None = field(default=None)
@@ -39,8 +40,20 @@ def test_frames_left_out_lose_nothing(tokens: list[str], data: st.DataObject) ->
     assert frame.finish_reason == ("stop",)
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.text(min_size=1, max_size=3)), min_size=1, max_size=30))
+def test_several_completions_do_not_mix(steps: list[tuple[int, str]]) -> None:
+    whole, received, newest, sent = ["", "", ""], ["", "", ""], {}, ()
+    for index, piece in steps:
+        whole[index] += piece
+        newest[index] = Output(whole[index], list(range(len(whole[index]))), index)
+        frame, sent = build_frame(request(stream=True), merge(newest), 3, sent)
+        for place, text in enumerate(frame.text):
+            received[place] += text
+    assert received == whole
+
+
 def test_a_whole_answer_repeats_the_prompt_and_a_stream_does_not() -> None:
-    output = Output("answer", [1, 2], "length")
+    output = Output("answer", [1, 2], finish_reason="length")
     assert build_frame(request(stream=False), [output], 3, ())[0].text == ("prompt answer",)
     assert build_frame(request(stream=True), [output], 3, ())[0].text == ("answer",)
 

@@ -27,6 +27,10 @@ ENGINE = st.fixed_dictionaries(
         "enablePrefixCaching": st.booleans(),
     },
 )
+TOLERATIONS = st.fixed_dictionaries(
+    {"key": st.sampled_from(["nvidia.com/gpu", "spot"]), "operator": st.just("Exists")},
+    optional={"effect": st.sampled_from(["NoSchedule", "NoExecute"])},
+)
 SPECS = st.fixed_dictionaries(
     {
         "model": st.fixed_dictionaries(
@@ -40,6 +44,13 @@ SPECS = st.fixed_dictionaries(
         "replicas": st.integers(0, 1000),
         "resources": st.fixed_dictionaries({"limits": st.dictionaries(st.sampled_from(["cpu", "memory"]), QUANTITIES)}),
         "sharedMemorySize": QUANTITIES,
+        "scheduling": st.fixed_dictionaries(
+            {},
+            optional={
+                "nodeSelector": st.dictionaries(st.sampled_from(["zone", "gpu"]), st.sampled_from(["a", "b"])),
+                "tolerations": st.lists(TOLERATIONS, max_size=3),
+            },
+        ),
     },
 )
 

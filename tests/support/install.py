@@ -45,7 +45,17 @@ def _remove_unfinished_release() -> None:
 
 
 def restart_operator() -> None:
-    """Kill the operator's pod without grace, and wait for the next one."""
+    """Kill the operator's pod without grace, and wait for the next one.
+
+    Raises:
+        AssertionError: the one that was killed had crashed or logged an error: its log is gone afterwards.
+    """
+    check_operator(since="2000-01-01T00:00:00Z")
+    replace_operator_pod()
+
+
+def replace_operator_pod() -> None:
+    """Kill the operator's pod without grace, whatever it did, and wait for the next one."""
     kubectl("-n", SYSTEM_NAMESPACE, "delete", "pod", "-l", f"app.kubernetes.io/instance={RELEASE}", "--now")
     kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment", RELEASE, "--timeout=90s")
 
@@ -62,6 +72,26 @@ def operator_image() -> str:
     return kubectl("-n", SYSTEM_NAMESPACE, "get", "deployment", RELEASE, "-o", path)
 
 
-def operator_log(since: str) -> str:
-    """What the operator has logged since a time (RFC 3339)."""
-    return kubectl("-n", SYSTEM_NAMESPACE, "logs", operator_pod()["metadata"]["name"], f"--since-time={since}")
+def operator_restarts() -> int:
+    """How often the container of the operator's pod was started again."""
+    return sum(int(status["restartCount"]) for status in operator_pod()["status"]["containerStatuses"])
+
+
+def check_operator(since: str) -> None:
+    """Check that the operator has neither crashed nor logged an error since a time (RFC 3339).
+
+    Raises:
+        AssertionError: it has; the lines are in the text.
+    """
+    pod = str(operator_pod()["metadata"]["name"])
+    if operator_restarts():
+        raise AssertionError("the operator crashed:\n" + kubectl("-n", SYSTEM_NAMESPACE, "logs", pod, "--previous"))
+    log = kubectl("-n", SYSTEM_NAMESPACE, "logs", pod, f"--since-time={since}")
+    found = [line for line in log.splitlines() if _severity(line) in ("error", "fatal")]
+    if found:
+        raise AssertionError("the operator logged errors:\n" + "\n".join(found[:10]))
+
+
+def _severity(line: str) -> str:
+    """What is no JSON was printed by a traceback."""
+    return str(json.loads(line).get("severity")) if line.startswith("{") else "error"

@@ -91,6 +91,10 @@ class World:
         assert self.status.revision
         return self.status.revision.rsplit("-", 1)[-1]
 
+    def message(self, kind: str) -> str:
+        """The message of a condition."""
+        return next(c.message for c in self.status.conditions or () if c.type == kind)
+
     def condition(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition."""
         found = next(c for c in self.status.conditions or () if c.type == kind)

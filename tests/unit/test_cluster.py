@@ -13,6 +13,7 @@ import pytest
 from cluster import checks, paths, processes
 from cluster.errors import ClusterError
 from cluster.images import OPERATOR, RUNTIME_CPU
+from cluster.kubectl import wait_until
 from cluster.shell import run
 
 
@@ -32,6 +33,17 @@ def test_a_port_in_use_is_named(unused_tcp_port: int) -> None:
     checks.check_ports({"etcd": ("127.0.0.1", unused_tcp_port)})
     with socket.create_server(("127.0.0.1", unused_tcp_port)), pytest.raises(ClusterError, match=f"{unused_tcp_port}"):
         checks.check_ports({"etcd": ("127.0.0.1", unused_tcp_port)})
+
+
+def test_beside_another_kubernetes_it_does_not_start() -> None:
+    other = subprocess.Popen(["bash", "-c", "exec -a /usr/bin/kubelet sleep 30"])
+    try:
+        wait_until("it has its name", 5, lambda: other.pid in processes.other_kubelets(), every=0.01)
+        with pytest.raises(ClusterError, match=str(other.pid)):
+            checks.check_alone()
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_a_failed_command_shows_the_end_of_its_output() -> None:

@@ -8,7 +8,7 @@ import pytest
 from support.pods import CONTAINER, make_pod, make_serving
 from support.simulate import CPU_SPEC, World
 from triton_vllm_operator.kube.pod import Ended, Gate
-from triton_vllm_operator.kube.resources import CONFIG_MAP, kind_of, name_of
+from triton_vllm_operator.kube.resources import kind_of, name_of
 from triton_vllm_operator.reconcile.model import Child, Refusal
 
 
@@ -84,12 +84,10 @@ def test_an_edit_that_is_taken_back_returns_to_the_old_revision() -> None:
 
 def test_the_last_ten_revisions_are_kept_and_others_pruned() -> None:
     world = World().settle()
-    sentinel = Child(CONFIG_MAP, "of-the-user", "uid", {"kind": "ConfigMap"})
     for length in range(100, 115):
         world.edit(engine={"maxModelLen": length}).settle().settle()
     assert len(world.of_kind("ControllerRevision")) == 10
     assert len(world.of_kind("ConfigMap")) == 10
-    assert sentinel.name not in {child.name for child in world.decide().prunes}
 
 
 def test_a_revision_with_a_pod_is_not_pruned() -> None:
@@ -225,6 +223,20 @@ def test_a_container_that_worked_and_crashed_is_degraded() -> None:
     world.pods = (make_pod(world.revision, gate=gate, ended=Ended("Error", 1, "")),)
     world.settle()
     assert world.condition("Degraded") == ("True", "ContainerCrashed")
+
+
+def test_a_container_that_never_generated_progresses_until_its_deadline() -> None:
+    world = World().settle()
+    gate = Gate(False, "GenerateFailed", CONTAINER, has_generated=False)
+    world.pods = (make_pod(world.revision, gate=gate),)
+    decision = world.step()
+    assert world.condition("Degraded") == ("False", "NothingFailed")
+    assert world.condition("Progressing") == ("True", "GenerateFailed")
+    assert decision.look_again_at is not None
+    world.now = decision.look_again_at
+    world.settle()
+    assert world.condition("Progressing") == ("False", "StartupDeadlineExceeded")
+    assert "answers the probe with an error" in world.message("Progressing")
 
 
 def test_the_startup_deadline_is_looked_at_and_kept() -> None:

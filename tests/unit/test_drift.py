@@ -18,6 +18,10 @@ SAME: list[tuple[Any, Any]] = [
     ({"terms": []}, {}),
     ({"emptyDir": {}}, {}),
     ({"volumes": [{"name": "a"}]}, {"volumes": [{"name": "injected"}, {"name": "a", "mode": 420}]}),
+    (
+        {"tolerations": [{"key": "x", "effect": "NoSchedule"}, {"key": "x", "effect": "NoExecute"}]},
+        {"tolerations": [{"key": "x", "effect": "NoSchedule"}, {"key": "x", "effect": "NoExecute"}]},
+    ),
 ]
 DIFFERENT: list[tuple[Any, Any]] = [
     ({"a": 1}, {"a": 2}),
@@ -28,6 +32,10 @@ DIFFERENT: list[tuple[Any, Any]] = [
     ({"image": "1"}, {"image": "1.0"}),
     ({"volumes": [{"name": "a"}]}, {"volumes": [{"name": "b"}]}),
     ({"a": {"b": 1}}, {"a": None}),
+    (
+        {"tolerations": [{"key": "x", "effect": "NoSchedule"}, {"key": "x", "effect": "NoExecute"}]},
+        {"tolerations": [{"key": "x", "effect": "NoSchedule"}, {"key": "x", "effect": "NoSchedule"}]},
+    ),
 ]
 
 

@@ -43,6 +43,11 @@ def test_settings_come_from_the_environment() -> None:
     assert (settings.namespaces, settings.workers, settings.kubeconfig) == (("a", "b"), 3, None)
 
 
+def test_an_unknown_level_of_logging_is_refused() -> None:
+    with pytest.raises(ValueError, match="LOUD"):
+        read_settings({"TRITON_VLLM_OPERATOR_LOG_LEVEL": "LOUD"})
+
+
 def test_a_setting_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="many"):
         read_settings({"TRITON_VLLM_OPERATOR_WORKERS": "many"})

@@ -172,6 +172,18 @@ async def test_another_container_begins_anew() -> None:
     await probes.watcher.stop()
 
 
+async def test_a_probe_that_breaks_is_a_failure_and_goes_on() -> None:
+    async def broken(_: ProbeTarget) -> ProbeResult:
+        raise RuntimeError("unforeseen")
+
+    watcher = ProbeWatcher(broken, lambda _: None, lambda _: None)
+    watcher.sync(KEY, [make_target()])
+    await asyncio.sleep(0.02)
+    assert watcher.histories(KEY)["uid"].failures == 1
+    assert "unforeseen" in watcher.histories(KEY)["uid"].detail
+    await watcher.stop()
+
+
 async def test_what_is_gone_is_not_probed() -> None:
     probes = Probes(Outcome.GENERATED)
     probes.watcher.sync(KEY, [make_target()])

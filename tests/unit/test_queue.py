@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from triton_vllm_operator.controller import queue as queue_module
 from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.queue import BACKOFF_CAP_SECONDS, WorkQueue
 from triton_vllm_operator.kube.resources import Key
@@ -128,5 +129,39 @@ async def test_the_age_of_stuck_work_shows() -> None:
     queue.add(WEB)
     await asyncio.sleep(0.01)
     now = 301.0
-    assert queue.oldest_seconds == pytest.approx(301.0)
+    assert queue.oldest_seconds == queue.stalled_seconds == pytest.approx(301.0)
     await queue.stop()
+
+
+async def test_a_long_queue_that_moves_is_not_stalled() -> None:
+    now = 0.0
+
+    async def work(_: Key) -> None:
+        nonlocal now
+        now += 200.0
+        await asyncio.sleep(0.01)
+
+    queue = WorkQueue(work, Metrics(), clock=lambda: now)
+    queue.start(1)
+    for number in range(9):
+        queue.add(Key("ns", str(number)))
+    await asyncio.sleep(0.045)
+    assert queue.oldest_seconds > 300
+    assert queue.stalled_seconds <= 200
+    await queue.stop()
+
+
+async def test_a_reconcile_without_end_is_given_up_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "RECONCILE_SECONDS", 0.02)
+    monkeypatch.setattr(queue_module, "BACKOFF_SECONDS", 0.01)
+    tries = 0
+
+    async def work(_: Key) -> None:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(60)
+
+    async with running(work) as queue:
+        queue.add(WEB)
+        await asyncio.sleep(0.2)
+    assert tries > 1

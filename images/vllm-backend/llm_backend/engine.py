@@ -60,11 +60,9 @@ class Engine:
 
     async def _generate(self, request: GenerateRequest, request_id: str, outbox: Outbox) -> None:
         try:
-            sampling = build_sampling_params(request.sampling)
-            outputs = self._engine.generate(request.prompt, sampling, request_id)
-            async for output in outputs:
-                if request.stream or output.finished:
-                    self._responses.offer(outbox, output)
+            sampling = build_sampling_params(request.sampling, request.stream)
+            async for output in self._engine.generate(request.prompt, sampling, request_id):
+                self._responses.offer(outbox, output)
         except Exception as error:  # whatever it was, the client must get an answer
             pb_utils.Logger.log_info(f"[vllm] Error generating stream: {error}")
             self._responses.offer(outbox, error=f"Error generating stream: {error}")

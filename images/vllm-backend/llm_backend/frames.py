@@ -19,11 +19,24 @@ class Logprob(Protocol):
 class Completion(Protocol):
     """The members of vLLM's CompletionOutput that are reported."""
 
+    index: int
     text: str
     token_ids: Sequence[int]
     cumulative_logprob: float | None
     logprobs: Sequence[Mapping[int, Logprob]] | None
     finish_reason: str | None
+
+
+@dataclass(slots=True)
+class Unseen:
+    """A completion of a request with `n` > 1 of which nothing came yet."""
+
+    index: int
+    text: str = ""
+    token_ids: Sequence[int] = ()
+    cumulative_logprob: float | None = None
+    logprobs: Sequence[Mapping[int, Logprob]] | None = None
+    finish_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,11 @@ class Frame:
     num_output_tokens: tuple[int, ...] | None = None
 
 
+def merge(newest: Mapping[int, Completion]) -> tuple[Completion, ...]:
+    """All completions, each at its index: with `n` > 1 an output of vLLM holds only those that changed."""
+    return tuple(newest.get(index) or Unseen(index) for index in range(max(newest, default=-1) + 1))
+
+
 def build_frame(
     request: GenerateRequest, completions: Sequence[Completion], input_tokens: int, sent: Sequence[Sent]
 ) -> tuple[Frame, tuple[Sent, ...]]:
@@ -54,7 +72,7 @@ def build_frame(
     Outputs are cumulative: a frame left out loses nothing, the next one carries it.
     """
     wanted = request.wanted
-    before = tuple(sent) or tuple(Sent() for _ in completions)
+    before = (*sent, *(Sent() for _ in completions[len(sent) :]))
     prefix = request.prompt if request.prepend_prompt else ""
     pairs = list(zip(completions, before, strict=True))
     frame = Frame(

@@ -13,7 +13,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from llm_backend.contract import GenerateRequest
-from llm_backend.frames import Frame, Sent, build_frame
+from llm_backend.frames import Completion, Frame, Sent, build_frame, merge
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -26,6 +26,7 @@ class Outbox:
         self._sender = sender
         self._abort = abort
         self._lock = threading.Lock()
+        self._completions: dict[int, Completion] = {}
         self._latest: Any = None
         self._error: str | None = None
         self._queued = False
@@ -37,6 +38,7 @@ class Outbox:
         with self._lock:
             if output is not None:
                 self._latest = output
+                self._completions.update((completion.index, completion) for completion in output.outputs)
             self._error = error
             was_queued, self._queued = self._queued, True
         return not was_queued
@@ -45,6 +47,7 @@ class Outbox:
         """Send what is there."""
         with self._lock:
             output, error, self._latest, self._queued = self._latest, self._error, None, False
+            completions = merge(self._completions)
         if self._closed:
             return
         if self._sender.is_cancelled():
@@ -54,11 +57,17 @@ class Outbox:
         elif error is not None:
             self._close(pb_utils.InferenceResponse(error=pb_utils.TritonError(error)))
         elif output is not None:
-            self._send(output)
+            self._send(output, completions)
 
-    def _send(self, output: Any) -> None:
+    def fail(self, error: Exception) -> None:
+        """End the request with an error, if it has not ended."""
+        if not self._closed:
+            self._abort()
+            self._close(pb_utils.InferenceResponse(error=pb_utils.TritonError(f"Error sending the answer: {error!r}")))
+
+    def _send(self, output: Any, completions: tuple[Completion, ...]) -> None:
         tokens = len(output.prompt_token_ids or ())
-        frame, self._sent = build_frame(self._request, output.outputs, tokens, self._sent)
+        frame, self._sent = build_frame(self._request, completions, tokens, self._sent)
         response = pb_utils.InferenceResponse(output_tensors=_tensors(frame))
         if output.finished:
             self._close(response)
@@ -94,9 +103,17 @@ class ResponseThread:
     def _run(self) -> None:
         while (outbox := self._ready.get()) is not None:
             try:
-                outbox.flush()
+                _flush(outbox)
             except Exception as error:  # one request must not end the thread that serves all others
                 pb_utils.Logger.log_error(f"[vllm] a response could not be sent: {error!r}")
+
+
+def _flush(outbox: Outbox) -> None:
+    try:
+        outbox.flush()
+    except Exception as error:  # whatever it was, the client must not wait for ever
+        outbox.fail(error)
+        raise
 
 
 def _tensors(frame: Frame) -> list[Any]:

@@ -4,13 +4,16 @@ import json
 import types
 import typing
 
-from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from llm_backend.contract import RequestError
 
 
-def build_sampling_params(given: dict[str, object]) -> SamplingParams:
+def build_sampling_params(given: dict[str, object], stream: bool) -> SamplingParams:
     """SamplingParams from the request alone; what is not given keeps vLLM's default.
+
+    A stream gets cumulative outputs, of which some may be left out; a whole answer comes once, with all of
+    its `n` completions.
 
     Raises:
         RequestError: an unknown name or a value that vLLM refuses.
@@ -23,6 +26,7 @@ def build_sampling_params(given: dict[str, object]) -> SamplingParams:
         values = {name: _coerce(value, hints[name]) for name, value in given.items()}
         if isinstance(structured := values.get("structured_outputs"), dict):
             values["structured_outputs"] = StructuredOutputsParams(**structured)
+        values["output_kind"] = RequestOutputKind.CUMULATIVE if stream else RequestOutputKind.FINAL_ONLY
         return SamplingParams(**values)
     except (TypeError, ValueError) as error:
         raise RequestError(str(error)) from error

@@ -6,7 +6,6 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from triton_vllm_operator.health.verdict import ProbeResult
-from triton_vllm_operator.kube.resources import Key
 
 PREFIX: Final = "triton_vllm_operator"
 
@@ -25,7 +24,7 @@ class Metrics:
         self._request_seconds = Histogram(
             f"{PREFIX}_api_request_seconds", "Seconds of one request.", ["verb"], registry=self.registry
         )
-        self._probes = self._counter("probes", "Generate probes by outcome.", ["namespace", "name", "outcome"])
+        self._probes = self._counter("probes", "Generate probes by outcome.", ["outcome"])
         self._probe_seconds = Histogram(
             f"{PREFIX}_probe_seconds",
             "Seconds of one generate probe.",
@@ -52,9 +51,9 @@ class Metrics:
         self._requests.labels(verb, resource, str(status)).inc()
         self._request_seconds.labels(verb).observe(seconds)
 
-    def probed(self, key: Key, _pod: str, result: ProbeResult) -> None:
+    def probed(self, result: ProbeResult) -> None:
         """One probe is over."""
-        self._probes.labels(key.namespace, key.name, result.outcome.value).inc()
+        self._probes.labels(result.outcome.value).inc()
         self._probe_seconds.observe(result.seconds)
 
     def event(self, resource: str) -> None:

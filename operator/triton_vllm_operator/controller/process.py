@@ -22,19 +22,17 @@ from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.reconcile.reconciler import Reconciler
-from triton_vllm_operator.repository.catalogue import load_catalogue
+from triton_vllm_operator.repository.catalogue import Catalogue
 
 _LOG = logging.getLogger(__name__)
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, catalogue: Catalogue) -> None:
     """Run until a signal ends the process.
 
     Raises:
-        ValueError: the runtime catalogue is invalid.
-        OSError: the port is taken, or a file cannot be read.
+        OSError: the port is taken.
     """
-    catalogue = load_catalogue(settings.catalogue)
     metrics, cache = Metrics(), Cache()
     api = await open_api_client(settings, settings.workers + 4)
     client = KubeClient(api, metrics.requested)
@@ -62,8 +60,9 @@ async def run(settings: Settings) -> None:
 async def _watch(settings: Settings, cache: Cache, queue: WorkQueue, resync: Resync, metrics: Metrics) -> None:
     kopf_settings = kopf.OperatorSettings()
     configure(kopf_settings)
-    comparing = asyncio.create_task(resync.run(settings.resync_seconds))
-    try:
+    # In a group, a resync that ends by an error ends the process: without it deletions would be missed for good.
+    async with asyncio.TaskGroup() as group:
+        comparing = group.create_task(resync.run(settings.resync_seconds))
         await kopf.operator(
             registry=build_registry(settings, cache, queue, resync, metrics),
             settings=kopf_settings,
@@ -71,7 +70,6 @@ async def _watch(settings: Settings, cache: Cache, queue: WorkQueue, resync: Res
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
         )
-    finally:
         comparing.cancel()
 
 

@@ -22,7 +22,9 @@ _LOG = logging.getLogger(__name__)
 
 BACKOFF_SECONDS: Final = 0.5
 BACKOFF_CAP_SECONDS: Final = 60.0
-_EXPECTED: Final = (NotSettled, ApiError)
+RECONCILE_SECONDS: Final = 120.0
+"""Longer than a reconcile takes while the API server answers at all; then the key is tried again later."""
+_EXPECTED: Final = (NotSettled, ApiError, TimeoutError)
 
 
 class QueueMeter(Protocol):
@@ -51,6 +53,7 @@ class WorkQueue:
         self._later: list[tuple[float, Key]] = []
         self._due: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
+        self._finished_at = clock()
         self._tasks: list[asyncio.Task[None]] = []
         self._timer_wake = asyncio.Event()
 
@@ -89,8 +92,17 @@ class WorkQueue:
     @property
     def oldest_seconds(self) -> float:
         """How long the oldest key has waited or been worked on; 0 if there is none."""
-        since = [*self._active.values(), *self._waiting.values()]
-        return self._clock() - min(since) if since else 0.0
+        return self._clock() - self._oldest() if self._active or self._waiting else 0.0
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long there has been work and none was finished, well or not."""
+        if not self._active and not self._waiting:
+            return 0.0
+        return self._clock() - max(self._oldest(), self._finished_at)
+
+    def _oldest(self) -> float:
+        return min([*self._active.values(), *self._waiting.values()])
 
     async def _run(self) -> None:
         while True:
@@ -101,6 +113,7 @@ class WorkQueue:
                 await self._handle(key)
             finally:
                 del self._active[key]
+                self._finished_at = self._clock()
                 if key in self._again:
                     self._again.discard(key)
                     self.add(key)
@@ -108,7 +121,8 @@ class WorkQueue:
     async def _handle(self, key: Key) -> None:
         started, result = self._clock(), "success"
         try:
-            look_again = await self._work(key)
+            async with asyncio.timeout(RECONCILE_SECONDS):
+                look_again = await self._work(key)
             self._failures.pop(key, None)
             self._due.pop(key, None)
             if look_again is not None:
@@ -119,7 +133,7 @@ class WorkQueue:
             self.add_after(key, pause)
             where = {"llmdeployment": f"{key.namespace}/{key.name}", "retry_in_seconds": round(pause, 1)}
             if isinstance(error, _EXPECTED):
-                _LOG.warning("not settled: %s", error, extra=where)
+                _LOG.warning("not settled: %s", error or f"no end within {RECONCILE_SECONDS:.0f} s", extra=where)
             else:
                 _LOG.exception("the reconcile failed", extra=where)
         self._meter.reconciled(result, self._clock() - started)

@@ -1,7 +1,7 @@
 """/healthz and /metrics.
 
-/healthz is 503 when the work stands still: a key has waited or been worked on for too long. That the
-event loop turns, which is all that kopf's own liveness shows, is no proof of work.
+/healthz is 503 when the work stands still: keys wait and none is finished. That the event loop turns,
+which is all that kopf's own liveness shows, is no proof of work.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.queue import WorkQueue
 
 STUCK_SECONDS: Final = 300.0
-"""Longer than any reconcile can take with all its tries."""
+"""More than twice what one reconcile may take (queue.RECONCILE_SECONDS)."""
 
 
 class StatusServer:
@@ -42,9 +42,9 @@ class StatusServer:
             await self._runner.cleanup()
 
     async def _healthz(self, _request: web.Request) -> web.Response:
-        oldest = self._queue.oldest_seconds
-        stuck = oldest > self._stuck_seconds
-        body = {"depth": self._queue.depth, "oldest_seconds": round(oldest, 1), "stuck": stuck}
+        stalled = self._queue.stalled_seconds
+        stuck = stalled > self._stuck_seconds
+        body = {"depth": self._queue.depth, "stalled_seconds": round(stalled, 1), "stuck": stuck}
         return web.json_response(body, status=503 if stuck else 200)
 
     async def _render(self, _request: web.Request) -> web.Response:

@@ -1,5 +1,6 @@
 """The settings of the operator's process, from its environment. The chart sets them."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """The settings that an environment holds.
 
     Raises:
-        ValueError: a variable holds no number where one is needed.
+        ValueError: a variable holds no number where one is needed, or no level of logging.
     """
 
     def get(name: str, default: str = "") -> str:
@@ -48,8 +49,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         port=int(get("PORT", "8080")),
         workers=int(get("WORKERS", "16")),
         resync_seconds=float(get("RESYNC_SECONDS", "600")),
-        log_level=get("LOG_LEVEL", "INFO"),
+        log_level=_log_level(get("LOG_LEVEL", "INFO")),
     )
+
+
+def _log_level(name: str) -> str:
+    known = sorted(logging.getLevelNamesMapping())
+    if name not in known:
+        raise ValueError(f"{_PREFIX}LOG_LEVEL {name!r} is none of {', '.join(known)}")
+    return name
 
 
 def settings_from_process() -> Settings:

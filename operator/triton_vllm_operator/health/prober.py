@@ -72,7 +72,7 @@ async def _progress(session: aiohttp.ClientSession, target: ProbeTarget) -> floa
     """Tokens that the engine has processed since it started; None if it does not say."""
     try:
         async with session.get(target.metrics_url, timeout=_METRICS_TIMEOUT, allow_redirects=False) as response:
-            text = await response.text()
+            text = await response.text("utf-8", errors="replace")
     except (TimeoutError, *_NO_ANSWER):
         return None
     values = [line.rsplit(" ", 1)[-1] for line in text.splitlines() if line.startswith(_PROGRESS)]

@@ -6,7 +6,7 @@ from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.status import shorten
-from triton_vllm_operator.kube.pod import GATE_SEPARATOR, Pod
+from triton_vllm_operator.kube.pod import GATE_SEPARATOR, NEVER_GENERATED, Pod
 
 
 class Outcome(StrEnum):
@@ -87,7 +87,8 @@ def judge(pod: Pod, history: ProbeHistory | None, failure_threshold: int) -> Gat
     if not pod.running or history is None or history.container_id != pod.container_id:
         return None
     if history.failures >= failure_threshold and history.reason is not None:
-        wanted = _state(pod, False, history.reason, history.detail)
+        worked = history.generated or (gate is not None and gate.has_generated)
+        wanted = _state(pod, False, history.reason, ("" if worked else NEVER_GENERATED) + history.detail)
     elif history.generated:
         wanted = _state(pod, True, Reason.GENERATES, "the container generated")
     else:

@@ -1,6 +1,7 @@
 """Keeps one probe running per container, and remembers what they showed."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -9,6 +10,8 @@ from typing import Final
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeHistory, ProbeResult
 from triton_vllm_operator.kube.resources import Key
+
+_LOG = logging.getLogger(__name__)
 
 _LOADING_PERIOD_SECONDS: Final = 2.0
 """How often a container that was never reached is tried: a refused connection costs nothing."""
@@ -21,7 +24,7 @@ class ProbeWatcher:
         self,
         probe: Callable[[ProbeTarget], Awaitable[ProbeResult]],
         notify: Callable[[Key], None],
-        measure: Callable[[Key, str, ProbeResult], None],
+        measure: Callable[[ProbeResult], None],
     ) -> None:
         self._probe = probe
         self._notify = notify
@@ -68,11 +71,18 @@ class ProbeWatcher:
         await asyncio.sleep(random.uniform(0, period) if proven else 0)
         reached = proven
         while True:
-            result = await self._probe(target)
-            self._measure(key, target.pod_name, result)
+            result = await self._probe_safely(target)
+            self._measure(result)
             reached = reached or result.outcome is not Outcome.UNREACHABLE
             self._record(key, target, result)
             await asyncio.sleep(period if reached else min(period, _LOADING_PERIOD_SECONDS))
+
+    async def _probe_safely(self, target: ProbeTarget) -> ProbeResult:
+        try:
+            return await self._probe(target)
+        except Exception as error:  # a probe that ends unseen would leave its last verdict standing for ever
+            _LOG.exception("the probe of pod %s broke", target.pod_name)
+            return ProbeResult(Outcome.FAILED, f"the probe broke: {error!r}", 0.0)
 
     def _record(self, key: Key, target: ProbeTarget, result: ProbeResult) -> None:
         histories = self._histories.get(key, {})

@@ -6,7 +6,7 @@ unpacked when their LLMDeployment is reconciled.
 
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,6 +53,10 @@ class Stored:
 
 
 ObjectKey = tuple[Kind, str]
+Slots = dict[tuple[Key, ObjectKey], int]
+"""Where objects stand, with the version that each has."""
+
+_REMEMBERED_DELETIONS: Final = 10_000
 
 
 class Cache:
@@ -60,6 +64,8 @@ class Cache:
 
     def __init__(self) -> None:
         self._objects: dict[Key, dict[ObjectKey, Stored]] = {}
+        self._dropped: dict[str, int] = {}
+        """Versions at which objects went, by uid. A list or an answer that was under way then is older."""
 
     def __len__(self) -> int:
         """The number of LLMDeployments."""
@@ -70,26 +76,32 @@ class Cache:
         key = owner_key(kind, body)
         if key is None:
             return None
-        objects = self._objects.setdefault(key, {})
-        slot = (kind, name_of(body))
-        version = int(str(metadata_of(body).get("resourceVersion", "0")))
+        objects = self._objects.get(key, {})
+        slot, version = (kind, name_of(body)), _version(body)
         known = objects.get(slot)
-        if known is not None and known.version >= version:
+        if (known is not None and known.version >= version) or version < self._dropped.get(_uid(body), 0):
             return None
         content = project_pod(body) if kind == POD else _pack(kind, body)
-        objects[slot] = Stored(version, content)
+        self._objects.setdefault(key, objects)[slot] = Stored(version, content)
         return None if known is not None and known.content == content else key
 
     def drop(self, kind: Kind, body: Json) -> Key | None:
         """Forget an object that was deleted; its key if it was known."""
         key = owner_key(kind, body)
-        return None if key is None else self.evict(key, (kind, name_of(body)))
-
-    def evict(self, key: Key, slot: ObjectKey) -> Key | None:
-        """Forget one object; the key if it was known."""
-        objects = self._objects.get(key, {})
-        if objects.pop(slot, None) is None:
+        if key is None:
             return None
+        while len(self._dropped) >= _REMEMBERED_DELETIONS:
+            del self._dropped[next(iter(self._dropped))]
+        self._dropped[_uid(body)] = _version(body)
+        return self.evict(key, (kind, name_of(body)), _version(body))
+
+    def evict(self, key: Key, slot: ObjectKey, version: int) -> Key | None:
+        """Forget an object of at most this version; the key if it was known."""
+        objects = self._objects.get(key, {})
+        known = objects.get(slot)
+        if known is None or known.version > version:
+            return None
+        del objects[slot]
         if not objects:
             del self._objects[key]
         return key
@@ -98,9 +110,14 @@ class Cache:
         """Every key under which something is known."""
         return tuple(self._objects)
 
-    def slots(self, kind: Kind) -> set[tuple[Key, ObjectKey]]:
+    def slots(self, kind: Kind) -> Slots:
         """Where all objects of a kind stand, to be compared with a fresh list."""
-        return {(key, slot) for key, objects in self._objects.items() for slot in objects if slot[0] == kind}
+        return {
+            (key, slot): stored.version
+            for key, objects in self._objects.items()
+            for slot, stored in objects.items()
+            if slot[0] == kind
+        }
 
     def resource(self, key: Key) -> Json | None:
         """The LLMDeployment itself."""
@@ -135,14 +152,22 @@ def owner_key(kind: Kind, body: Json) -> Key | None:
 
 def evict_missing(
     cache: Cache,
-    before: Iterable[tuple[Key, ObjectKey]],
+    before: Slots,
     found: set[tuple[Key, ObjectKey]],
     changed: Callable[[Key], None],
 ) -> None:
     """Forget what was known before a list was taken and is not in it: its deletion was missed."""
-    for key, slot in before:
-        if (key, slot) not in found and cache.evict(key, slot):
+    for (key, slot), version in before.items():
+        if (key, slot) not in found and cache.evict(key, slot, version):
             changed(key)
+
+
+def _uid(body: Json) -> str:
+    return str(metadata_of(body).get("uid"))
+
+
+def _version(body: Json) -> int:
+    return int(str(metadata_of(body).get("resourceVersion", "0")))
 
 
 def _pack(kind: Kind, body: Json) -> bytes:

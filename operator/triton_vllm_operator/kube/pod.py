@@ -16,6 +16,8 @@ class Gate:
     generates: bool
     reason: str
     container_id: str
+    has_generated: bool = True
+    """Whether the pod has ever generated: only then is a failure something that worked and does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Pod:
 
 
 GATE_SEPARATOR = ": "
+NEVER_GENERATED = "never generated: "
 
 
 def project_pod(body: Json) -> Pod:
@@ -89,8 +92,10 @@ def project_pod(body: Json) -> Pod:
 def _gate(condition: Any) -> Gate | None:
     if not condition:
         return None
-    container_id, _, _ = str(condition.get("message", "")).partition(GATE_SEPARATOR)
-    return Gate(condition["status"] == "True", str(condition.get("reason", "")), container_id)
+    container_id, _, text = str(condition.get("message", "")).partition(GATE_SEPARATOR)
+    generates = condition["status"] == "True"
+    has_generated = generates or not text.startswith(NEVER_GENERATED)
+    return Gate(generates, str(condition.get("reason", "")), container_id, has_generated)
 
 
 def _ended(terminated: Any) -> Ended | None:

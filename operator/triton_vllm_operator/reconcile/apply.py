@@ -7,7 +7,7 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
-from triton_vllm_operator.kube.errors import Conflict, Gone, Refused
+from triton_vllm_operator.kube.errors import ApiError, Conflict, Gone, Refused
 from triton_vllm_operator.kube.resources import (
     LLM_DEPLOYMENT,
     POD,
@@ -60,12 +60,19 @@ class Writer:
         try:
             return await self._create_or_change(write)
         except Conflict:
-            found = await self._client.get(kind, str(metadata_of(write.manifest)["namespace"]), name_of(write.manifest))
+            found = await self._look_up(kind, write.manifest)
         if found is not None and controller_uid(found) != controller_uid(write.manifest):
             return None
         # The watch is behind, or does not see it: somebody took our labels away.
         uid = None if found is None else str(metadata_of(found)["uid"])
         return await self._create_or_change(Write(write.manifest, uid))
+
+    async def _look_up(self, kind: Kind, manifest: Json) -> Json | None:
+        try:
+            return await self._client.get(kind, str(metadata_of(manifest)["namespace"]), name_of(manifest))
+        except Refused as error:
+            # It is the look that is refused, not the child.
+            raise ApiError(error.status, f"get {kind.kind} {name_of(manifest)}", error.message) from error
 
     async def _create_or_change(self, write: Write) -> Json:
         if write.uid is None:
@@ -84,20 +91,23 @@ class Writer:
             await self._client.delete(child.kind, namespace, child.name, child.uid)
             _LOG.info("pruned %s %s/%s", child.kind.kind, namespace, child.name)
 
-    async def write_gates(self, namespace: str, patches: tuple[GatePatch, ...]) -> None:
-        """Write verdicts to the pods they speak of; a pod that is gone needs none.
+    async def write_gates(self, namespace: str, patches: tuple[GatePatch, ...]) -> bool:
+        """Write verdicts to the pods they speak of, whether any was written; a pod that is gone needs none.
 
         Raises:
             ApiError: a pod could not be written to.
         """
+        written = False
         for patch in patches:
             try:
                 self._cache.put(POD, await self._client.apply(_gate_manifest(namespace, patch), "status"))
             except (Gone, Conflict):
                 # The event that tells of its end, or of another pod of this name, is on its way.
                 continue
+            written = True
             verdict = "generates" if patch.state.generates else "does not generate"
             _LOG.info("pod %s/%s %s: %s", namespace, patch.pod_name, verdict, patch.state.message)
+        return written
 
     async def write_status(self, owner: Owner, status: LLMDeploymentStatus) -> None:
         """Write the status of the LLMDeployment; one that is gone, or was made anew, needs none.

@@ -50,9 +50,13 @@ class Finding:
 
 def startup_deadline(pod: Pod, situation: Situation) -> datetime | None:
     """When a pod that has not generated yet has taken too long; its time begins when it has a node."""
-    if pod.gate is not None or pod.scheduled_at is None:
+    if _has_generated(pod) or pod.scheduled_at is None:
         return None
     return pod.scheduled_at + timedelta(seconds=situation.startup_deadline_seconds)
+
+
+def _has_generated(pod: Pod) -> bool:
+    return pod.gate is not None and pod.gate.has_generated
 
 
 def find_conditions(situation: Situation, now: datetime) -> dict[ConditionType, Finding]:
@@ -143,7 +147,7 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
             return _false(
                 Reason.STARTUP_DEADLINE_EXCEEDED,
                 f"pod {pod.name} has not generated within probe.startupDeadlineSeconds"
-                + (f"; {problem.message}" if (problem := find_problem(pod)) else ""),
+                + (f"; {problem.message}" if (problem := find_problem(pod) or find_gate_failure(pod)) else ""),
             )
     if problem := _problem(situation):
         return _true(problem.reason, problem.message)
@@ -173,8 +177,9 @@ def _moving(situation: Situation) -> Finding:
 
 def _degraded(situation: Situation) -> Finding:
     for pod in situation.alive:
-        # A gate was written when the pod first generated or failed to: without one it has not worked yet.
-        problem = find_gate_failure(pod) or (find_problem(pod) if pod.gate is not None and not pod.serves else None)
-        if problem:
+        # What has not worked yet cannot have failed: it is Progressing that speaks of it.
+        if not _has_generated(pod) or pod.serves:
+            continue
+        if problem := find_gate_failure(pod) or find_problem(pod):
             return _true(problem.reason, problem.message)
     return _false(Reason.NOTHING_FAILED, "nothing that worked has failed")

@@ -11,7 +11,7 @@ from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.kube.resources import metadata_of
 
 _QUANTITIES: Final = frozenset({"requests", "limits", "sizeLimit"})
-_LIST_KEYS: Final = ("name", "uid", "conditionType", "key", "type")
+_LIST_KEYS: Final = ("uid", "name", "conditionType", "key", "type")
 _METADATA: Final = ("labels", "ownerReferences")
 
 
@@ -58,7 +58,12 @@ def _covers_list(found: list[object], wanted: list[object], quantity: bool) -> b
 
 
 def _list_key(items: list[object]) -> str | None:
-    """The member by which the items of a list are told apart; None for lists that are one value."""
-    if not items or not all(isinstance(item, dict) for item in items):
-        return None
-    return next((key for key in _LIST_KEYS if all(isinstance(i, dict) and key in i for i in items)), None)
+    """The member by which the items of a list are told apart; None for lists that are one value.
+
+    Two tolerations may have one key: then the key does not tell them apart, and their places do.
+    """
+    for key in _LIST_KEYS:
+        values = {str(item[key]) for item in items if isinstance(item, dict) and key in item}
+        if items and len(values) == len(items):
+            return key
+    return None

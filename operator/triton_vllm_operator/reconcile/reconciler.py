@@ -51,7 +51,9 @@ class Reconciler:
             return None
         now = self._clock()
         decision = decide(observed, self._catalogue, now)
-        await self._writer.write_gates(key.namespace, decision.gates)
+        if await self._writer.write_gates(key.namespace, decision.gates):
+            # What is said of the pods comes from what they now say of themselves.
+            return 0.0
         try:
             applied = await self._writer.write_children(decision.writes)
         except Gone:
@@ -64,6 +66,8 @@ class Reconciler:
         if applied.refusal is not None or applied.foreign:
             observed = replace(observed, refusal=applied.refusal, foreign=observed.foreign + applied.foreign)
             decision = decide(observed, self._catalogue, now)
+            # What was accepted last is kept up meanwhile: it still scales, and its children come back.
+            await self._writer.write_children(decision.writes)
         else:
             await self._writer.prune(key.namespace, decision.prunes)
         self._probes.sync(key, decision.probes)
