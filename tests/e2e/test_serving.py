@@ -82,6 +82,15 @@ def test_sampling_parameters_go_per_request(port: int) -> None:
     assert "seven" not in answer["text_output"]
 
 
+def test_several_completions_come_together(port: int) -> None:
+    parameters = {"n": 3, "max_tokens": 4, "ignore_eos": True, "temperature": 1.0}
+    status, answer = generate(
+        port, MODEL, {"text_input": "One,", "exclude_input_in_output": True, "parameters": parameters}
+    )
+    assert status == 200
+    assert [bool(text) for text in answer["text_output"]] == [True, True, True]
+
+
 def test_it_streams_over_grpc(served: str) -> None:
     import tritonclient.grpc as triton
 

@@ -7,6 +7,7 @@ import pytest
 
 from support.pods import CONTAINER, make_pod, make_serving
 from support.simulate import CPU_SPEC, World
+from triton_vllm_operator.health.verdict import ProbeHistory
 from triton_vllm_operator.kube.pod import Ended, Gate
 from triton_vllm_operator.kube.resources import kind_of, name_of
 from triton_vllm_operator.reconcile.model import Child, Refusal
@@ -237,6 +238,19 @@ def test_a_container_that_never_generated_progresses_until_its_deadline() -> Non
     world.settle()
     assert world.condition("Progressing") == ("False", "StartupDeadlineExceeded")
     assert "answers the probe with an error" in world.message("Progressing")
+
+
+def test_a_pod_that_is_up_and_not_reached_is_named() -> None:
+    world = World().settle()
+    pod = make_pod(world.revision, containers_ready_at=world.now)
+    world.pods, world.changes = (pod,), {"probes": {pod.uid: ProbeHistory(CONTAINER, unreached=True)}}
+    decision = world.step()
+    assert world.condition("Progressing") == ("True", "Starting"), "its first probe after the port opened is on its way"
+    assert decision.look_again_at is not None
+    world.now = decision.look_again_at
+    world.settle()
+    assert world.condition("Ready") == ("False", "PodUnreachable")
+    assert "NetworkPolicy" in world.message("Ready")
 
 
 def test_the_startup_deadline_is_looked_at_and_kept() -> None:

@@ -168,7 +168,7 @@ async def test_another_container_begins_anew() -> None:
     await asyncio.sleep(0.02)
     probes.watcher.sync(KEY, [make_target("containerd://2")])
     await asyncio.sleep(0.02)
-    assert probes.watcher.histories(KEY) == {"uid": ProbeHistory("containerd://2")}
+    assert probes.watcher.histories(KEY) == {"uid": ProbeHistory("containerd://2", unreached=True)}
     await probes.watcher.stop()
 
 

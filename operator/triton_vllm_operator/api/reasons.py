@@ -37,6 +37,7 @@ class Reason(StrEnum):
     REPLACING_PODS = "ReplacingPods"
     SCALING_DOWN = "ScalingDown"
     NOT_ACCEPTED = "NotAccepted"
+    POD_UNREACHABLE = "PodUnreachable"
     STARTUP_DEADLINE_EXCEEDED = "StartupDeadlineExceeded"
 
     # What keeps a pod from generating; Progressing, Ready and Degraded carry them

@@ -50,17 +50,19 @@ class ProbeHistory:
     failures: int = 0
     reason: Reason | None = None
     detail: str = ""
+    unreached: bool = False
+    """The last probe got no answer from the network."""
 
     def after(self, result: ProbeResult) -> "ProbeHistory":
         """The history with one more result."""
         if result.outcome is Outcome.GENERATED:
             return ProbeHistory(self.container_id, generated=True)
         if result.outcome is Outcome.BUSY:
-            return replace(self, failures=0, reason=None, detail="")
+            return replace(self, failures=0, reason=None, detail="", unreached=False)
         if result.outcome is Outcome.UNREACHABLE:
-            return self
+            return replace(self, unreached=True)
         reason = _FAILURES[result.outcome]
-        return replace(self, failures=self.failures + 1, reason=reason, detail=result.detail)
+        return replace(self, failures=self.failures + 1, reason=reason, detail=result.detail, unreached=False)
 
 
 @dataclass(frozen=True, slots=True)

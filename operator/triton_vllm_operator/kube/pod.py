@@ -50,6 +50,8 @@ class Pod:
     """How the container ended: the present one if it does not run, else the one before it."""
     unschedulable: str = ""
     scheduled_at: datetime | None = None
+    containers_ready_at: datetime | None = None
+    """Since when kubelet calls the container ready: its port is open, whatever the gate says."""
 
     @property
     def serves(self) -> bool:
@@ -67,7 +69,8 @@ def project_pod(body: Json) -> Pod:
     conditions = {c["type"]: c for c in _list(status.get("conditions"))}
     container = next((c for c in _list(status.get("containerStatuses")) if c["name"] == names.CONTAINER), {})
     state, last = _dict(container.get("state")), _dict(container.get("lastState"))
-    waiting, scheduled = _dict(state.get("waiting")), _dict(conditions.get("PodScheduled"))
+    waiting = _dict(state.get("waiting"))
+    scheduled, open_port = _dict(conditions.get("PodScheduled")), _dict(conditions.get("ContainersReady"))
     labels = _dict(metadata.get("labels"))
     return Pod(
         name=name_of(body),
@@ -85,7 +88,8 @@ def project_pod(body: Json) -> Pod:
         waiting_message=str(waiting.get("message", "")),
         ended=_ended(state.get("terminated") or last.get("terminated")),
         unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
-        scheduled_at=_time(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
+        scheduled_at=_true_since(scheduled),
+        containers_ready_at=_true_since(open_port),
     )
 
 
@@ -106,8 +110,9 @@ def _ended(terminated: Any) -> Ended | None:
     )
 
 
-def _time(text: Any) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+def _true_since(condition: dict[str, Any]) -> datetime | None:
+    text = condition.get("lastTransitionTime")
+    return datetime.fromisoformat(text) if text and condition.get("status") == "True" else None
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.status import Condition, ConditionStatus, LLMDeploymentStatus, shorten
 from triton_vllm_operator.health.failures import Problem, find_gate_failure, find_problem
 from triton_vllm_operator.kube.pod import Pod
+
+_UNREACHABLE_AFTER: Final = timedelta(seconds=15)
+"""Several probes of a loading container: long enough for the first one after its port has opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,8 @@ class Situation:
     pods_refused: str
     """Why Kubernetes makes no pods (a quota, for example); empty if it does."""
     startup_deadline_seconds: int
+    unreached: frozenset[str] = frozenset()
+    """Names of the pods that the last probe could not reach."""
 
     @property
     def alive(self) -> tuple[Pod, ...]:
@@ -53,6 +60,13 @@ def startup_deadline(pod: Pod, situation: Situation) -> datetime | None:
     if _has_generated(pod) or pod.scheduled_at is None:
         return None
     return pod.scheduled_at + timedelta(seconds=situation.startup_deadline_seconds)
+
+
+def unreachable_from(pod: Pod, situation: Situation) -> datetime | None:
+    """When a pod whose port is open, and that no probe reaches, is called unreachable."""
+    if _has_generated(pod) or pod.containers_ready_at is None or pod.name not in situation.unreached:
+        return None
+    return pod.containers_ready_at + _UNREACHABLE_AFTER
 
 
 def _has_generated(pod: Pod) -> bool:
@@ -149,7 +163,7 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
                 f"pod {pod.name} has not generated within probe.startupDeadlineSeconds"
                 + (f"; {problem.message}" if (problem := find_problem(pod) or find_gate_failure(pod)) else ""),
             )
-    if problem := _problem(situation):
+    if problem := _problem(situation) or _unreachable(situation, now):
         return _true(problem.reason, problem.message)
     return _moving(situation)
 
@@ -159,6 +173,18 @@ def _problem(situation: Situation) -> Problem | None:
         return Problem(Reason.PODS_REFUSED, situation.pods_refused)
     found = (find_problem(pod) or find_gate_failure(pod) for pod in situation.current)
     return next((problem for problem in found if problem), None)
+
+
+def _unreachable(situation: Situation, now: datetime) -> Problem | None:
+    for pod in situation.current:
+        since = unreachable_from(pod, situation)
+        if since is not None and since <= now:
+            return Problem(
+                Reason.POD_UNREACHABLE,
+                f"pod {pod.name} is up, but the operator cannot reach it at {pod.ip}:{names.PORT_HTTP}; "
+                "let a NetworkPolicy admit the operator's namespace to this port",
+            )
+    return None
 
 
 def _moving(situation: Situation) -> Finding:

@@ -23,6 +23,7 @@ from triton_vllm_operator.reconcile.conditions import (
     find_conditions,
     startup_deadline,
     to_conditions,
+    unreachable_from,
 )
 from triton_vllm_operator.reconcile.drift import differs
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
@@ -168,6 +169,9 @@ def _situation(observed: Observed, plan: _Plan) -> Situation:
         pods=observed.pods,
         pods_refused=_pods_refused(observed),
         startup_deadline_seconds=plan.probe.startup_deadline_seconds,
+        unreached=frozenset(
+            pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
+        ),
     )
 
 
@@ -197,5 +201,6 @@ def _status(observed: Observed, plan: _Plan, situation: Situation, now: datetime
 
 
 def _look_again_at(situation: Situation, now: datetime) -> datetime | None:
-    deadlines = (startup_deadline(pod, situation) for pod in situation.current if not pod.serves)
-    return min((deadline for deadline in deadlines if deadline is not None and deadline > now), default=None)
+    waiting = [pod for pod in situation.current if not pod.serves]
+    moments = [moment(pod, situation) for pod in waiting for moment in (startup_deadline, unreachable_from)]
+    return min((moment for moment in moments if moment is not None and moment > now), default=None)
