@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+COUNT ?= 1000
 UV_FLAGS := --python-version 3.11 --python-platform x86_64-manylinux_2_36 --generate-hashes --no-emit-index-url --no-header --quiet
 # The environment of the caller must not lead a test to another cluster.
 unexport KUBECONFIG
@@ -63,9 +64,9 @@ test-full: check ## Everything, also what takes long.
 	@$(BIN)/python -m cluster images
 	@$(BIN)/pytest --maxfail=5 -m e2e tests
 
-bench: $(INSTALLED) ## 1,000 LLMDeployments on the local cluster: seconds, writes, memory.
+bench: $(INSTALLED) ## 1,000 LLMDeployments (or COUNT=) on the local cluster: seconds, writes, memory.
 	@$(BIN)/python -m cluster images
-	@$(BIN)/python -m perf.many
+	@$(BIN)/python -m perf.many $(COUNT)
 
 .PHONY: generate golden lock
 generate: $(INSTALLED) ## Rewrite the CRD and the chart's runtime catalogue from the code.

@@ -199,6 +199,13 @@ def test_a_killed_engine_leaves_the_service_and_is_named(served: str) -> None:
     assert "EngineCore encountered an issue" in answer["error"], "the server itself lives on"
 
 
+def test_an_engine_that_cannot_start_says_why(namespace: str) -> None:
+    apply(make_llm("toolong", namespace, engine={"maxModelLen": 100000, "enforceEager": True}))
+    wait_for(namespace, "toolong", "crashed", 120, lambda x: condition(x, "Ready").get("reason") == "ContainerCrashed")
+    assert "max_model_len (100000) is greater than" in condition(get_llm(namespace, "toolong"), "Ready")["message"]
+    kubectl("-n", namespace, "delete", "llm", "toolong")
+
+
 def test_a_deleted_pod_is_replaced(served: str) -> None:
     (pod,) = pods_of(served, NAME)
     kubectl("-n", served, "delete", "pod", pod["metadata"]["name"], "--wait=false")

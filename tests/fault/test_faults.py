@@ -19,7 +19,7 @@ from triton_vllm_operator.kube import client as client_module
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError, Unavailable
-from triton_vllm_operator.kube.resources import CHILDREN, CONFIG_MAP, DEPLOYMENT, LLM_DEPLOYMENT, SERVICE, Key
+from triton_vllm_operator.kube.resources import CHILDREN, CONFIG_MAP, DEPLOYMENT, LLM_DEPLOYMENT, POD, SERVICE, Key
 from triton_vllm_operator.reconcile.reconciler import NotSettled, Reconciler
 
 WEB = Key("ns", "web")
@@ -263,6 +263,54 @@ async def test_a_refused_edit_is_said_and_what_ran_is_kept_up() -> None:
     assert api.objects[LLM_DEPLOYMENT, "ns", "web"]["status"]["conditions"][0]["reason"] == "RefusedByAPIServer"
     assert api.objects[DEPLOYMENT, "ns", "web"]["spec"]["replicas"] == 3
     assert "Service web" in children(api)
+
+
+def _broken() -> web.Response:
+    return web.Response(status=500, text='{"message": "failed calling webhook"}')
+
+
+async def test_a_server_error_about_a_child_is_said() -> None:
+    api = new_cluster()
+    api.fault = lambda method, path: _broken() if method == "PATCH" and "/deployments/" in path else None
+    async with serving(api) as client:
+        operator = await started(client)
+        with pytest.raises(NotSettled, match="failed calling webhook"):
+            await operator.settle(api)
+    (body,) = api.of_kind(LLM_DEPLOYMENT)
+    assert "failed calling webhook" in body["status"]["conditions"][0]["message"]
+
+
+async def test_words_of_a_user_are_not_taken_for_the_servers() -> None:
+    api = new_cluster()
+    text = '{"message": "invalid value \'because it is being terminated\'"}'
+    api.fault = lambda method, path: (
+        web.Response(status=422, text=text) if method == "PATCH" and "/deployments/" in path else None
+    )
+    async with serving(api) as client:
+        operator = await started(client)
+        with pytest.raises(NotSettled):
+            await operator.settle(api)
+
+
+async def test_a_child_whose_instance_label_was_changed_gets_it_back() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        await operator.settle(api)
+        service = api.objects[SERVICE, "ns", "web"]
+        service["metadata"]["labels"] = {**service["metadata"]["labels"], "app.kubernetes.io/instance": "evil"}
+        api.put(SERVICE, service)
+        await operator.settle(api)
+    assert api.objects[SERVICE, "ns", "web"]["metadata"]["labels"]["app.kubernetes.io/instance"] == "web"
+
+
+def test_a_pod_of_no_replica_set_of_ours_is_not_ours() -> None:
+    cache = Cache()
+    labels = {"app.kubernetes.io/instance": "web"}
+    pod = {"metadata": {"namespace": "ns", "name": "web-1", "uid": "1", "resourceVersion": "5", "labels": labels}}
+    assert cache.put(POD, pod) is None
+    owner = {"kind": "ReplicaSet", "name": "web-7d4b9", "uid": "2", "controller": True}
+    assert cache.put(POD, {"metadata": {**pod["metadata"], "ownerReferences": [owner]}}) == WEB
 
 
 def _refused() -> web.Response:

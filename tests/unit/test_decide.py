@@ -253,6 +253,33 @@ def test_a_pod_that_is_up_and_not_reached_is_named() -> None:
     assert "NetworkPolicy" in world.message("Ready")
 
 
+def test_an_evicted_pod_that_was_replaced_is_not_spoken_of() -> None:
+    world = World().settle()
+    evicted = make_pod(world.revision, "llama-0", phase="Failed", phase_message="Evicted")
+    world.pods = (evicted,)
+    world.settle()
+    assert world.condition("Ready") == ("False", "PodFailed")
+    world.pods = (evicted, make_serving(world.revision))
+    world.settle()
+    assert world.condition("Ready") == ("True", "AllReplicasGenerate")
+    assert world.status.replicas == 1
+
+
+def test_a_dead_engine_is_no_progress() -> None:
+    world = World().settle()
+    world.pods = (make_pod(world.revision, gate=Gate(False, "EngineDead", CONTAINER)),)
+    world.settle()
+    assert world.condition("Progressing") == ("False", "EngineDead")
+    assert world.condition("Degraded") == ("True", "EngineDead")
+
+
+def test_a_refused_edit_says_that_the_rest_runs_on() -> None:
+    world = World().settle()
+    world.pods = (make_serving(world.revision),)
+    world.edit(runtime={"version": "99.99"}).settle()
+    assert "what was accepted before keeps running" in world.message("Ready")
+
+
 def test_the_startup_deadline_is_looked_at_and_kept() -> None:
     world = World().settle()
     world.pods = (make_pod(world.revision),)

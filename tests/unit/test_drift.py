@@ -16,6 +16,9 @@ SAME: list[tuple[Any, Any]] = [
     ({"limits": {"cpu": "1000m", "memory": "1.5Gi"}}, {"limits": {"cpu": "1", "memory": "1536Mi"}}),
     ({"tolerations": [{"key": "x", "value": ""}]}, {"tolerations": [{"key": "x"}]}),
     ({"terms": []}, {}),
+    ({"requests": {"cpu": "0.3333"}}, {"requests": {"cpu": "334m"}}),
+    ({"sizeLimit": "0.0001"}, {"sizeLimit": "100u"}),
+    ({"nodeSelector": {"limits": "high"}}, {"nodeSelector": {"limits": "high"}}),
     ({"emptyDir": {}}, {}),
     ({"volumes": [{"name": "a"}]}, {"volumes": [{"name": "injected"}, {"name": "a", "mode": 420}]}),
     (
@@ -26,6 +29,8 @@ SAME: list[tuple[Any, Any]] = [
 DIFFERENT: list[tuple[Any, Any]] = [
     ({"a": 1}, {"a": 2}),
     ({"a": False}, {}),
+    ({"nodeSelector": {"limits": "high"}}, {"nodeSelector": {"limits": "low"}}),
+    ({"requests": {"cpu": "0.3333"}}, {"requests": {"cpu": "333m"}}),
     ({"replicas": 0}, {}),
     ({"args": ["a", "b"]}, {"args": ["b", "a"]}),
     ({"args": ["a"]}, {"args": ["a", "b"]}),

@@ -1,5 +1,6 @@
 """The interface that Triton calls."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from llm_backend.contract import INPUTS, OUTPUTS, RequestError
 from llm_backend.request import read_request
 
 ENGINE_ARGUMENTS = "model.json"
+
+
+# Kubernetes' default for terminationMessagePath. Triton's log ends with tables, not with the reason.
+TERMINATION_LOG = Path("/dev/termination-log")
 
 
 class TritonPythonModel:
@@ -41,12 +46,16 @@ class TritonPythonModel:
             )
         parameters = json.loads(args["model_config"]).get("parameters", {})
         metrics = parameters.get("REPORT_CUSTOM_METRICS", {}).get("string_value", "")
-        self._engine = Engine(
-            arguments=json.loads(path.read_text()),
-            model=args["model_name"],
-            version=args["model_version"],
-            report_metrics=metrics.lower() == "true",
-        )
+        try:
+            self._engine = Engine(
+                arguments=json.loads(path.read_text()),
+                model=args["model_name"],
+                version=args["model_version"],
+                report_metrics=metrics.lower() == "true",
+            )
+        except Exception as error:
+            _leave_reason(error)
+            raise
 
     def execute(self, requests: list[Any]) -> None:
         """Take requests over; their responses are sent later, in any number."""
@@ -61,3 +70,9 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Stop the engine."""
         self._engine.stop()
+
+
+def _leave_reason(error: Exception) -> None:
+    """Say in the pod's status why the model could not be loaded."""
+    with contextlib.suppress(OSError):
+        TERMINATION_LOG.write_text(f"Error: {' '.join(str(error).split())}"[:2000])

@@ -22,6 +22,7 @@ from triton_vllm_operator.kube.resources import (
     SERVICE,
     Key,
     Kind,
+    controller_of,
     metadata_of,
     name_of,
 )
@@ -140,14 +141,21 @@ class Cache:
 
 
 def owner_key(kind: Kind, body: Json) -> Key | None:
-    """The LLMDeployment that an object belongs to, by its label; None if it carries none."""
+    """The LLMDeployment that an object belongs to, by its owner, else by its label; None if it has neither.
+
+    A pod belongs to a ReplicaSet, whose name begins with that of the LLMDeployment.
+    """
     metadata = metadata_of(body)
     namespace = str(metadata.get("namespace", ""))
     if kind == LLM_DEPLOYMENT:
         return Key(namespace, name_of(body))
-    labels = metadata.get("labels")
-    instance = labels.get(names.LABEL_INSTANCE) if isinstance(labels, dict) else None
-    return Key(namespace, str(instance)) if instance else None
+    labels, owner = metadata.get("labels"), controller_of(body)
+    if owner.get("kind") == names.KIND:
+        return Key(namespace, str(owner.get("name")))
+    instance = str(labels.get(names.LABEL_INSTANCE, "")) if isinstance(labels, dict) else ""
+    if not instance or (kind == POD and not str(owner.get("name", "")).startswith(f"{instance}-")):
+        return None
+    return Key(namespace, instance)
 
 
 def evict_missing(

@@ -40,7 +40,7 @@ https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/apiserv
 
 def error_for(status: int, what: str, message: str) -> ApiError:
     """The error that stands for an HTTP status."""
-    if status in (404, 410) or _NAMESPACE_GOING in message:
+    if status in (404, 410) or (status == 403 and _NAMESPACE_GOING in message):
         return Gone(status, what, message)
     if status == 409:
         return Conflict(status, what, message)

@@ -65,10 +65,17 @@ def name_of(body: Json) -> str:
     return str(metadata_of(body).get("name", ""))
 
 
-def controller_uid(body: Json) -> str | None:
-    """The uid of the object that controls this one."""
+def controller_of(body: Json) -> Json:
+    """The reference to the object that controls this one; empty if there is none."""
     references = metadata_of(body).get("ownerReferences")
     for reference in references if isinstance(references, list) else []:
         if reference.get("controller"):
-            return str(reference.get("uid"))
-    return None
+            found: Json = reference
+            return found
+    return {}
+
+
+def controller_uid(body: Json) -> str | None:
+    """The uid of the object that controls this one."""
+    uid = controller_of(body).get("uid")
+    return None if uid is None else str(uid)

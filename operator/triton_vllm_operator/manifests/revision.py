@@ -55,7 +55,7 @@ def parse_controller_revision(name: str, stored: Json) -> Revision:
         ValueError: the stored object was not written by this operator or a compatible version.
     """
     data, number = stored.get("data"), stored.get("revision")
-    if not isinstance(data, dict) or not isinstance(number, int):
+    if not isinstance(data, dict) or not isinstance(number, int) or not isinstance(data.get("podTemplate"), dict):
         raise ValueError(f"ControllerRevision {name} holds no revision of an LLMDeployment")
     try:
         return Revision(

@@ -75,7 +75,11 @@ def _accelerator_mismatch(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> str
     if wants_cpu == is_cpu:
         return ""
     wanted, fix = ("NVIDIA GPUs", "accelerator: {cpu: {}}") if is_cpu else ("a CPU", "accelerator: {nvidiaGPU: {}}")
-    return f"spec.runtime.version {runtime.version!r} does not run on {wanted}; write {fix} or choose another version"
+    default = ", which is what no spec.accelerator means" if spec.accelerator is None else ""
+    return (
+        f"spec.runtime.version {runtime.version!r} does not run on {wanted}{default}; "
+        f"write {fix} or choose another version"
+    )
 
 
 def _first_error(error: ValidationError) -> str:

@@ -1,13 +1,14 @@
 """Apply: the only place that writes for an LLMDeployment."""
 
 import logging
+from http import HTTPStatus
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
-from triton_vllm_operator.kube.errors import ApiError, Conflict, Gone, Refused
+from triton_vllm_operator.kube.errors import ApiError, Conflict, Gone, Refused, Unavailable
 from triton_vllm_operator.kube.resources import (
     LLM_DEPLOYMENT,
     POD,
@@ -43,7 +44,12 @@ class Writer:
             kind, name = kind_of(write.manifest), name_of(write.manifest)
             try:
                 stored = await self._write_child(kind, write)
-            except Refused as error:
+            except Conflict:
+                raise
+            except ApiError as error:
+                # 500 is said of the object, not of the server: a webhook that fails, an object that is too large.
+                if not isinstance(error, Refused) and error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise
                 return Applied(refusal=Refusal(kind.kind, name, error.message))
             if stored is None:
                 return Applied(foreign=(f"{kind.kind} {name}",))
@@ -72,7 +78,7 @@ class Writer:
             return await self._client.get(kind, str(metadata_of(manifest)["namespace"]), name_of(manifest))
         except Refused as error:
             # It is the look that is refused, not the child.
-            raise ApiError(error.status, f"get {kind.kind} {name_of(manifest)}", error.message) from error
+            raise Unavailable(error.status, f"get {kind.kind} {name_of(manifest)}", error.message) from error
 
     async def _create_or_change(self, write: Write) -> Json:
         if write.uid is None:

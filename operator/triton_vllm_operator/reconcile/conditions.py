@@ -32,8 +32,13 @@ class Situation:
 
     @property
     def alive(self) -> tuple[Pod, ...]:
-        """The pods that are not being deleted."""
-        return tuple(pod for pod in self.pods if not pod.terminating)
+        """The pods that are there to stay: not being deleted, and not failed, which are replaced and only lie about."""
+        return tuple(pod for pod in self.pods if not pod.terminating and (pod.phase != "Failed" or self._short_of_pods))
+
+    @property
+    def _short_of_pods(self) -> bool:
+        there = sum(not pod.terminating and pod.phase != "Failed" for pod in self.pods)
+        return there < self.replicas
 
     @property
     def current(self) -> tuple[Pod, ...]:
@@ -85,7 +90,8 @@ def find_conditions(situation: Situation, now: datetime) -> dict[ConditionType, 
             (f for f, bad in ((accepted, "False"), (degraded, "True")) if f.status == bad),
             progressing,
         )
-        ready = Finding(ConditionStatus.FALSE, why.reason, why.message)
+        kept = "; what was accepted before keeps running" if why is accepted and situation.revision else ""
+        ready = Finding(ConditionStatus.FALSE, why.reason, why.message + kept)
     return {
         ConditionType.ACCEPTED: accepted,
         ConditionType.AVAILABLE: _available(situation),
@@ -163,6 +169,9 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
                 f"pod {pod.name} has not generated within probe.startupDeadlineSeconds"
                 + (f"; {problem.message}" if (problem := find_problem(pod) or find_gate_failure(pod)) else ""),
             )
+    if stuck := next(filter(None, map(find_gate_failure, filter(_has_generated, situation.current))), None):
+        # Nothing is under way: a pod whose engine died is replaced by nobody but its owner.
+        return _false(stuck.reason, stuck.message)
     if problem := _problem(situation) or _unreachable(situation, now):
         return _true(problem.reason, problem.message)
     return _moving(situation)

@@ -3,6 +3,7 @@
 Only what we set counts: what others add (defaults, annotations, injected containers) stays.
 """
 
+import math
 from typing import Final
 
 from triton_vllm_operator.api import names
@@ -43,8 +44,17 @@ def _covers(found: object, wanted: object, quantity: bool) -> bool:
     if isinstance(wanted, list):
         return isinstance(found, list) and _covers_list(found, wanted, quantity)
     if quantity and isinstance(wanted, str | int) and isinstance(found, str | int):
-        return parse_quantity(wanted) == parse_quantity(found)
+        return _same_quantity(wanted, found)
     return found == wanted
+
+
+def _same_quantity(wanted: str | int, found: str | int) -> bool:
+    """The API server rounds up to thousandths. A label may be called `limits` too, and is no quantity."""
+    try:
+        one, other = parse_quantity(wanted), parse_quantity(found)
+    except ValueError:
+        return wanted == found
+    return one == other or math.ceil(one * 1000) == math.ceil(other * 1000)
 
 
 def _covers_list(found: list[object], wanted: list[object], quantity: bool) -> bool:
