@@ -5,10 +5,10 @@ import logging
 import os
 import sys
 
-import kopf
 import uvloop
 
 from triton_vllm_operator import __version__
+from triton_vllm_operator.controller.logs import configure_logging
 from triton_vllm_operator.controller.process import run
 from triton_vllm_operator.controller.settings import settings_from_process
 from triton_vllm_operator.repository.catalogue import load_catalogue
@@ -22,10 +22,7 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"the operator's settings (TRITON_VLLM_OPERATOR_...) are invalid: {error}", file=sys.stderr)
         return 2
-    kopf.configure(log_format=kopf.LogFormat.JSON)
-    logging.getLogger().setLevel(settings.log_level)
-    # kopf tells of every event that was handled: at INFO that is more than all the rest.
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    configure_logging(settings.log_level)
     logging.getLogger(__name__).info("triton-vllm-operator %s", __version__)
     if settings.kubeconfig is not None:
         os.environ["KUBECONFIG"] = str(settings.kubeconfig)

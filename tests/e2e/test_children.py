@@ -55,7 +55,9 @@ EDITS = [
      "{.spec.selector.app\\.kubernetes\\.io/instance}", "web"),
     ("configmap", '{"metadata":{"labels":{"app.kubernetes.io/managed-by":"me"}}}',
      "{.metadata.labels.app\\.kubernetes\\.io/managed-by}", "triton-vllm-operator"),
-    ("controllerrevision", '{"metadata":{"labels":{"app.kubernetes.io/instance":null}}}',
+    ("controllerrevision", '{"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}',
+     "{.metadata.labels.app\\.kubernetes\\.io/managed-by}", "triton-vllm-operator"),
+    ("service", '{"metadata":{"labels":{"app.kubernetes.io/instance":"other"}}}',
      "{.metadata.labels.app\\.kubernetes\\.io/instance}", "web"),
 ]  # fmt: skip
 

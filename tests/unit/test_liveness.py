@@ -1,10 +1,12 @@
 """/healthz and /metrics of the operator."""
 
 import asyncio
+import logging
 
 import aiohttp
 import pytest
 
+from triton_vllm_operator.controller.logs import soften
 from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.queue import WorkQueue
 from triton_vllm_operator.controller.serving import StatusServer
@@ -36,6 +38,19 @@ async def test_a_stuck_queue_is_noticed(unused_tcp_port: int) -> None:
     assert 'triton_vllm_operator_reconciles_total{result="success"} 1.0' in text
     await queue.stop()
     await server.stop()
+
+
+def test_what_kopf_tries_again_is_a_warning() -> None:
+    retried, given_up = (
+        logging.LogRecord("kopf", logging.ERROR, "", 0, text, None, None)
+        for text in (
+            "Request attempt #1 failed; will retry: GET x -> y",
+            "Request attempt #1 failed; escalating: GET x",
+        )
+    )
+    assert soften(retried)
+    assert soften(given_up)
+    assert (retried.levelname, given_up.levelname) == ("WARNING", "ERROR")
 
 
 def test_settings_come_from_the_environment() -> None:
