@@ -212,6 +212,25 @@ async def test_an_object_of_somebody_else_is_never_written_to() -> None:
     assert "Service web" in children(api)
 
 
+async def test_pruning_takes_what_is_ours_and_nothing_else() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        await operator.settle(api)
+        (first,) = api.of_kind(CONFIG_MAP)
+        labels = first["metadata"]["labels"]
+        api.put(CONFIG_MAP, {"metadata": {"name": "of-the-user", "labels": labels}, "data": {}})
+        for length in range(100, 112):
+            body = api.objects[LLM_DEPLOYMENT, "ns", "web"]
+            body["spec"]["engine"] = {"maxModelLen": length}
+            api.put(LLM_DEPLOYMENT, body)
+            await operator.settle(api)
+    names = {body["metadata"]["name"] for body in api.of_kind(CONFIG_MAP)}
+    assert first["metadata"]["name"] not in names
+    assert "of-the-user" in names
+    assert len(names) == 10 + 1
+
+
 async def test_a_child_that_lost_our_labels_gets_them_back() -> None:
     api = new_cluster()
     async with serving(api) as client:
