@@ -68,12 +68,15 @@ bench: $(INSTALLED) ## 1,000 LLMDeployments (or COUNT=) on the local cluster: se
 	@$(BIN)/python -m cluster images
 	@$(BIN)/python -m perf.many $(COUNT)
 
-.PHONY: generate golden lock
+.PHONY: generate golden lock arguments
 generate: $(INSTALLED) ## Rewrite the CRD and the chart's runtime catalogue from the code.
 	@$(BIN)/python -m tools.generated --write
 
 golden: $(INSTALLED) ## Rewrite the golden files; read the diff.
 	@$(BIN)/pytest -q tests/golden --update
+
+arguments: $(INSTALLED) ## Rewrite the catalogue of engine arguments from the published vLLM wheels.
+	@$(BIN)/python -m tools.engine_arguments
 
 lock: ## Rewrite the hash-pinned requirements (needs uv).
 	@cd requirements && uv pip compile $(UV_FLAGS) operator.in -o operator.txt

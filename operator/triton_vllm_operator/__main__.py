@@ -18,7 +18,9 @@ def main() -> int:
     """Run until a signal; the exit code."""
     try:
         settings = settings_from_process()
-        catalogue = load_catalogue(settings.catalogue)
+        catalogue = load_catalogue(settings.catalogue).model_copy(
+            update={"custom_images": settings.custom_images, "trust_remote_code": settings.trust_remote_code}
+        )
     except (ValueError, OSError) as error:
         print(f"the operator's settings (TRITON_VLLM_OPERATOR_...) are invalid: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.simulate import World
+from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.reconcile.drift import differs
 from triton_vllm_operator.repository.content import CONFIG_PBTXT
 
@@ -18,13 +19,23 @@ ENGINE = st.fixed_dictionaries(
     {},
     optional={
         "gpuMemoryUtilization": st.floats(min_value=0.01, max_value=1),
-        "maxModelLen": st.integers(1, 10**8),
-        "maxNumSeqs": st.integers(1, 10**6),
-        "maxNumBatchedTokens": st.integers(1, 10**8),
-        "tensorParallelSize": st.integers(1, 16),
+        "kvCacheMemoryBytes": st.sampled_from(["20Gi", "1e9", "1000000"]),
+        "maxModelLen": st.integers(1, 10**4) | st.just("Auto"),
+        "maxNumSeqs": st.integers(1, 10**4),
+        "maxNumBatchedTokens": st.integers(10**4, 10**8),
+        "schedulingPolicy": st.sampled_from(["fcfs", "priority"]),
+        "tensorParallelSize": st.integers(1, 8),
+        "pipelineParallelSize": st.integers(1, 2),
         "dtype": st.sampled_from(["auto", "bfloat16", "float16"]),
+        "quantization": st.sampled_from(["fp8", "awq"]),
+        "kvCacheDtype": st.sampled_from(["auto", "fp8"]),
         "enforceEager": st.booleans(),
         "enablePrefixCaching": st.booleans(),
+        "enableChunkedPrefill": st.booleans(),
+        "trustRemoteCode": st.booleans(),
+        "extraArgs": st.fixed_dictionaries(
+            {}, optional={"seed": st.integers(0, 9), "disable_cascade_attn": st.booleans(), "hf_overrides": st.just({})}
+        ),
     },
 )
 TOLERATIONS = st.fixed_dictionaries(
@@ -36,7 +47,8 @@ SPECS = st.fixed_dictionaries(
         "model": st.fixed_dictionaries(
             {"image": st.fixed_dictionaries({"reference": st.sampled_from(["a/b:1", "c@sha256:0"])})},
             optional={"servedName": NAMES},
-        ),
+        )
+        | st.fixed_dictionaries({"persistentVolumeClaim": st.just({"claimName": "models", "path": "a/b"})}),
         "runtime": st.fixed_dictionaries({"version": st.sampled_from(["26.08", "26.03"])}),
     },
     optional={
@@ -73,11 +85,17 @@ def test_the_same_spec_renders_the_same_bytes(spec: dict[str, Any]) -> None:
 def test_model_json_holds_what_was_set_in_native_types(spec: dict[str, Any]) -> None:
     (config_map,) = (m for m in World(spec=spec).decide().manifests if m["kind"] == "ConfigMap")
     arguments: dict[str, Any] = json.loads(config_map["data"]["model.json"])  # type: ignore[index]
-    engine = spec.get("engine", {})
-    assert set(arguments) == {"model", *map(snake_case, engine)}
-    for name, value in engine.items():
-        assert arguments[snake_case(name)] == value
-        assert type(arguments[snake_case(name)]) is type(value)
+    engine = dict(spec.get("engine", {}))
+    written = {**{snake_case(name): value for name, value in engine.items()}, **engine.get("extraArgs", {})}
+    written.pop("extra_args", None)
+    if engine.get("maxModelLen") == "Auto":
+        written["max_model_len"] = -1
+    if "kvCacheMemoryBytes" in engine:
+        written["kv_cache_memory_bytes"] = int(parse_quantity(engine["kvCacheMemoryBytes"]))
+    model = arguments.pop("model")
+    assert model == ("/weights/a/b" if "persistentVolumeClaim" in spec["model"] else "/weights")
+    assert arguments == written
+    assert {name: type(value) for name, value in arguments.items()} == {n: type(v) for n, v in written.items()}
 
 
 def snake_case(name: str) -> str:

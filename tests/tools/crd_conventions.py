@@ -15,8 +15,13 @@ Schema = dict[str, Any]
 
 # Deliberate exceptions: docs/design/api.md gives the reasons.
 _FLOATS = {"spec.engine.gpuMemoryUtilization"}
-_BOOLEANS = {"spec.engine.enforceEager", "spec.engine.enablePrefixCaching"}
-_FOREIGN_ENUMS = {"spec.engine.dtype"}
+_BOOLEANS = {
+    "spec.engine.enforceEager",
+    "spec.engine.enablePrefixCaching",
+    "spec.engine.enableChunkedPrefill",
+    "spec.engine.trustRemoteCode",
+}
+_FOREIGN_ENUMS = {"spec.engine.dtype", "spec.engine.schedulingPolicy"}
 _CAMEL = re.compile(r"^[a-z][a-zA-Z0-9]*$")
 _PASCAL = re.compile(r"^[A-Z][A-Za-z0-9]*$")
 _DURATION = re.compile(r"(?i)(timeout|period|deadline|interval)$")

@@ -1,10 +1,13 @@
-"""What every API type shares: frozen, camelCase, no unknown field."""
+"""What every API type shares: frozen, camelCase, no unknown field, and rules between fields."""
 
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
 from triton_vllm_operator.api import quantity
 
@@ -18,6 +21,36 @@ LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
 PRESERVE_UNKNOWN = "x-kubernetes-preserve-unknown-fields"
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule between fields of one object, in two languages.
+
+    The API server keeps it in CEL, also while the operator is down; what has no API server (`kubectl-llm`, an
+    operator newer than its CRD) keeps it in Python. tests/e2e holds the two together.
+    """
+
+    cel: str
+    message: str
+    holds: Callable[..., bool]
+
+
+_Model = TypeVar("_Model", bound="ApiModel")
+
+
+def rule(cel: str, message: str) -> Callable[[Callable[[_Model], bool]], Rule]:
+    """Mark a method as a rule: it says in Python what `cel` says of `self`."""
+
+    def mark(holds: Callable[[_Model], bool]) -> Rule:
+        return Rule(cel, message, holds)
+
+    return mark
+
+
+def _add_rules(schema: JsonDict, model: "type[ApiModel]") -> None:
+    if rules := model.rules():
+        schema[CEL_RULES] = [{"rule": rule.cel, "message": rule.message} for rule in rules]
+
+
 class ApiModel(BaseModel):
     """Base of all types of the LLMDeployment API."""
 
@@ -27,12 +60,22 @@ class ApiModel(BaseModel):
         alias_generator=to_camel,
         validate_by_name=True,
         validate_by_alias=True,
+        ignored_types=(Rule,),
+        json_schema_extra=_add_rules,
     )
 
+    @classmethod
+    def rules(cls) -> tuple[Rule, ...]:
+        """The rules of this type, in the order of the source."""
+        members = (member for owner in reversed(cls.__mro__) for member in vars(owner).values())
+        return tuple(member for member in members if isinstance(member, Rule))
 
-def rules(*pairs: tuple[str, str]) -> JsonDict:
-    """CEL validation rules for `json_schema_extra`: pairs of rule and message."""
-    return {CEL_RULES: [{"rule": rule, "message": message} for rule, message in pairs]}
+    @model_validator(mode="after")
+    def _keep_rules(self) -> Self:
+        for kept in type(self).rules():
+            if not kept.holds(self):
+                raise PydanticCustomError("rule", "{message}", {"message": kept.message})
+        return self
 
 
 def _as_text(value: object) -> object:

@@ -95,7 +95,7 @@ def _root_schema() -> Json:
             "spec": structural(LLMDeploymentSpec.model_json_schema(by_alias=True)),
             "status": structural(LLMDeploymentStatus.model_json_schema(by_alias=True)),
         },
-        **base.rules(*_NAME_RULES),
+        base.CEL_RULES: [{"rule": rule, "message": message} for rule, message in _NAME_RULES],
     }
 
 

@@ -18,9 +18,13 @@ class Reason(StrEnum):
 
     # Accepted
     VALID = "Valid"
+    ARGUMENTS_UNCHECKED = "ArgumentsUnchecked"
     SPEC_INVALID = "SpecInvalid"
     UNKNOWN_RUNTIME = "UnknownRuntime"
     ACCELERATOR_MISMATCH = "AcceleratorMismatch"
+    FORBIDDEN_BY_ADMINISTRATOR = "ForbiddenByAdministrator"
+    ARGUMENT_FORBIDDEN = "ArgumentForbidden"
+    ARGUMENT_INVALID = "ArgumentInvalid"
     NAME_CONFLICT = "NameConflict"
     REFUSED_BY_API_SERVER = "RefusedByAPIServer"
 

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.config import JsonDict
 
 from triton_vllm_operator.api.base import (
@@ -16,10 +16,15 @@ from triton_vllm_operator.api.base import (
     LabelValue,
     ObjectName,
     Quantity,
-    rules,
+    rule,
 )
 
 ATOMIC: JsonDict = {LIST_TYPE: "atomic"}
+
+_WITHOUT_GPUS = (
+    "takes cpu, memory and ephemeral-storage; the GPU count follows from engine.tensorParallelSize x "
+    "engine.pipelineParallelSize, its name from accelerator.nvidiaGPU"
+)
 
 ResourceMap = Annotated[dict[str, Quantity], Field(max_length=16)]
 
@@ -135,18 +140,13 @@ class Scheduling(ApiModel):
 class Resources(ApiModel):
     """CPU and memory of one serving pod. GPUs follow from the engine, they are not asked for here."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            *(
-                (
-                    f"!has(self.{field}) || self.{field}.all(k, !k.contains('/'))",
-                    f"{field} takes cpu, memory and ephemeral-storage; "
-                    "the GPU count follows from engine.tensorParallelSize, its name from accelerator.nvidiaGPU",
-                )
-                for field in ("requests", "limits")
-            )
-        )
-    )
-
     requests: ResourceMap | None = Field(None, description="What the scheduler sets aside.")
     limits: ResourceMap | None = Field(None, description="What the container may not exceed.")
+
+    @rule("!has(self.requests) || self.requests.all(k, !k.contains('/'))", f"requests {_WITHOUT_GPUS}")
+    def _requests_name_no_gpu(self) -> bool:
+        return not any("/" in name for name in self.requests or {})
+
+    @rule("!has(self.limits) || self.limits.all(k, !k.contains('/'))", f"limits {_WITHOUT_GPUS}")
+    def _limits_name_no_gpu(self) -> bool:
+        return not any("/" in name for name in self.limits or {})

@@ -1,110 +1,70 @@
 """What a user asks for: the spec of an LLMDeployment."""
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from triton_vllm_operator.api.base import ApiModel, Quantity, rules
+from triton_vllm_operator.api.base import ApiModel, Quantity, rule
+from triton_vllm_operator.api.engine import Engine
+from triton_vllm_operator.api.model import Model
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
 
-ServedName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 DEFAULT_GPU_RESOURCE: Final = "nvidia.com/gpu"
+MIG_RESOURCE: Final = "nvidia.com/mig-"
 
 
-class PullPolicy(StrEnum):
-    """When the kubelet pulls an image."""
+class ArgumentCheck(StrEnum):
+    """What is done about an engine argument that the catalogue of its vLLM version does not know."""
 
-    ALWAYS = "Always"
-    IF_NOT_PRESENT = "IfNotPresent"
-    NEVER = "Never"
-
-
-class Dtype(StrEnum):
-    """The data types that vLLM's `dtype` takes, spelled as vLLM spells them."""
-
-    AUTO = "auto"
-    HALF = "half"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
-    FLOAT = "float"
-    FLOAT32 = "float32"
-
-
-class ImageSource(ApiModel):
-    """Weights that travel as an OCI image, mounted read-only as an image volume (Kubernetes 1.35+)."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            ("!has(self.path) || !self.path.contains('..')", "path must stay inside the image: it holds '..'")
-        )
-    )
-
-    reference: str = Field(
-        min_length=1, max_length=512, pattern=r"^\S+$", description="Image that holds the weights, as registry/model:1."
-    )
-    pull_policy: PullPolicy | None = Field(
-        None, description="Always, IfNotPresent or Never; unset means the kubelet's own rule."
-    )
-    path: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
-        description="Folder of the weights in the image; unset means its root.",
-    )
-
-
-class Model(ApiModel):
-    """Which model is served, and under which name."""
-
-    served_name: ServedName | None = Field(
-        None,
-        description="Name in /v2/models/NAME; unset means metadata.name. It cannot be changed later.",
-    )
-    image: ImageSource = Field(description="Weights as an OCI image.")
+    ENFORCE = "Enforce"
+    WARN = "Warn"
 
 
 class Runtime(ApiModel):
-    """Which Triton and vLLM serve the model."""
+    """Which Triton and vLLM serve the model: an entry of the catalogue, or an image of your own."""
 
-    version: str = Field(
+    version: str | None = Field(
+        None,
         min_length=1,
         max_length=64,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="An entry of the operator's runtime catalogue, as 26.08.",
     )
+    image: str | None = Field(
+        None,
+        min_length=1,
+        max_length=512,
+        pattern=r"^\S+$",
+        description="An image with Triton and its vLLM backend, where the administrator allows it.",
+    )
+    vllm_version: str | None = Field(
+        None,
+        min_length=5,
+        max_length=32,
+        pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$",
+        description="The vLLM version inside runtime.image, as 0.27.1.",
+    )
+    argument_check: ArgumentCheck | None = Field(
+        None,
+        description="Enforce, the default, refuses an engine argument that vLLM's published version does not take; "
+        "Warn lets it pass, for a patched build that takes more.",
+    )
 
+    @rule("has(self.version) != has(self.image)", "set exactly one of runtime.version and runtime.image")
+    def _is_one_runtime(self) -> bool:
+        return (self.version is None) != (self.image is None)
 
-class Engine(ApiModel):
-    """Arguments of the vLLM engine, named as in vLLM; what is unset keeps that version's own default."""
-
-    gpu_memory_utilization: float | None = Field(
-        None, gt=0, le=1, description="Fraction of each GPU's memory that the engine may use, weights included."
+    @rule(
+        "has(self.image) == has(self.vllmVersion)",
+        "runtime.image needs runtime.vllmVersion, the vLLM inside it; a catalogue entry knows its own",
     )
-    max_model_len: int | None = Field(
-        None, ge=1, le=100_000_000, description="Longest sequence in tokens, prompt and answer together."
-    )
-    max_num_seqs: int | None = Field(
-        None, ge=1, le=1_000_000, description="Most sequences that one step of the engine computes."
-    )
-    max_num_batched_tokens: int | None = Field(
-        None, ge=1, le=100_000_000, description="Most tokens that one step of the engine computes."
-    )
-    tensor_parallel_size: int | None = Field(
-        None, ge=1, le=16, description="Number of GPUs of one pod over which each layer is split."
-    )
-    dtype: Dtype | None = Field(None, description="Data type of weights and activations.")
-    enforce_eager: bool | None = Field(
-        None, description="True starts faster and runs slower: no compilation, no CUDA graphs."
-    )
-    enable_prefix_caching: bool | None = Field(
-        None, description="Whether prompts that begin alike share their KV cache."
-    )
+    def _image_names_its_vllm(self) -> bool:
+        return (self.image is None) == (self.vllm_version is None)
 
 
 class NvidiaGPU(ApiModel):
-    """NVIDIA GPUs, one per rank of engine.tensorParallelSize."""
+    """NVIDIA GPUs: engine.tensorParallelSize x engine.pipelineParallelSize of them."""
 
     resource_name: str | None = Field(
         None,
@@ -126,14 +86,12 @@ class Cpu(ApiModel):
 class Accelerator(ApiModel):
     """What the engine computes on; unset means nvidiaGPU."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            ("has(self.nvidiaGPU) != has(self.cpu)", "set exactly one of accelerator.nvidiaGPU and accelerator.cpu")
-        )
-    )
-
     nvidia_gpu: NvidiaGPU | None = Field(None, alias="nvidiaGPU", description="NVIDIA GPUs.")
     cpu: Cpu | None = Field(None, description="CPU cores only.")
+
+    @rule("has(self.nvidiaGPU) != has(self.cpu)", "set exactly one of accelerator.nvidiaGPU and accelerator.cpu")
+    def _is_one_kind(self) -> bool:
+        return (self.nvidia_gpu is None) != (self.cpu is None)
 
 
 class Probe(ApiModel):
@@ -171,10 +129,34 @@ class LLMDeploymentSpec(ApiModel):
     scheduling: Scheduling | None = Field(None, description="Where the serving pods may run.")
     probe: Probe = Field(Probe(), description="How the operator proves that a pod generates.")
 
-    @property
-    def tensor_parallel_size(self) -> int:
-        """The number of ranks that the engine starts."""
-        return self.engine.tensor_parallel_size or 1
+    @rule(
+        "!has(self.accelerator) || !has(self.accelerator.cpu) || (!has(self.engine.gpuMemoryUtilization) && "
+        "!has(self.engine.kvCacheMemoryBytes) && !has(self.engine.tensorParallelSize) && "
+        "!has(self.engine.pipelineParallelSize))",
+        "on a CPU, accelerator.cpu.kvCacheSize sets the memory; engine.gpuMemoryUtilization, kvCacheMemoryBytes, "
+        "tensorParallelSize and pipelineParallelSize are for GPUs",
+    )
+    def _cpu_has_no_gpu_settings(self) -> bool:
+        engine = self.engine
+        for_gpus = (
+            engine.gpu_memory_utilization,
+            engine.kv_cache_memory_bytes,
+            engine.tensor_parallel_size,
+            engine.pipeline_parallel_size,
+        )
+        return self.gpu_resource is not None or all(setting is None for setting in for_gpus)
+
+    @rule(
+        "!has(self.accelerator) || !has(self.accelerator.nvidiaGPU) || "
+        "!has(self.accelerator.nvidiaGPU.resourceName) || "
+        f"!self.accelerator.nvidiaGPU.resourceName.startsWith('{MIG_RESOURCE}') || "
+        "((!has(self.engine.tensorParallelSize) || self.engine.tensorParallelSize == 1) && "
+        "(!has(self.engine.pipelineParallelSize) || self.engine.pipelineParallelSize == 1))",
+        "slices of a GPU (MIG) cannot compute one model together: "
+        "tensorParallelSize and pipelineParallelSize must be 1, or resourceName a whole GPU",
+    )
+    def _mig_stands_alone(self) -> bool:
+        return self.engine.gpus == 1 or not (self.gpu_resource or "").startswith(MIG_RESOURCE)
 
     @property
     def gpu_resource(self) -> str | None:
@@ -192,4 +174,6 @@ NOT_ROLLING: Final = frozenset({"replicas", "probe"})
 
 def rolling_part(spec: LLMDeploymentSpec) -> LLMDeploymentSpec:
     """The spec with everything that restarts nothing set back to its default."""
-    return spec.model_copy(update={name: LLMDeploymentSpec.model_fields[name].default for name in NOT_ROLLING})
+    defaults = {name: LLMDeploymentSpec.model_fields[name].default for name in NOT_ROLLING}
+    runtime = spec.runtime.model_copy(update={"argument_check": None})
+    return spec.model_copy(update={**defaults, "runtime": runtime})

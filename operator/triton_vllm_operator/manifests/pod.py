@@ -5,11 +5,13 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.scheduling import LabelSelector, Scheduling, TopologySpreadConstraint
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.config_map import KEY_CONFIG, KEY_MODEL
 
 WEIGHTS: Final = "/weights"
+DRAFT: Final = "/draft"
 REPOSITORY: Final = "/models"
 
 # A pod leaves the Service when it is deleted; this is the time that takes to reach every node.
@@ -37,8 +39,22 @@ class PodInputs:
 
 def model_path(spec: LLMDeploymentSpec) -> str:
     """Where the container finds the weights."""
-    path = spec.model.image.path
-    return f"{WEIGHTS}/{path}" if path else WEIGHTS
+    return _inside(WEIGHTS, spec.model)
+
+
+def draft_path(spec: LLMDeploymentSpec) -> str | None:
+    """Where the container finds the weights of the draft model; None if there is none."""
+    draft = _draft(spec)
+    return _inside(DRAFT, draft) if draft else None
+
+
+def _inside(mount: str, source: ModelSource) -> str:
+    return f"{mount}/{source.path}" if source.path else mount
+
+
+def _draft(spec: LLMDeploymentSpec) -> ModelSource | None:
+    speculative = spec.engine.speculative_config
+    return speculative.model if speculative else None
 
 
 def build_pod_template(inputs: PodInputs) -> Json:
@@ -91,13 +107,19 @@ def _build_container(inputs: PodInputs) -> Json:
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            {"name": "repository", "mountPath": f"{REPOSITORY}/{inputs.served_name}", "readOnly": True},
-            {"name": "weights", "mountPath": WEIGHTS, "readOnly": True},
-            {"name": "shm", "mountPath": "/dev/shm"},
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
+        "volumeMounts": _build_mounts(inputs),
     }
+
+
+def _build_mounts(inputs: PodInputs) -> list[Json]:
+    draft: list[Json] = [{"name": "draft", "mountPath": DRAFT, "readOnly": True}] if _draft(inputs.spec) else []
+    return [
+        {"name": "repository", "mountPath": f"{REPOSITORY}/{inputs.served_name}", "readOnly": True},
+        {"name": "weights", "mountPath": WEIGHTS, "readOnly": True},
+        *draft,
+        {"name": "shm", "mountPath": "/dev/shm"},
+        {"name": "tmp", "mountPath": "/tmp"},
+    ]
 
 
 def _build_arguments() -> list[str]:
@@ -131,30 +153,39 @@ def _build_resources(spec: LLMDeploymentSpec) -> Json:
     limits: Json = dict(resources.limits or {}) if resources else {}
     if spec.gpu_resource is not None:
         # Extended resources cannot be overcommitted: the request follows from the limit.
-        limits[spec.gpu_resource] = str(spec.tensor_parallel_size)
+        limits[spec.gpu_resource] = str(spec.engine.gpus)
     built = {"requests": requests, "limits": limits}
     return {name: value for name, value in built.items() if value}
 
 
 def _build_volumes(inputs: PodInputs) -> list[Json]:
-    source = inputs.spec.model.image
-    image: Json = {"reference": source.reference}
-    if source.pull_policy is not None:
-        image["pullPolicy"] = source.pull_policy.value
     items = [{"key": KEY_CONFIG, "path": KEY_CONFIG}, {"key": KEY_MODEL, "path": f"1/{KEY_MODEL}"}]
+    draft = _draft(inputs.spec)
     return [
         {"name": "repository", "configMap": {"name": inputs.repository_config_map, "items": items}},
-        {"name": "weights", "image": image},
+        _build_weights("weights", inputs.spec.model),
+        *([_build_weights("draft", draft)] if draft else []),
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory_size(inputs.spec)}},
         {"name": "tmp", "emptyDir": {}},
     ]
 
 
+def _build_weights(name: str, source: ModelSource) -> Json:
+    if source.image is not None:
+        image: Json = {"reference": source.image.reference}
+        if source.image.pull_policy is not None:
+            image["pullPolicy"] = source.image.pull_policy.value
+        return {"name": name, "image": image}
+    assert source.persistent_volume_claim is not None, "a rule of ModelSource: it has one source"
+    claim = source.persistent_volume_claim.claim_name
+    return {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+
+
 def shared_memory_size(spec: LLMDeploymentSpec) -> str:
-    """The size of /dev/shm. The ranks of a tensor-parallel engine talk through it."""
+    """The size of /dev/shm. The ranks of an engine on several GPUs talk through it."""
     if spec.shared_memory_size is not None:
         return spec.shared_memory_size
-    ranks = spec.tensor_parallel_size
+    ranks = spec.engine.gpus
     return "1Gi" if ranks == 1 else f"{2 * ranks}Gi"
 
 

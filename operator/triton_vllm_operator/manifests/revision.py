@@ -6,7 +6,7 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.spec import NOT_ROLLING, LLMDeploymentSpec, rolling_part
 from triton_vllm_operator.manifests.config_map import repository_name
 from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
-from triton_vllm_operator.manifests.pod import PodInputs, build_pod_template, model_path
+from triton_vllm_operator.manifests.pod import PodInputs, build_pod_template, draft_path, model_path
 from triton_vllm_operator.repository.catalogue import RuntimeEntry
 from triton_vllm_operator.repository.content import Repository, build_repository
 
@@ -34,7 +34,7 @@ def render_revision(owner: Owner, spec: LLMDeploymentSpec, runtime: RuntimeEntry
     """Render the accepted `spec` for `runtime` into a revision, named by its content."""
     rolling = rolling_part(spec)
     served_name = spec.model.served_name or owner.name
-    repository = build_repository(spec.engine, model_path(spec))
+    repository = build_repository(spec.engine, model_path(spec), draft_path(spec))
     config_map = repository_name(owner.name, repository)
     inputs = PodInputs(owner.name, served_name, runtime.image, config_map, rolling)
     unnamed = Revision("", number, rolling, runtime, served_name, repository, build_pod_template(inputs))

@@ -4,11 +4,15 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from triton_vllm_operator.api.base import ApiModel
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.api.spec import LLMDeploymentSpec, rolling_part
+from triton_vllm_operator.api.spec import ArgumentCheck, LLMDeploymentSpec, rolling_part
+from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import Observed
+from triton_vllm_operator.repository.arguments import catalogued_versions, load_arguments
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
+from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,8 @@ class Accepted:
     runtime: RuntimeEntry
     known: Revision | None
     """The revision that was made of the same spec before."""
+    unchecked: str = ""
+    """Why some of the engine's arguments were not checked; empty if all were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +43,82 @@ def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     except ValidationError as error:
         return NotAccepted(Reason.SPEC_INVALID, _first_error(error), None)
     known = find_revision(observed.revisions, spec)
-    runtime = known.runtime if known else catalogue.find(spec.runtime.version)
-    if runtime is None:
-        message = (
-            f"spec.runtime.version {spec.runtime.version!r} is not offered here; choose one of {catalogue.versions}"
+    runtime = known.runtime if known else _runtime(spec, catalogue)
+    if isinstance(runtime, Problem):
+        return NotAccepted(runtime.reason, runtime.message, spec)
+    faults = check_arguments(spec.engine, runtime.vllm)
+    gates = (
+        _accelerator_mismatch(spec, runtime),
+        _forbidden_by_administrator(spec, catalogue),
+        _argument_fault(spec, faults),
+        _name_conflict(observed),
+        _refusal(observed),
+    )
+    if problem := next(filter(None, gates), None):
+        return NotAccepted(problem.reason, problem.message, spec)
+    return Accepted(spec, runtime, known, _unchecked(runtime, faults))
+
+
+def _runtime(spec: LLMDeploymentSpec, catalogue: Catalogue) -> RuntimeEntry | Problem:
+    if spec.runtime.image is not None:
+        return RuntimeEntry(
+            version="custom",
+            image=spec.runtime.image,
+            triton="unknown",
+            vllm=spec.runtime.vllm_version or "",
+            accelerator=AcceleratorKind.CPU if spec.gpu_resource is None else AcceleratorKind.NVIDIA_GPU,
         )
-        return NotAccepted(Reason.UNKNOWN_RUNTIME, message, spec)
-    if mismatch := _accelerator_mismatch(spec, runtime):
-        return NotAccepted(Reason.ACCELERATOR_MISMATCH, mismatch, spec)
-    if observed.foreign:
-        message = (
-            f"{' and '.join(observed.foreign)} exists and is not controlled by this LLMDeployment; "
-            "rename one of them, or delete the other object"
-        )
-        return NotAccepted(Reason.NAME_CONFLICT, message, spec)
-    if observed.refusal is not None:
-        refusal = observed.refusal
-        message = f"the API server does not take the {refusal.kind} {refusal.name}: {refusal.message}"
-        return NotAccepted(Reason.REFUSED_BY_API_SERVER, message, spec)
-    return Accepted(spec, runtime, known)
+    version = spec.runtime.version or ""
+    return catalogue.find(version) or Problem(
+        Reason.UNKNOWN_RUNTIME,
+        f"spec.runtime.version {version!r} is not offered here; choose one of {catalogue.versions}",
+    )
+
+
+def _forbidden_by_administrator(spec: LLMDeploymentSpec, catalogue: Catalogue) -> Problem | None:
+    if spec.runtime.image is not None and not catalogue.custom_images:
+        message = "spec.runtime.image: the administrator allows no image beside the catalogue; "
+        return Problem(Reason.FORBIDDEN_BY_ADMINISTRATOR, f"{message}write spec.runtime.version: {catalogue.versions}")
+    if spec.engine.trust_remote_code and not catalogue.trust_remote_code:
+        message = "spec.engine.trustRemoteCode: the administrator forbids code that lies beside the weights; "
+        return Problem(Reason.FORBIDDEN_BY_ADMINISTRATOR, f"{message}take a model that vLLM knows by itself")
+    return None
+
+
+def _argument_fault(spec: LLMDeploymentSpec, faults: tuple[ArgumentFault, ...]) -> Problem | None:
+    warn_only = spec.runtime.argument_check is ArgumentCheck.WARN
+    for fault in faults:
+        if fault.severity is Severity.FORBIDDEN:
+            return Problem(Reason.ARGUMENT_FORBIDDEN, fault.message)
+        if not warn_only:
+            return Problem(Reason.ARGUMENT_INVALID, fault.message)
+    return None
+
+
+def _unchecked(runtime: RuntimeEntry, faults: tuple[ArgumentFault, ...]) -> str:
+    if faults:
+        return f"{faults[0].message}; spec.runtime.argumentCheck lets it pass"
+    if load_arguments(runtime.vllm) is None:
+        known = ", ".join(catalogued_versions())
+        return f"the engine's arguments were not checked: those of vLLM {runtime.vllm} are not catalogued, only {known}"
+    return ""
+
+
+def _name_conflict(observed: Observed) -> Problem | None:
+    if not observed.foreign:
+        return None
+    return Problem(
+        Reason.NAME_CONFLICT,
+        f"{' and '.join(observed.foreign)} exists and is not controlled by this LLMDeployment; "
+        "rename one of them, or delete the other object",
+    )
+
+
+def _refusal(observed: Observed) -> Problem | None:
+    if (refusal := observed.refusal) is None:
+        return None
+    message = f"the API server does not take the {refusal.kind} {refusal.name}: {refusal.message}"
+    return Problem(Reason.REFUSED_BY_API_SERVER, message)
 
 
 def find_revision(revisions: tuple[Revision, ...], spec: LLMDeploymentSpec) -> Revision | None:
@@ -69,22 +132,25 @@ def find_revision(revisions: tuple[Revision, ...], spec: LLMDeploymentSpec) -> R
     return max(same, key=lambda revision: revision.number, default=None)
 
 
-def _accelerator_mismatch(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> str:
-    wants_cpu = spec.accelerator is not None and spec.accelerator.cpu is not None
+def _accelerator_mismatch(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Problem | None:
+    wants_cpu = spec.gpu_resource is None
     is_cpu = runtime.accelerator is AcceleratorKind.CPU
     if wants_cpu == is_cpu:
-        return ""
+        return None
     wanted, fix = ("NVIDIA GPUs", "accelerator: {cpu: {}}") if is_cpu else ("a CPU", "accelerator: {nvidiaGPU: {}}")
     default = ", which is what no spec.accelerator means" if spec.accelerator is None else ""
-    return (
+    return Problem(
+        Reason.ACCELERATOR_MISMATCH,
         f"spec.runtime.version {runtime.version!r} does not run on {wanted}{default}; "
-        f"write {fix} or choose another version"
+        f"write {fix} or choose another version",
     )
 
 
 def _first_error(error: ValidationError) -> str:
     first = error.errors()[0]
     field = ".".join(["spec", *map(str, first["loc"])])
+    if first["type"] == "extra_forbidden":
+        return f"{field}: there is no such field"
     found = first.get("input")
-    shown = "" if isinstance(found, dict) else f", found {found!r}"
+    shown = "" if isinstance(found, dict | ApiModel) else f", found {found!r}"
     return f"{field}: {first['msg']}{shown}"

@@ -20,6 +20,8 @@ class Situation:
 
     refused: Problem | None
     """Why the spec is not accepted."""
+    unchecked: str
+    """Why it is accepted without all of its engine arguments being checked; empty if they were."""
     replicas: int
     revision: str
     """Hash of the revision that should run; empty if there is none."""
@@ -136,6 +138,8 @@ def _false(reason: Reason, message: str) -> Finding:
 def _accepted(situation: Situation) -> Finding:
     if situation.refused is not None:
         return _false(situation.refused.reason, situation.refused.message)
+    if situation.unchecked:
+        return _true(Reason.ARGUMENTS_UNCHECKED, situation.unchecked)
     return _true(Reason.VALID, "the spec is valid for its runtime")
 
 

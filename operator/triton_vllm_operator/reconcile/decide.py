@@ -39,7 +39,8 @@ class _Plan:
     revision: Revision | None
     replicas: int
     probe: Probe
-    refused: Problem | None
+    refused: Problem | None = None
+    unchecked: str = ""
 
 
 def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
@@ -67,7 +68,8 @@ def _plan(observed: Observed, verdict: Accepted | NotAccepted) -> _Plan:
         probe = spec.probe if spec else Probe()
         return _Plan(newest, replicas, probe, Problem(verdict.reason, verdict.message))
     spec = verdict.spec
-    return _Plan(_current_revision(observed.resource.owner, verdict, newest), spec.replicas, spec.probe, None)
+    revision = _current_revision(observed.resource.owner, verdict, newest)
+    return _Plan(revision, spec.replicas, spec.probe, unchecked=verdict.unchecked)
 
 
 def _current_revision(owner: Owner, accepted: Accepted, newest: Revision | None) -> Revision:
@@ -164,6 +166,7 @@ def _probes(observed: Observed, plan: _Plan) -> tuple[ProbeTarget, ...]:
 def _situation(observed: Observed, plan: _Plan) -> Situation:
     return Situation(
         refused=plan.refused,
+        unchecked=plan.unchecked,
         replicas=plan.replicas,
         revision=plan.revision.hash if plan.revision else "",
         pods=observed.pods,

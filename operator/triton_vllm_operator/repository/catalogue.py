@@ -28,9 +28,13 @@ class RuntimeEntry(ApiModel):
 
 
 class Catalogue(ApiModel):
-    """All runtimes that the administrator offers, newest first."""
+    """All runtimes that the administrator offers, newest first, and what he allows beside them."""
 
     entries: tuple[RuntimeEntry, ...]
+    custom_images: bool = False
+    """Whether spec.runtime.image may name any image."""
+    trust_remote_code: bool = True
+    """Whether spec.engine.trustRemoteCode may be true."""
 
     def find(self, version: str) -> RuntimeEntry | None:
         """The entry of that version."""

@@ -8,7 +8,10 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from triton_vllm_operator.api.spec import Engine
+from pydantic import JsonValue
+
+from triton_vllm_operator.api.engine import AUTO, Engine, SpeculativeConfig
+from triton_vllm_operator.api.quantity import parse_quantity
 
 # KIND_MODEL leaves the choice of GPUs to vLLM. Inputs, outputs and max_batch_size are left to the
 # backend's auto-completion: written by hand they are refused or become required tensors.
@@ -35,15 +38,33 @@ class Repository:
     model_json: str
 
 
-def build_repository(engine: Engine, model_path: str) -> Repository:
-    """The repository that serves the weights at `model_path` (absolute, inside the container)."""
-    arguments = {"model": model_path, **engine_arguments(engine)}
+def build_repository(engine: Engine, model_path: str, draft_path: str | None) -> Repository:
+    """The repository that serves the weights at `model_path` (absolute, inside the container).
+
+    `draft_path` is where the weights of the draft model are, if there is one.
+    """
+    arguments = {"model": model_path, **engine_arguments(engine, draft_path)}
     return Repository(CONFIG_PBTXT, json.dumps(arguments, indent=2, sort_keys=True) + "\n")
 
 
-def engine_arguments(engine: Engine) -> dict[str, object]:
+def engine_arguments(engine: Engine, draft_path: str | None) -> dict[str, JsonValue]:
     """The arguments that the user set, by vLLM's own names and in JSON's native types.
 
     Strings in place of numbers or booleans are misread by vLLM: "false" enables LoRA.
     """
-    return engine.model_dump(mode="json", by_alias=False, exclude_none=True)
+    arguments: dict[str, JsonValue] = engine.model_dump(
+        mode="json", by_alias=False, exclude_none=True, exclude={"extra_args"}
+    )
+    if engine.max_model_len == AUTO:
+        # "auto" is a word of vLLM's command line; its configuration takes -1.
+        arguments["max_model_len"] = -1
+    if engine.kv_cache_memory_bytes is not None:
+        arguments["kv_cache_memory_bytes"] = int(parse_quantity(engine.kv_cache_memory_bytes))
+    if engine.speculative_config is not None:
+        arguments["speculative_config"] = _speculative_arguments(engine.speculative_config, draft_path)
+    return {**arguments, **(engine.extra_args or {})}
+
+
+def _speculative_arguments(speculative: SpeculativeConfig, draft_path: str | None) -> dict[str, JsonValue]:
+    arguments = speculative.model_dump(mode="json", by_alias=False, exclude_none=True, exclude={"model"})
+    return {**arguments, "model": draft_path} if draft_path else arguments

@@ -1,0 +1,76 @@
+"""Where the weights come from, and under which name they are served."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from triton_vllm_operator.api.base import ApiModel, ObjectName, rule
+
+ServedName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+Folder = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")]
+"""A relative path; that it holds no `..` is a rule of the types that have one."""
+
+
+class PullPolicy(StrEnum):
+    """When the kubelet pulls an image."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class ImageSource(ApiModel):
+    """Weights that travel as an OCI image, mounted read-only as an image volume (Kubernetes 1.35+)."""
+
+    reference: str = Field(
+        min_length=1, max_length=512, pattern=r"^\S+$", description="Image that holds the weights, as registry/model:1."
+    )
+    pull_policy: PullPolicy | None = Field(
+        None, description="Always, IfNotPresent or Never; unset means the kubelet's own rule."
+    )
+    path: Folder | None = Field(None, description="Folder of the weights in the image; unset means its root.")
+
+    @rule("!has(self.path) || !self.path.contains('..')", "path must stay inside the image: it holds '..'")
+    def _path_stays_inside(self) -> bool:
+        return ".." not in (self.path or "")
+
+
+class ClaimSource(ApiModel):
+    """Weights on a volume of the user's own, mounted read-only."""
+
+    claim_name: ObjectName = Field(description="PersistentVolumeClaim of this namespace.")
+    path: Folder | None = Field(None, description="Folder of the weights on the volume; unset means its root.")
+
+    @rule("!has(self.path) || !self.path.contains('..')", "path must stay inside the volume: it holds '..'")
+    def _path_stays_inside(self) -> bool:
+        return ".." not in (self.path or "")
+
+
+class ModelSource(ApiModel):
+    """Where weights come from: exactly one of its members."""
+
+    image: ImageSource | None = Field(None, description="Weights as an OCI image.")
+    persistent_volume_claim: ClaimSource | None = Field(None, description="Weights on a volume.")
+
+    @rule(
+        "has(self.image) != has(self.persistentVolumeClaim)",
+        "set exactly one source of the weights: image or persistentVolumeClaim",
+    )
+    def _has_one_source(self) -> bool:
+        return (self.image is None) != (self.persistent_volume_claim is None)
+
+    @property
+    def path(self) -> str | None:
+        """The folder inside the source; None means its root."""
+        source = self.image or self.persistent_volume_claim
+        return source.path if source else None
+
+
+class Model(ModelSource):
+    """Which model is served, and under which name."""
+
+    served_name: ServedName | None = Field(
+        None,
+        description="Name in /v2/models/NAME; unset means metadata.name. It cannot be changed later.",
+    )

@@ -1,0 +1,163 @@
+"""The engine arguments of each vLLM version: names, types, defaults, and what became of those that are gone.
+
+The data is made by `make arguments` from the published vLLM wheels, read and not run. What could not be read
+off the source is marked, and nothing is ever refused because of it.
+"""
+
+import difflib
+import operator
+from collections.abc import Callable
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+_FOLDER: Final = "argument_data"
+
+
+class JsonType(StrEnum):
+    """What kind of JSON value an argument takes."""
+
+    BOOL = "bool"
+    INT = "int"
+    FLOAT = "float"
+    STR = "str"
+    LIST = "list"
+    OBJECT = "object"
+    NULL = "null"
+
+
+class FrozenModel(BaseModel):
+    """Data of this package, as vLLM spells it: no camelCase."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Argument(FrozenModel):
+    """One field of AsyncEngineArgs. Without types and choices nothing is known of what it takes."""
+
+    types: tuple[JsonType, ...] = ()
+    choices: tuple[str | int | bool, ...] = ()
+    """Values that it takes beside those of `types`."""
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    default: JsonValue = None
+    default_known: bool = True
+
+    def misfit(self, value: JsonValue) -> str:
+        """What is wrong with `value`, as `takes a number of at most 1`; empty if it fits or nothing is known."""
+        if not self.types and not self.choices:
+            return ""
+        if value is None:
+            return "" if JsonType.NULL in self.types or self.default is None else f"takes {self._wanted()}, not null"
+        if _is_choice(value, self.choices):
+            return ""
+        if not any(_has_type(value, kind) for kind in self.types):
+            return f"takes {self._wanted()}"
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return self._out_of_bounds(value)
+        return ""
+
+    def _out_of_bounds(self, value: float) -> str:
+        bounds: tuple[tuple[float | None, str, Callable[[float, float], bool]], ...] = (
+            (self.ge, "at least", operator.ge),
+            (self.gt, "more than", operator.gt),
+            (self.le, "at most", operator.le),
+            (self.lt, "less than", operator.lt),
+        )
+        crossed = [
+            f"{words} {bound:g}" for bound, words, holds in bounds if bound is not None and not holds(value, bound)
+        ]
+        return f"takes {' and '.join(crossed)}" if crossed else ""
+
+    def _wanted(self) -> str:
+        words = [_WORDS[kind] for kind in self.types if kind is not JsonType.NULL]
+        if self.choices:
+            words.append(f"one of {', '.join(map(str, self.choices))}")
+        return " or ".join(words)
+
+
+_WORDS: Final = {
+    JsonType.BOOL: "true or false",
+    JsonType.INT: "a whole number",
+    JsonType.FLOAT: "a number",
+    JsonType.STR: "text",
+    JsonType.LIST: "a list",
+    JsonType.OBJECT: "an object",
+}
+
+
+def _is_choice(value: JsonValue, choices: tuple[str | int | bool, ...]) -> bool:
+    return any(type(value) is type(choice) and value == choice for choice in choices)
+
+
+def _has_type(value: JsonValue, kind: JsonType) -> bool:
+    """Strictly: vLLM reads the text "false" as true, and multiplies the text "1"."""
+    match kind:
+        case JsonType.BOOL:
+            return isinstance(value, bool)
+        case JsonType.INT:
+            return isinstance(value, int) and not isinstance(value, bool)
+        case JsonType.FLOAT:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case JsonType.STR:
+            return isinstance(value, str)
+        case JsonType.LIST:
+            return isinstance(value, list)
+        case JsonType.OBJECT:
+            return isinstance(value, dict)
+    return value is None
+
+
+class GoneArgument(FrozenModel):
+    """An argument that an earlier version had."""
+
+    since: str
+    """The first published version without it."""
+    instead: str = ""
+    """What to write now; empty if there is nothing."""
+
+
+class WheelIdentity(FrozenModel):
+    """The file that the data was read from."""
+
+    name: str
+    sha256: str
+
+
+class EngineArguments(FrozenModel):
+    """Everything that AsyncEngineArgs of one vLLM version takes."""
+
+    vllm: str
+    wheel: WheelIdentity
+    arguments: dict[str, Argument]
+    gone: dict[str, GoneArgument]
+
+    def unknown(self, name: str) -> str:
+        """Why this version does not take `name`, and what to write instead; empty if it does."""
+        if name in self.arguments:
+            return ""
+        if gone := self.gone.get(name):
+            hint = f"; {gone.instead}" if gone.instead else ", and nothing takes its place"
+            return f"{name} was removed in vLLM {gone.since}{hint}"
+        near = difflib.get_close_matches(name, self.arguments, n=1, cutoff=0.6)
+        hint = f": did you mean {near[0]}?" if near else ""
+        return f"vLLM {self.vllm} has no argument {name}{hint}"
+
+
+@cache
+def load_arguments(vllm: str) -> EngineArguments | None:
+    """The arguments of that vLLM version; None if it is not catalogued."""
+    file = resources.files(__package__) / _FOLDER / f"vllm-{vllm}.json"
+    return EngineArguments.model_validate_json(file.read_text()) if file.is_file() else None
+
+
+def catalogued_versions() -> tuple[str, ...]:
+    """The vLLM versions whose arguments are known, oldest first."""
+    files = (resources.files(__package__) / _FOLDER).iterdir()
+    versions = (file.name.removeprefix("vllm-").removesuffix(".json") for file in files if file.name.endswith(".json"))
+    return tuple(sorted(versions, key=lambda version: tuple(map(int, version.split(".")))))

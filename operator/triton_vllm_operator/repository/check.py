@@ -1,0 +1,77 @@
+"""Whether a vLLM version takes the arguments of a spec: said before a pod starts. Pure."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from pydantic import JsonValue
+
+from triton_vllm_operator.api.engine import AUTO, Engine
+from triton_vllm_operator.repository.argument_policy import TYPED_FIELDS, load_policy
+from triton_vllm_operator.repository.arguments import EngineArguments, load_arguments
+from triton_vllm_operator.repository.content import engine_arguments
+
+_EXTRA = "spec.engine.extraArgs"
+
+
+class Severity(Enum):
+    """Whether `runtime.argumentCheck: Warn` lets it pass."""
+
+    FORBIDDEN = auto()
+    NOT_IN_CATALOGUE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentFault:
+    """One argument that this vLLM version does not take, or that nobody may set."""
+
+    severity: Severity
+    message: str
+
+
+def check_arguments(engine: Engine, vllm: str) -> tuple[ArgumentFault, ...]:
+    """Everything that is wrong with the arguments, in the order of the spec."""
+    forbidden = tuple(
+        ArgumentFault(Severity.FORBIDDEN, f"{_EXTRA}.{name}: {refusal}")
+        for name, value in (engine.extra_args or {}).items()
+        if (refusal := load_policy().refusal(name, value))
+    )
+    catalogue = load_arguments(vllm)
+    if catalogue is None or forbidden:
+        return forbidden
+    # Where the draft model lies has no bearing on what vLLM takes.
+    arguments = engine_arguments(engine, draft_path=None)
+    faults = (_fault(catalogue, name, value) for name, value in arguments.items())
+    return (*_auto_fault(engine, catalogue), *(fault for fault in faults if fault))
+
+
+def _fault(catalogue: EngineArguments, name: str, value: JsonValue) -> ArgumentFault | None:
+    where = f"spec.engine.{TYPED_FIELDS[name]}" if name in TYPED_FIELDS else f"{_EXTRA}.{name}"
+    if unknown := catalogue.unknown(name):
+        return ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{where}: {_with_field(unknown)}")
+    if misfit := catalogue.arguments[name].misfit(value):
+        return ArgumentFault(
+            Severity.NOT_IN_CATALOGUE, f"{where}: {name} of vLLM {catalogue.vllm} {misfit}; found {_shown(value)}"
+        )
+    return None
+
+
+def _auto_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentFault, ...]:
+    """Versions that write no bound down take no -1 either."""
+    length = catalogue.arguments["max_model_len"]
+    if engine.max_model_len != AUTO or length.ge == -1 or length.gt is not None:
+        return ()
+    message = f"spec.engine.maxModelLen: vLLM {catalogue.vllm} cannot choose it; write a number of tokens"
+    return (ArgumentFault(Severity.NOT_IN_CATALOGUE, message),)
+
+
+def _with_field(unknown: str) -> str:
+    """Name the field of an argument that the text proposes."""
+    for name, field in TYPED_FIELDS.items():
+        if unknown.endswith(f"did you mean {name}?"):
+            return f"{unknown} It is the field spec.engine.{field}"
+    return unknown
+
+
+def _shown(value: JsonValue) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,225 @@
+"""Engine arguments: the catalogue, what is refused, and what the refusal says."""
+
+import ast
+from typing import Any
+
+import pytest
+
+from support.simulate import CATALOGUE, World
+from tools.engine_arguments.annotations import read_annotation
+from tools.engine_arguments.reader import read_arguments
+from tools.engine_arguments.source import Source
+from triton_vllm_operator.repository.argument_policy import load_policy
+from triton_vllm_operator.repository.arguments import JsonType, catalogued_versions, load_arguments
+
+GPU_SPEC: dict[str, Any] = {"model": {"image": {"reference": "registry/model:1"}}, "runtime": {"version": "26.08"}}
+
+
+def accepted(spec: dict[str, Any], **catalogue: bool) -> tuple[str, str, str]:
+    world = World(spec={**GPU_SPEC, **spec}, catalogue=CATALOGUE.model_copy(update=catalogue)).settle()
+    (condition,) = (c for c in world.status.conditions or () if c.type == "Accepted")
+    return condition.status.value, condition.reason, condition.message
+
+
+def catalogue_of(version: str) -> Any:
+    catalogue = load_arguments(version)
+    assert catalogue is not None
+    return catalogue
+
+
+def test_every_argument_of_every_version_is_classified_once() -> None:
+    known = {name for version in catalogued_versions() for name in catalogue_of(version).arguments}
+    policy = load_policy()
+    assert policy.classified == known
+    parts = [set(policy.operator), *(group.arguments for group in policy.refused), set(policy.members), policy.allowed]
+    assert sum(map(len, parts)) == len(set().union(*parts))
+
+
+def test_every_runtime_of_the_catalogue_has_its_arguments() -> None:
+    assert {entry.vllm for entry in CATALOGUE.entries} <= set(catalogued_versions())
+
+
+def test_defaults_are_those_of_the_version() -> None:
+    defaults = {v: catalogue_of(v).arguments["gpu_memory_utilization"].default for v in ("0.19.0", "0.22.1", "0.32.0")}
+    assert defaults == {"0.19.0": 0.9, "0.22.1": 0.92, "0.32.0": 0.92}
+
+
+REFUSED = [
+    # what is unknown, with the nearest name or the successor
+    ({"swap_space": 4}, "26.08", "swap_space was removed in vLLM 0.18.0, and nothing takes its place"),
+    ({"cuda_graph_sizes": [1]}, "26.08", "removed in vLLM 0.13.0; write cudagraph_capture_sizes"),
+    ({"max_seqs": 4}, "26.08", "did you mean max_num_seqs? It is the field spec.engine.maxNumSeqs"),
+    ({"sead": 4}, "26.08", "vLLM 0.27.1 has no argument sead: did you mean seed?"),
+    ({"zzz": 4}, "26.08", "vLLM 0.27.1 has no argument zzz"),
+    ({"max_num_queued_reqs": 4}, "26.03", "vLLM 0.17.1 has no argument max_num_queued_reqs"),
+    # what is mistyped: vLLM would misread it
+    ({"seed": "1"}, "26.08", "seed of vLLM 0.27.1 takes a whole number; found '1'"),
+    ({"seed": True}, "26.08", "takes a whole number; found True"),
+    ({"seed": 1.5}, "26.08", "takes a whole number; found 1.5"),
+    ({"disable_cascade_attn": "false"}, "26.08", "takes true or false; found 'false'"),
+    ({"max_logprobs": -2}, "26.08", "takes at least -1; found -2"),
+    ({"logprobs_mode": "raw"}, "26.08", "takes one of raw_logits, raw_logprobs"),
+    ({"limit_mm_per_prompt": []}, "26.08", "takes an object; found []"),
+    # what has a field, is set by the operator, or is dangerous
+    ({"max_num_seqs": 4}, "26.08", "write spec.engine.maxNumSeqs"),
+    ({"model": "x"}, "26.08", "the weights are spec.model"),
+    ({"data_parallel_size": 2}, "26.08", "how many devices or processes"),
+    ({"distributed_executor_backend": "ray"}, "26.08", "how many devices or processes"),
+    ({"worker_cls": "my.Worker"}, "26.08", "load code that is not vLLM's own"),
+    ({"kv_events_config": {}}, "26.08", "opens a port"),
+    ({"hf_token": "x"}, "26.08", "credential"),
+    ({"allowed_local_media_path": "/"}, "26.08", "files of the container"),
+    ({"compilation_config": {"backend": "my.backend"}}, "26.08", "its member backend is refused"),
+    ({"compilation_config": '{"backend": "my.backend"}'}, "26.08", "write it as an object"),
+    ({"model_loader_extra_config": {"s3_secret_access_key": "x"}}, "26.08", "s3_secret_access_key is refused"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "runtime", "words"), REFUSED, ids=lambda value: str(value)[:40])
+def test_an_argument_is_refused_in_a_sentence_that_names_it(
+    arguments: dict[str, Any], runtime: str, words: str
+) -> None:
+    status, _, message = accepted({"engine": {"extraArgs": arguments}, "runtime": {"version": runtime}})
+    assert status == "False"
+    assert words in message
+    assert message.startswith(f"spec.engine.extraArgs.{next(iter(arguments))}: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"seed": 3, "disable_cascade_attn": True, "enable_log_requests": False},
+        {"compilation_config": {"cudagraph_mode": "PIECEWISE"}, "hf_overrides": {"a": [1]}},
+        {"model_loader_extra_config": {"enable_multithread_load": True, "num_threads": 8}},
+        {"tokenizer": "/weights/tokenizer", "max_cudagraph_capture_size": None},
+    ],
+    ids=str,
+)
+def test_other_arguments_are_passed_on(arguments: dict[str, Any]) -> None:
+    assert accepted({"engine": {"extraArgs": arguments}})[:2] == ("True", "Valid")
+
+
+TYPED = [
+    ({"kvCacheDtype": "fp9"}, "26.08", "spec.engine.kvCacheDtype: kv_cache_dtype of vLLM 0.27.1 takes one of auto"),
+    ({"maxModelLen": "Auto"}, "26.01", "spec.engine.maxModelLen: max_model_len of vLLM 0.13.0 takes more than 0"),
+    ({"maxModelLen": "Auto"}, "25.10", "spec.engine.maxModelLen: vLLM 0.10.2 cannot choose it"),
+    ({"maxModelLen": "auto"}, "26.08", "spec.engine.maxModelLen: maxModelLen is a number of tokens"),
+    ({"maxNumSeqs": 8, "maxNumBatchedTokens": 4}, "26.08", "maxNumBatchedTokens must be at least maxNumSeqs"),
+    ({"tensorParallelSize": 8, "pipelineParallelSize": 4}, "26.08", "one model over several nodes is not supported"),
+    ({"speculativeConfig": {"method": "ngram"}}, "26.08", "ngram needs numSpeculativeTokens"),
+    ({"maxLength": 5}, "26.08", "spec.engine.maxLength: there is no such field"),
+]
+
+
+@pytest.mark.parametrize(("engine", "runtime", "words"), TYPED, ids=str)
+def test_a_field_is_checked_too(engine: dict[str, Any], runtime: str, words: str) -> None:
+    status, _, message = accepted({"engine": engine, "runtime": {"version": runtime}})
+    assert status == "False"
+    assert words in message
+
+
+def test_warn_lets_a_patched_build_have_its_own_arguments_but_nothing_dangerous() -> None:
+    runtime = {"version": "26.08", "argumentCheck": "Warn"}
+    status, reason, message = accepted({"runtime": runtime, "engine": {"extraArgs": {"nv_fast": 1}}})
+    assert (status, reason) == ("True", "ArgumentsUnchecked")
+    assert "vLLM 0.27.1 has no argument nv_fast; spec.runtime.argumentCheck lets it pass" in message
+    assert accepted({"runtime": runtime, "engine": {"extraArgs": {"worker_cls": "x"}}})[1] == "ArgumentForbidden"
+
+
+def test_an_image_of_your_own_is_the_administrators_to_allow() -> None:
+    runtime = {"image": "registry/triton:mine", "vllmVersion": "0.27.1"}
+    assert accepted({"runtime": runtime})[1] == "ForbiddenByAdministrator"
+    assert accepted({"runtime": runtime}, custom_images=True)[:2] == ("True", "Valid")
+    unknown = accepted({"runtime": {**runtime, "vllmVersion": "9.9.9"}}, custom_images=True)
+    assert unknown[:2] == ("True", "ArgumentsUnchecked")
+    assert "those of vLLM 9.9.9 are not catalogued" in unknown[2]
+    mistyped = {"runtime": runtime, "engine": {"extraArgs": {"sead": 1}}}
+    assert accepted(mistyped, custom_images=True)[1] == "ArgumentInvalid"
+
+
+def test_code_beside_the_weights_is_the_administrators_to_forbid() -> None:
+    engine = {"engine": {"trustRemoteCode": True}}
+    assert accepted(engine)[:2] == ("True", "Valid")
+    assert accepted(engine, trust_remote_code=False)[1] == "ForbiddenByAdministrator"
+
+
+def test_a_changed_argument_check_restarts_nothing() -> None:
+    world = World(spec={**GPU_SPEC, "runtime": {"version": "26.08"}}).settle()
+    world.edit(runtime={"version": "26.08", "argumentCheck": "Warn"})
+    assert world.decide().writes == ()
+
+
+# The tool that reads vLLM's source.
+
+MODULES = {
+    "vllm/engine/arg_utils.py": """
+from typing import TYPE_CHECKING
+from vllm.config import CacheConfig, Mode
+if TYPE_CHECKING:
+    from vllm.kinds import Kind
+else:
+    Kind = Any
+class EngineArgs:
+    plain: int = 3
+    text: str | None = None
+    kind: Kind = "a"
+    utilization: float = CacheConfig.utilization
+    made: dict[str, int] = get_field(CacheConfig, "made")
+    config: CacheConfig = get_field(CacheConfig, "unreadable")
+    mode: Mode | str = "x"
+    computed: bool = not CacheConfig.flag
+class AsyncEngineArgs(EngineArgs):
+    last: bool = False
+""",
+    "vllm/config/__init__.py": """
+from .cache import CacheConfig
+Mode = Literal["x", "y"]
+""",
+    "vllm/config/cache.py": """
+class CacheConfig:
+    utilization: float = Field(default=0.9, gt=0, le=1)
+    made: dict[str, int] = Field(default_factory=dict)
+    unreadable: int = Field(default_factory=compute)
+    flag: bool = True
+""",
+    "vllm/kinds.py": "from vllm.words import WORDS\nKind = Literal['a', WORDS]\n",
+    "vllm/words.py": "WORDS = Literal['b', 'c']\n",
+}
+
+
+def test_the_tool_reads_types_choices_bounds_and_defaults() -> None:
+    read = read_arguments(Source(MODULES.get))
+    dumped = {name: argument.model_dump(mode="json", exclude_defaults=True) for name, argument in read.items()}
+    assert dumped == {
+        "plain": {"types": ["int"], "default": 3},
+        "text": {"types": ["str", "null"]},
+        "kind": {"choices": ["a", "b", "c"], "default": "a"},
+        "utilization": {"types": ["float"], "gt": 0, "le": 1, "default": 0.9},
+        "made": {"types": ["object"], "default": {}},
+        "config": {"default_known": False},
+        "mode": {"types": ["str"], "choices": ["x", "y"], "default": "x"},
+        "computed": {"types": ["bool"], "default_known": False},
+        "last": {"types": ["bool"], "default": False},
+    }
+
+
+def test_what_the_tool_cannot_read_is_never_used_to_refuse() -> None:
+    unreadable = read_arguments(Source(MODULES.get))["config"]
+    assert unreadable.misfit(["anything"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("annotation", "types", "resolved"),
+    [
+        ("Optional[Union[int, str]]", {"int", "str", "null"}, True),
+        ("'dict[str, Any] | None'", {"object", "null"}, True),
+        ("str | type[object]", {"str"}, True),
+        ("Annotated[int, 1]", {"int"}, True),
+        ("Nowhere | int", {"int"}, False),
+        ("Any", set(), False),
+    ],
+)
+def test_annotations(annotation: str, types: set[str], resolved: bool) -> None:
+    allowed = read_annotation(Source(MODULES.get), "vllm.words", ast.parse(annotation, mode="eval").body)
+    assert allowed.types == set(map(JsonType, types))
+    assert allowed.resolved is resolved
