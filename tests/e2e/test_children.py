@@ -102,8 +102,8 @@ def test_an_object_that_is_not_ours_is_left_alone_and_named(namespace: str) -> N
 REFUSED = [
     ({"metadata": {"name": "w" * 51}}, "at most 50 characters"),
     ({"metadata": {"name": "web.1"}}, "servedName"),
-    ({"spec": {"engine": {"gpuMemoryUtilization": 1.5}}}, "less than or equal to 1"),
-    ({"spec": {"engine": {"maxModelLen": "long"}}}, "must be of type integer"),
+    ({"spec": {"engine": {"gpuMemoryUtilization": 1.5}, "accelerator": {"nvidiaGPU": {}}}}, "less than or equal to 1"),
+    ({"spec": {"engine": {"maxModelLen": "long"}}}, "maxModelLen is a number of tokens from 1"),
     ({"spec": {"engine": {"dtype": "int3"}}}, "Unsupported value"),
     ({"spec": {"accelerator": {"cpu": {}, "nvidiaGPU": {}}}}, "exactly one"),
     ({"spec": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}, "tensorParallelSize"),

@@ -29,9 +29,9 @@ def make_llm(name: str, namespace: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def apply(manifest: dict[str, Any]) -> None:
+def apply(manifest: dict[str, Any], *options: str) -> None:
     """kubectl apply."""
-    kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    kubectl("apply", *options, "-f", "-", stdin=json.dumps(manifest))
 
 
 def get_llm(namespace: str, name: str) -> dict[str, Any]:
