@@ -9,7 +9,8 @@ from cluster.paths import REPOSITORY
 from tools import generated
 from tools.crd_conventions import check_crd
 from triton_vllm_operator.api import crd
-from triton_vllm_operator.api.spec import NOT_ROLLING, LLMDeploymentSpec, rolling_part
+from triton_vllm_operator.api.changes import ChangeClass, find_changes, rolling_part
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
 
 CRD: Any = crd.build_crd()
 SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
@@ -70,8 +71,25 @@ def _json_schema(node: Any) -> Any:
     return out
 
 
-def test_every_field_has_a_change_class() -> None:
-    assert set(LLMDeploymentSpec.model_fields) >= NOT_ROLLING
+CHANGES = [
+    ({"replicas": 7}, "spec.replicas", ChangeClass.NONE),
+    ({"probe": {"periodSeconds": 1}}, "spec.probe.periodSeconds", ChangeClass.NONE),
+    ({"runtime": {"version": "26.08", "argumentCheck": "Warn"}}, "spec.runtime.argumentCheck", ChangeClass.NONE),
+    ({"runtime": {"version": "26.07"}}, "spec.runtime.version", ChangeClass.ROLLING),
+    ({"engine": {"extraArgs": {"seed": 1}}}, "spec.engine.extraArgs", ChangeClass.ROLLING),
+    ({"sharedMemorySize": "1Gi"}, "spec.sharedMemorySize", ChangeClass.ROLLING),
+    ({"model": {"image": {"reference": "b"}}}, "spec.model.image.reference", ChangeClass.ROLLING),
+    ({"model": {"image": {"reference": "a"}, "servedName": "b"}}, "spec.model.servedName", ChangeClass.REFUSED),
+]
+
+
+@pytest.mark.parametrize(("changed", "path", "kind"), CHANGES, ids=[path for _, path, _ in CHANGES])
+def test_what_a_change_does_is_known_by_its_field(changed: dict[str, Any], path: str, kind: ChangeClass) -> None:
+    base = {"model": {"image": {"reference": "a"}}, "runtime": {"version": "26.08"}}
+    one, other = (LLMDeploymentSpec.model_validate(spec) for spec in (base, {**base, **changed}))
+    (change,) = find_changes(one, other)
+    assert (change.path, change.change_class) == (path, kind)
+    assert (rolling_part(one) == rolling_part(other)) == (kind is ChangeClass.NONE)
 
 
 def test_what_restarts_nothing_is_not_part_of_a_revision() -> None:

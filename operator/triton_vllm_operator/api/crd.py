@@ -19,9 +19,8 @@ CHART_TAIL: Final = "{{- end }}\n"
 
 _NAME_RULES: Final = (
     (
-        "self.metadata.name.size() <= 50 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "metadata.name must be at most 50 characters of a-z, 0-9 and '-', beginning with a letter and not ending "
-        "with '-'; a model name of another form goes to spec.model.servedName",
+        f"self.metadata.name.size() <= {names.NAME_LIMIT} && self.metadata.name.matches('{names.NAME_PATTERN}')",
+        names.NAME_RULE,
     ),
     (
         "(has(self.spec.model.servedName) ? self.spec.model.servedName : self.metadata.name) == "

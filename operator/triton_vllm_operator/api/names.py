@@ -1,5 +1,6 @@
 """Names that users, selectors and stored objects depend on: they never change."""
 
+import re
 from typing import Final
 
 GROUP: Final = "triton-vllm.dev"
@@ -23,10 +24,23 @@ ANNOTATION_APPLIED_HASH: Final = f"{GROUP}/applied-hash"
 READINESS_GATE: Final = f"{GROUP}/generates"
 """The pod condition that the generate probe writes."""
 
+NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+NAME_LIMIT: Final = 50
+NAME_RULE: Final = (
+    f"metadata.name must be at most {NAME_LIMIT} characters of a-z, 0-9 and '-', beginning with a letter and not "
+    "ending with '-'; a model name of another form goes to spec.model.servedName"
+)
+"""A Service bears the name, and its children a longer one."""
+
 CONTAINER: Final = "triton"
 PORT_HTTP: Final = 8000
 PORT_GRPC: Final = 8001
 PORT_METRICS: Final = 8002
+
+
+def is_name(name: str) -> bool:
+    """Whether an LLMDeployment may have this name."""
+    return len(name) <= NAME_LIMIT and re.match(NAME_PATTERN, name) is not None
 
 
 def child_labels(instance: str) -> dict[str, str]:

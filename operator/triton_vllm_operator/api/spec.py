@@ -166,14 +166,3 @@ class LLMDeploymentSpec(ApiModel):
         if self.accelerator.nvidia_gpu is None:
             return None
         return self.accelerator.nvidia_gpu.resource_name or DEFAULT_GPU_RESOURCE
-
-
-NOT_ROLLING: Final = frozenset({"replicas", "probe"})
-"""Fields whose change restarts nothing: they are read from the live spec. Every other field rolls."""
-
-
-def rolling_part(spec: LLMDeploymentSpec) -> LLMDeploymentSpec:
-    """The spec with everything that restarts nothing set back to its default."""
-    defaults = {name: LLMDeploymentSpec.model_fields[name].default for name in NOT_ROLLING}
-    runtime = spec.runtime.model_copy(update={"argument_check": None})
-    return spec.model_copy(update={**defaults, "runtime": runtime})

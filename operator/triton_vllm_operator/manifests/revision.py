@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.api.spec import NOT_ROLLING, LLMDeploymentSpec, rolling_part
+from triton_vllm_operator.api.changes import LIVE_FIELDS, rolling_part
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.config_map import repository_name
 from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
 from triton_vllm_operator.manifests.pod import PodInputs, build_pod_template, draft_path, model_path
@@ -72,7 +73,7 @@ def parse_controller_revision(name: str, stored: Json) -> Revision:
 
 
 def _revision_data(revision: Revision) -> Json:
-    spec = revision.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(NOT_ROLLING))
+    spec = revision.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(LIVE_FIELDS))
     return {
         "spec": spec,
         "runtime": revision.runtime.model_dump(mode="json", by_alias=True),

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from triton_vllm_operator.api.base import ApiModel
+from triton_vllm_operator.api.changes import rolling_part
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.api.spec import ArgumentCheck, LLMDeploymentSpec, rolling_part
+from triton_vllm_operator.api.spec import ArgumentCheck, LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import Observed
@@ -41,7 +42,7 @@ def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     try:
         spec = LLMDeploymentSpec.model_validate(observed.resource.spec)
     except ValidationError as error:
-        return NotAccepted(Reason.SPEC_INVALID, _first_error(error), None)
+        return NotAccepted(Reason.SPEC_INVALID, describe_error(error), None)
     known = find_revision(observed.revisions, spec)
     runtime = known.runtime if known else _runtime(spec, catalogue)
     if isinstance(runtime, Problem):
@@ -146,7 +147,8 @@ def _accelerator_mismatch(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Pro
     )
 
 
-def _first_error(error: ValidationError) -> str:
+def describe_error(error: ValidationError) -> str:
+    """The first thing that is wrong with a spec, with its field and what was found."""
     first = error.errors()[0]
     field = ".".join(["spec", *map(str, first["loc"])])
     if first["type"] == "extra_forbidden":

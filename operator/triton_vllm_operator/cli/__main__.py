@@ -1,0 +1,75 @@
+"""The command: `kubectl llm render|explain`, also `python -m triton_vllm_operator.cli`.
+
+Exit codes: 0 accepted, 1 refused, 2 unreadable (also for wrong options).
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from triton_vllm_operator.cli.explain import explain, judge_document, observe_document
+from triton_vllm_operator.cli.files import Unreadable, read_document
+from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests
+from triton_vllm_operator.manifests.revision import render_revision
+from triton_vllm_operator.reconcile.accept import NotAccepted
+from triton_vllm_operator.reconcile.decide import decide
+from triton_vllm_operator.repository.catalogue import Catalogue, load_catalogue
+
+ACCEPTED, REFUSED, UNREADABLE = 0, 1, 2
+Command = Callable[[argparse.Namespace, Catalogue], tuple[int, str]]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        # What the administrator of a cluster allows is not known here: it is a warning.
+        catalogue = load_catalogue(options.runtimes).model_copy(update={"custom_images": True})
+        run: Command = options.run
+        code, text = run(options, catalogue)
+    except (Unreadable, OSError, ValueError) as error:
+        print(f"kubectl-llm: {error}", file=sys.stderr)
+        return UNREADABLE
+    sys.stdout.write(text)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kubectl-llm", description="What an LLMDeployment becomes; needs no cluster.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    rendering = commands.add_parser("render", help="print the model repository and all children")
+    rendering.set_defaults(run=_render)
+    explaining = commands.add_parser("explain", help="say whether it is accepted, and what a change of it does")
+    explaining.add_argument("--against", metavar="OLD", help="file of the LLMDeployment as it is now")
+    explaining.set_defaults(run=_explain)
+    for command in (rendering, explaining):
+        command.add_argument("-f", "--filename", required=True, help="file of the LLMDeployment, - for standard input")
+        command.add_argument("-o", "--output", type=Format, choices=tuple(Format), default=Format.TEXT)
+        command.add_argument(
+            "--runtimes", type=Path, metavar="FILE", help="a runtime catalogue other than the one of this version"
+        )
+    return parser
+
+
+def _render(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
+    document = read_document(options.filename)
+    verdict = judge_document(document, catalogue)
+    if isinstance(verdict, NotAccepted):
+        print(f"{document.name}: refused ({verdict.reason}): {verdict.message}", file=sys.stderr)
+        return REFUSED, ""
+    observed = observe_document(document)
+    revision = render_revision(observed.resource.owner, verdict.spec, verdict.runtime, number=1)
+    manifests = decide(observed, catalogue, datetime.now(UTC)).manifests
+    return ACCEPTED, print_manifests(manifests, revision, options.output)
+
+
+def _explain(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
+    old = read_document(options.against) if options.against else None
+    explanation = explain(read_document(options.filename), old, catalogue)
+    return ACCEPTED if explanation.accepted else REFUSED, print_explanation(explanation, options.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""What an LLMDeployment, or a change of one, will do. Pure."""
+
+from dataclasses import dataclass
+
+from pydantic import JsonValue, ValidationError
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.changes import Change, ChangeClass, find_changes
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.cli.files import Document, Unreadable
+from triton_vllm_operator.manifests.identity import Owner
+from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept, describe_error
+from triton_vllm_operator.reconcile.model import Observed, Resource
+from triton_vllm_operator.repository.advice import find_advice
+from triton_vllm_operator.repository.argument_policy import TYPED_FIELDS
+from triton_vllm_operator.repository.arguments import load_arguments
+from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
+from triton_vllm_operator.repository.content import engine_arguments
+
+# A file has no uid yet; the children of what is applied carry the real one.
+_NO_UID = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One argument of the engine as it will be."""
+
+    argument: str
+    value: JsonValue
+    origin: str
+    """The field that sets it, or whose default it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that is known before anything is applied."""
+
+    name: str
+    accepted: bool
+    reason: str
+    message: str
+    runtime: RuntimeEntry | None
+    gpus: int
+    replicas: int
+    settings: tuple[Setting, ...]
+    changes: tuple[Change, ...] | None
+    """None if there is nothing to compare with."""
+    warnings: tuple[str, ...]
+
+    @property
+    def effect(self) -> ChangeClass:
+        """The strongest class among the changes."""
+        order = (ChangeClass.REFUSED, ChangeClass.ROLLING)
+        found = {change.change_class for change in self.changes or ()}
+        return next((kind for kind in order if kind in found), ChangeClass.NONE)
+
+
+def observe_document(document: Document) -> Observed:
+    """The document as if it had just been applied to an empty namespace."""
+    owner = Owner(document.namespace, document.name, _NO_UID)
+    return Observed(Resource(owner, 1, document.spec, LLMDeploymentStatus()))
+
+
+def judge_document(document: Document, catalogue: Catalogue) -> Accepted | NotAccepted:
+    """What the operator, and the API server before it, would say of the document."""
+    verdict = accept(observe_document(document), catalogue)
+    if not names.is_name(document.name):
+        spec = verdict.spec
+        return NotAccepted(Reason.SPEC_INVALID, f"{names.NAME_RULE}; found {document.name!r}", spec)
+    return verdict
+
+
+def explain(new: Document, old: Document | None, catalogue: Catalogue) -> Explanation:
+    """Explain `new`, and what its changes against `old` do.
+
+    Raises:
+        Unreadable: `old` is no valid LLMDeployment, so that nothing can be compared with it.
+    """
+    verdict = judge_document(new, catalogue)
+    spec = verdict.spec
+    changes = _changes(spec, old) if spec is not None and old is not None else None
+    refused = next((change for change in changes or () if change.change_class is ChangeClass.REFUSED), None)
+    runtime = verdict.runtime if isinstance(verdict, Accepted) else None
+    accepted = runtime is not None and refused is None
+    return Explanation(
+        name=new.name,
+        accepted=accepted,
+        reason=_reason(verdict, refused),
+        message=_message(verdict, refused),
+        runtime=runtime,
+        gpus=spec.engine.gpus if spec is not None and spec.gpu_resource is not None else 0,
+        replicas=spec.replicas if spec is not None else 0,
+        settings=_settings(spec, runtime) if spec is not None and runtime is not None else (),
+        changes=changes,
+        warnings=find_advice(spec, runtime) if spec is not None and runtime is not None else (),
+    )
+
+
+def _reason(verdict: Accepted | NotAccepted, refused: Change | None) -> str:
+    if isinstance(verdict, NotAccepted):
+        return verdict.reason
+    if refused is not None:
+        return Reason.SPEC_INVALID
+    return Reason.ARGUMENTS_UNCHECKED if verdict.unchecked else Reason.VALID
+
+
+def _message(verdict: Accepted | NotAccepted, refused: Change | None) -> str:
+    if isinstance(verdict, NotAccepted):
+        return verdict.message
+    if refused is not None:
+        return f"{refused.path} cannot be changed: create a second LLMDeployment, and delete this one later"
+    return verdict.unchecked
+
+
+def _changes(spec: LLMDeploymentSpec, old: Document) -> tuple[Change, ...]:
+    try:
+        before = LLMDeploymentSpec.model_validate(old.spec)
+    except ValidationError as error:
+        raise Unreadable(f"the LLMDeployment to compare with is invalid: {describe_error(error)}") from error
+    return find_changes(before, spec)
+
+
+def _settings(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> tuple[Setting, ...]:
+    """Every typed field and every extra argument; what is unset with the default of this vLLM version."""
+    written = engine_arguments(spec.engine, draft_path=None)
+    catalogue = load_arguments(runtime.vllm)
+    found: list[Setting] = []
+    for argument, field in TYPED_FIELDS.items():
+        known = catalogue.arguments.get(argument) if catalogue else None
+        if argument in written:
+            found.append(Setting(argument, written.pop(argument), f"spec.engine.{field}"))
+        elif known is not None and known.default_known:
+            found.append(Setting(argument, known.default, f"default of vLLM {runtime.vllm}"))
+    extra = (Setting(name, value, f"spec.engine.extraArgs.{name}") for name, value in written.items())
+    return (*found, *extra)

@@ -1,0 +1,57 @@
+"""Reading LLMDeployments from files."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+
+
+class Unreadable(Exception):
+    """A file that holds no LLMDeployment; the text says what was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An LLMDeployment as it stands in a file. Its spec may be invalid."""
+
+    name: str
+    namespace: str
+    spec: Json
+
+
+def read_document(path: str) -> Document:
+    """The one LLMDeployment of a file, `-` for standard input; documents of other kinds are passed over.
+
+    Raises:
+        Unreadable: the file cannot be read, is no YAML, or holds none or several.
+    """
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text()
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise Unreadable(f"{path} cannot be read: {error}") from error
+    found = [document for document in documents if isinstance(document, dict) and document.get("kind") == names.KIND]
+    if len(found) != 1:
+        kinds = [
+            document.get("kind") if isinstance(document, dict) else type(document).__name__ for document in documents
+        ]
+        held = ", ".join(map(str, kinds)) or "nothing"
+        raise Unreadable(f"{path} must hold one {names.KIND}; found {held}")
+    return _to_document(path, found[0])
+
+
+def _to_document(path: str, document: Json) -> Document:
+    if document.get("apiVersion") != names.API_VERSION:
+        raise Unreadable(f"{path}: apiVersion must be {names.API_VERSION}, found {document.get('apiVersion')!r}")
+    metadata, spec = document.get("metadata"), document.get("spec")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise Unreadable(f"{path}: metadata.name is missing")
+    return Document(
+        name=metadata["name"],
+        namespace=str(metadata.get("namespace", "default")),
+        spec=spec if isinstance(spec, dict) else {},
+    )

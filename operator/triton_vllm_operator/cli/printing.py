@@ -1,0 +1,112 @@
+"""Explanations and manifests as text, YAML and JSON."""
+
+import json
+from enum import StrEnum
+
+import yaml
+from pydantic import JsonValue, TypeAdapter
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.changes import ChangeClass
+from triton_vllm_operator.cli.explain import Explanation
+from triton_vllm_operator.manifests.pod import REPOSITORY
+from triton_vllm_operator.manifests.revision import Revision
+
+
+class Format(StrEnum):
+    """The values of `-o`."""
+
+    TEXT = "text"
+    YAML = "yaml"
+    JSON = "json"
+
+
+_EFFECTS = {
+    ChangeClass.NONE: "nothing restarts",
+    ChangeClass.ROLLING: "every pod is replaced, one after the other",
+    ChangeClass.REFUSED: "the API server refuses the change",
+}
+
+
+def print_manifests(manifests: tuple[Json, ...], revision: Revision, form: Format) -> str:
+    """All children; as text, the repository stands above them as comments."""
+    if form is Format.JSON:
+        return json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}, indent=2) + "\n"
+    documents = yaml.dump_all(manifests, Dumper=_Dumper, sort_keys=False, width=120, explicit_start=True)
+    if form is Format.YAML:
+        return documents
+    folder = f"{REPOSITORY}/{revision.served_name}"
+    files = {
+        f"{folder}/config.pbtxt": revision.repository.config_pbtxt,
+        f"{folder}/1/model.json": revision.repository.model_json,
+    }
+    lines = [line for path, text in files.items() for line in (f"{path}:", *(f"  {row}" for row in text.splitlines()))]
+    return "\n".join(f"# {line}" for line in lines) + "\n" + documents
+
+
+def print_explanation(explanation: Explanation, form: Format) -> str:
+    """The explanation for people or for programs."""
+    if form is Format.TEXT:
+        return "\n".join(_lines(explanation)) + "\n"
+    data = _as_data(explanation)
+    if form is Format.JSON:
+        return json.dumps(data, indent=2) + "\n"
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120)
+
+
+def _as_data(explanation: Explanation) -> Json:
+    data: Json = TypeAdapter(Explanation).dump_python(explanation, mode="json")
+    if explanation.changes is not None:
+        data["effect"] = explanation.effect.value
+        data["changes"] = [
+            {"path": c.path, "old": c.old, "new": c.new, "class": c.change_class.value} for c in explanation.changes
+        ]
+    return data
+
+
+def _lines(explanation: Explanation) -> list[str]:
+    verdict = "accepted" if explanation.accepted else f"refused ({explanation.reason})"
+    lines = [f"{explanation.name}: {verdict}" + (f": {explanation.message}" if explanation.message else "")]
+    if (runtime := explanation.runtime) is not None:
+        on = f"{explanation.gpus} GPU each" if explanation.gpus else "CPU cores"
+        lines.append(
+            f"  {explanation.replicas} pods on {on}; Triton {runtime.triton}, vLLM {runtime.vllm}, {runtime.image}"
+        )
+    if explanation.changes is not None:
+        lines += ["", f"changes: {_EFFECTS[explanation.effect] if explanation.changes else 'none'}"]
+        rows = [(c.change_class.value, c.path, f"{_show(c.old)} -> {_show(c.new)}") for c in explanation.changes]
+        lines += _table(rows)
+    if explanation.settings:
+        lines += ["", "engine arguments:"]
+        given = [setting for setting in explanation.settings if setting.value is not None]
+        lines += _table([(setting.argument, _show(setting.value), setting.origin) for setting in given])
+        left = ", ".join(setting.argument for setting in explanation.settings if setting.value is None)
+        lines.append(f"  vLLM decides at its start: {left}")
+    if explanation.warnings:
+        lines += ["", "warnings:", *(f"  - {warning}" for warning in explanation.warnings)]
+    return lines
+
+
+def _table(rows: list[tuple[str, str, str]]) -> list[str]:
+    first = max((len(row[0]) for row in rows), default=0)
+    second = max((len(row[1]) for row in rows), default=0)
+    return [f"  {one:<{first}}  {other:<{second}}  {rest}" for one, other, rest in rows]
+
+
+def _show(value: JsonValue) -> str:
+    return "unset" if value is None else json.dumps(value)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Files inside a manifest are shown as they are."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - pyyaml's interface
+        """Anchors save lines and cost every reader."""
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)

@@ -1,0 +1,65 @@
+"""What is allowed, and yet worth a word before it is applied. Pure."""
+
+from collections.abc import Iterator
+
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.repository.arguments import load_arguments
+from triton_vllm_operator.repository.catalogue import RuntimeEntry
+
+# https://github.com/triton-inference-server/server/issues/8651
+_TENSOR_PARALLEL_SEGFAULT = "26.01"
+
+
+def find_advice(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> tuple[str, ...]:
+    """One sentence each; empty if nothing is worth saying."""
+    return (*_memory(spec), *_sampling(spec), *_engine(spec, runtime), *_permissions(spec))
+
+
+def _memory(spec: LLMDeploymentSpec) -> Iterator[str]:
+    engine = spec.engine
+    if engine.kv_cache_memory_bytes is not None and engine.gpu_memory_utilization is not None:
+        yield (
+            "spec.engine.kvCacheMemoryBytes sets the KV cache: gpuMemoryUtilization then only decides how much "
+            "memory must be free when the engine starts"
+        )
+    if engine.max_model_len is None:
+        yield (
+            "spec.engine.maxModelLen is not set: the engine takes the longest sequence that the model knows, and does "
+            "not start if one of that length does not fit the memory; write a number, or Auto"
+        )
+
+
+def _sampling(spec: LLMDeploymentSpec) -> Iterator[str]:
+    if "override_generation_config" in (spec.engine.extra_args or {}):
+        yield (
+            "spec.engine.extraArgs.override_generation_config sets no defaults for sampling behind Triton: its vLLM "
+            "backend reads sampling parameters from the request alone, so send them with each request"
+        )
+
+
+def _engine(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Iterator[str]:
+    engine = spec.engine
+    if engine.enforce_eager and spec.gpu_resource is not None:
+        yield "spec.engine.enforceEager: without CUDA graphs each token takes longer; the start is shorter"
+    if engine.gpus > 1 and runtime.version == _TENSOR_PARALLEL_SEGFAULT:
+        yield (
+            f"spec.runtime.version {runtime.version}: Triton was seen to crash there with several GPUs "
+            "(triton-inference-server/server issue 8651); take a later one"
+        )
+    known = load_arguments(runtime.vllm)
+    methods = known.arguments["quantization"].choices if known else ()
+    if engine.quantization and methods and engine.quantization not in methods:
+        yield (
+            f"spec.engine.quantization {engine.quantization!r} is none that vLLM {runtime.vllm} brings along: "
+            f"{', '.join(map(str, methods))}"
+        )
+
+
+def _permissions(spec: LLMDeploymentSpec) -> Iterator[str]:
+    if spec.engine.trust_remote_code:
+        yield (
+            "spec.engine.trustRemoteCode runs Python code that lies beside the weights, with the pod's rights; "
+            "it is refused where the chart's allow.trustRemoteCode is false"
+        )
+    if spec.runtime.image is not None:
+        yield "spec.runtime.image is refused unless the chart's allow.customImages is true"

@@ -1,0 +1,146 @@
+"""kubectl-llm, as a user runs it: files in, text and an exit code out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.paths import REPOSITORY
+from support.simulate import World
+from triton_vllm_operator.cli.__main__ import main
+
+LLAMA = REPOSITORY / "samples" / "llama2-7b-chat.yaml"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    """A maker of files: the sample with some fields of its spec replaced."""
+
+    def make(name: str = "new.yaml", **spec: Any) -> str:
+        document = yaml.safe_load(LLAMA.read_text())
+        document["spec"] |= spec
+        (tmp_path / name).write_text(yaml.safe_dump(document))
+        return str(tmp_path / name)
+
+    return make
+
+
+def test_render_prints_what_the_operator_would_apply(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "-f", str(LLAMA), "-o", "yaml"]) == 0
+    rendered = list(yaml.safe_load_all(capsys.readouterr().out))
+    applied = World(spec=yaml.safe_load(LLAMA.read_text())["spec"]).decide().manifests
+    assert [m["kind"] for m in rendered] == [m["kind"] for m in applied]
+    (ours,) = (m for m in rendered if m["kind"] == "ConfigMap")
+    (theirs,) = (m for m in applied if m["kind"] == "ConfigMap")
+    assert ours["data"] == theirs["data"]
+
+
+def test_render_shows_the_repository_and_stays_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "-f", str(LLAMA)]) == 0
+    text = capsys.readouterr().out
+    assert "# /models/llama2-7b-chat-v1.0/1/model.json:\n#   {\n" in text
+    assert '#     "gpu_memory_utilization": 0.9,' in text
+    assert len(list(yaml.safe_load_all(text))) == 4
+
+
+def test_render_as_json_is_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "-f", str(LLAMA), "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "List"
+
+
+def test_explain_shows_settings_with_the_versions_own_defaults(write: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for version, default in (("26.05", "0.9 "), ("26.08", "0.92 ")):
+        assert main(["explain", "-f", write(runtime={"version": version}, engine={})]) == 0
+        assert f"gpu_memory_utilization  {default}" in capsys.readouterr().out
+
+
+def test_explain_says_what_a_change_does(write: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    new = write(replicas=3, engine={"maxModelLen": 8192})
+    assert main(["explain", "-f", new, "--against", str(LLAMA)]) == 0
+    out = capsys.readouterr().out
+    assert "changes: every pod is replaced, one after the other" in out
+    assert "  Rolling  spec.engine.maxModelLen           4096 -> 8192" in out
+    assert "  Rolling  spec.engine.gpuMemoryUtilization  0.9 -> unset" in out
+    assert "  None     spec.replicas                     2 -> 3" in out
+
+
+@pytest.mark.parametrize(
+    ("spec", "effect"),
+    [({"replicas": 3}, "nothing restarts"), ({}, "none")],
+)
+def test_explain_says_when_nothing_restarts(
+    write: Any, capsys: pytest.CaptureFixture[str], spec: dict[str, Any], effect: str
+) -> None:
+    assert main(["explain", "-f", write(**spec), "--against", str(LLAMA)]) == 0
+    assert f"changes: {effect}" in capsys.readouterr().out
+
+
+def test_a_changed_served_name_is_refused(write: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    new = write(model={"servedName": "other", "image": {"reference": "registry.example.com/models/llama2-7b-chat:1"}})
+    assert main(["explain", "-f", new, "--against", str(LLAMA), "-o", "json"]) == 1
+    explained = json.loads(capsys.readouterr().out)
+    assert (explained["accepted"], explained["effect"]) == (False, "Refused")
+    assert explained["message"].startswith("spec.model.servedName cannot be changed")
+
+
+WARNED = [
+    ({"engine": {"extraArgs": {"override_generation_config": {"temperature": 0.1}}}}, "sets no defaults for sampling"),
+    ({"engine": {"kvCacheMemoryBytes": "8Gi", "gpuMemoryUtilization": 0.9}}, "kvCacheMemoryBytes sets the KV cache"),
+    ({"engine": {}}, "spec.engine.maxModelLen is not set"),
+    ({"engine": {"trustRemoteCode": True}}, "allow.trustRemoteCode"),
+    ({"engine": {"quantization": "aqw"}}, "spec.engine.quantization 'aqw' is none that vLLM 0.27.1 brings along"),
+    ({"engine": {"enforceEager": True}}, "spec.engine.enforceEager"),
+    ({"engine": {"tensorParallelSize": 2}, "runtime": {"version": "26.01"}}, "issue 8651"),
+    ({"runtime": {"image": "mine:1", "vllmVersion": "0.27.1"}}, "allow.customImages"),
+]
+
+
+@pytest.mark.parametrize(("spec", "words"), WARNED, ids=[words for _, words in WARNED])
+def test_explain_warns(write: Any, capsys: pytest.CaptureFixture[str], spec: dict[str, Any], words: str) -> None:
+    assert main(["explain", "-f", write(**spec), "-o", "yaml"]) == 0
+    warnings = yaml.safe_load(capsys.readouterr().out)["warnings"]
+    assert any(words in warning for warning in warnings)
+    assert main(["explain", "-f", str(LLAMA), "-o", "yaml"]) == 0
+    assert not any(words in warning for warning in yaml.safe_load(capsys.readouterr().out)["warnings"])
+
+
+def test_a_refused_one_says_why_and_exits_with_1(write: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = write(engine={"extraArgs": {"swap_space": 4}})
+    assert main(["explain", "-f", bad]) == 1
+    assert "refused (ArgumentInvalid): spec.engine.extraArgs.swap_space" in capsys.readouterr().out
+    assert main(["render", "-f", bad]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "swap_space was removed in vLLM 0.18.0" in captured.err
+
+
+def test_a_name_that_the_api_server_refuses_is_refused_here(tmp_path: Path, capsys: Any) -> None:
+    document = yaml.safe_load(LLAMA.read_text())
+    document["metadata"]["name"] = "llama2.7b"
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(document))
+    assert main(["explain", "-f", str(tmp_path / "x.yaml")]) == 1
+    assert "spec.model.servedName; found 'llama2.7b'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [", "cannot be read"),
+        ("kind: Service", "must hold one LLMDeployment; found Service"),
+        ("", "found nothing"),
+        ("kind: LLMDeployment\napiVersion: v1", "apiVersion must be triton-vllm.dev/v1alpha1"),
+        ("kind: LLMDeployment\napiVersion: triton-vllm.dev/v1alpha1", "metadata.name is missing"),
+    ],
+)
+def test_an_unreadable_file_exits_with_2(tmp_path: Path, capsys: Any, text: str, words: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    assert main(["explain", "-f", str(tmp_path / "x.yaml")]) == 2
+    assert words in capsys.readouterr().err
+    assert main(["explain", "-f", str(tmp_path / "missing.yaml")]) == 2
+
+
+def test_an_old_one_that_is_invalid_compares_with_nothing(write: Any, capsys: Any) -> None:
+    assert main(["explain", "-f", str(LLAMA), "--against", write(replicas=-1)]) == 2
+    assert "the LLMDeployment to compare with is invalid: spec.replicas" in capsys.readouterr().err
