@@ -14,7 +14,7 @@ import yaml
 Schema = dict[str, Any]
 
 # Deliberate exceptions: docs/design/api.md gives the reasons.
-_FLOATS = {"spec.engine.gpuMemoryUtilization"}
+_FLOATS = {"spec.engine.gpuMemoryUtilization", "status.engine.gpuMemoryUtilization"}
 _BOOLEANS = {
     "spec.engine.enforceEager",
     "spec.engine.enablePrefixCaching",

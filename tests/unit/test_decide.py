@@ -182,6 +182,36 @@ def test_ready_speaks_of_the_generation_it_has_seen() -> None:
     world.settle()
     assert world.condition("Ready") == ("False", "ReplacingPods")
     assert world.condition("Available") == ("True", "Generates")
+    assert message_of(world, "Progressing").endswith("left to replace: spec.engine.maxModelLen changed")
+
+
+def test_an_edit_of_many_fields_names_the_first() -> None:
+    world = World().settle()
+    world.pods = (make_serving(world.revision),)
+    engine = {"maxModelLen": 99, "maxNumSeqs": 9, "dtype": "float16", "enforceEager": True, "extraArgs": {"seed": 1}}
+    world.settle().edit(engine=engine).settle()
+    assert "spec.engine.maxModelLen, spec.engine.maxNumSeqs, spec.engine.dtype, 2 more changed" in message_of(
+        world, "Progressing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "engine", "utilization"),
+    [("26.08", {}, 0.92), ("26.05", {}, 0.9), ("26.05", {"gpuMemoryUtilization": 0.5}, 0.5)],
+)
+def test_the_status_shows_defaults_of_the_chosen_version(
+    version: str, engine: dict[str, Any], utilization: float
+) -> None:
+    world = World().edit(runtime={"version": version}, accelerator={"nvidiaGPU": {}}, engine=engine).settle()
+    assert world.status.engine is not None
+    assert world.status.engine.gpu_memory_utilization == utilization
+    on_cpu = World().settle().status.engine
+    assert on_cpu is not None
+    assert (on_cpu.vllm_version, on_cpu.gpu_memory_utilization) == ("0.32.0", None)
+
+
+def message_of(world: World, kind: str) -> str:
+    return next(c.message for c in world.status.conditions or () if c.type == kind)
 
 
 def test_scaled_to_zero() -> None:

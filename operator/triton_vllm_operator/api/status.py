@@ -37,6 +37,15 @@ class Condition(ApiModel):
     message: str = Field(max_length=2048, description="One sentence for people.")
 
 
+class EngineStatus(ApiModel):
+    """What the engine is started with, where the spec leaves it to the version."""
+
+    vllm_version: str = Field(min_length=1, max_length=64, description="vLLM inside the runtime, as 0.27.1.")
+    gpu_memory_utilization: float | None = Field(
+        None, gt=0, le=1, description="As the spec sets it, or else this version's default; unset on a CPU."
+    )
+
+
 class LLMDeploymentStatus(ApiModel):
     """What the operator last saw."""
 
@@ -51,6 +60,7 @@ class LLMDeploymentStatus(ApiModel):
     )
     url: str | None = Field(None, max_length=512, description="Where the model answers inside the cluster.")
     revision: str | None = Field(None, max_length=253, description="ControllerRevision that the children come from.")
+    engine: EngineStatus | None = Field(None, description="What the engine is started with.")
     replicas: Int32 | None = Field(None, description="Pods that exist and are not being deleted.")
     ready_replicas: Int32 | None = Field(None, description="Pods of the current revision that generate.")
     selector: str | None = Field(None, max_length=512, description="Label selector of the pods, for /scale.")

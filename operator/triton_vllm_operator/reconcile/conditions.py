@@ -29,6 +29,8 @@ class Situation:
     pods_refused: str
     """Why Kubernetes makes no pods (a quota, for example); empty if it does."""
     startup_deadline_seconds: int
+    changed: str = ""
+    """Fields in which the pods of earlier revisions differ, as `spec.engine.maxNumSeqs`; empty if there are none."""
     unreached: frozenset[str] = frozenset()
     """Names of the pods that the last probe could not reach."""
 
@@ -203,9 +205,9 @@ def _unreachable(situation: Situation, now: datetime) -> Problem | None:
 def _moving(situation: Situation) -> Finding:
     current, wanted = len(situation.current), situation.replicas
     if situation.leftover and current <= wanted:
-        return _true(
-            Reason.REPLACING_PODS, f"{len(situation.leftover)} pods of an earlier revision are left to replace"
-        )
+        because = f": {situation.changed} changed" if situation.changed else ""
+        left = f"{len(situation.leftover)} pods of an earlier revision are left to replace"
+        return _true(Reason.REPLACING_PODS, left + because)
     if current > wanted or situation.leftover:
         return _true(Reason.SCALING_DOWN, f"{current + len(situation.leftover) - wanted} pods too many are going")
     if current < wanted:

@@ -6,8 +6,9 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.changes import find_changes
 from triton_vllm_operator.api.spec import LLMDeploymentSpec, Probe
-from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.api.status import EngineStatus, LLMDeploymentStatus
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import judge
@@ -27,9 +28,11 @@ from triton_vllm_operator.reconcile.conditions import (
 )
 from triton_vllm_operator.reconcile.drift import differs
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
+from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.catalogue import Catalogue
 
 _KEPT_REVISIONS: Final = 10
+_SHOWN_CHANGES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +175,21 @@ def _situation(observed: Observed, plan: _Plan) -> Situation:
         pods=observed.pods,
         pods_refused=_pods_refused(observed),
         startup_deadline_seconds=plan.probe.startup_deadline_seconds,
+        changed=_changed(observed, plan),
         unreached=frozenset(
             pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
         ),
     )
+
+
+def _changed(observed: Observed, plan: _Plan) -> str:
+    if plan.revision is None:
+        return ""
+    used = {pod.revision for pod in observed.pods} - {plan.revision.hash}
+    old = (revision for revision in observed.revisions if revision.hash in used)
+    paths = {change.path: None for revision in old for change in find_changes(revision.spec, plan.revision.spec)}
+    shown = list(paths)[:_SHOWN_CHANGES]
+    return ", ".join([*shown, f"{len(paths) - len(shown)} more"] if len(paths) > len(shown) else shown)
 
 
 def _pods_refused(observed: Observed) -> str:
@@ -197,10 +211,21 @@ def _status(observed: Observed, plan: _Plan, situation: Situation, now: datetime
         observed_generation=generation,
         url=generate_url(owner, plan.revision.served_name) if plan.revision else None,
         revision=plan.revision.name if plan.revision else None,
+        engine=_engine_status(plan.revision) if plan.revision else None,
         replicas=len(situation.alive),
         ready_replicas=sum(pod.serves for pod in situation.current),
         selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
     )
+
+
+def _engine_status(revision: Revision) -> EngineStatus:
+    """With the defaults that vLLM changed between versions."""
+    utilization = revision.spec.engine.gpu_memory_utilization
+    catalogue = load_arguments(revision.runtime.vllm)
+    if utilization is None and catalogue is not None and revision.spec.gpu_resource is not None:
+        default = catalogue.arguments["gpu_memory_utilization"].default
+        utilization = default if isinstance(default, float) else None
+    return EngineStatus(vllm_version=revision.runtime.vllm, gpu_memory_utilization=utilization)
 
 
 def _look_again_at(situation: Situation, now: datetime) -> datetime | None:
