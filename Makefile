@@ -55,7 +55,7 @@ fmt: $(INSTALLED) ## Format, and mend what the linter can.
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 
-.PHONY: test test-full bench
+.PHONY: test test-full bench bench-serving
 test: check ## Everything that CI runs: check, then the local cluster with the real runtime.
 	@$(BIN)/python -m cluster images
 	@$(BIN)/pytest --maxfail=5 -m "e2e and not full" tests
@@ -67,6 +67,9 @@ test-full: check ## Everything, also what takes long.
 bench: $(INSTALLED) ## 1,000 LLMDeployments (or COUNT=) on the local cluster: seconds, writes, memory.
 	@$(BIN)/python -m cluster images
 	@$(BIN)/python -m perf.many $(COUNT)
+
+bench-serving: $(INSTALLED) ## Triton with our backend against vLLM's own server, whole answers and streams.
+	@$(BIN)/python -m perf.serving_in_pod
 
 .PHONY: generate golden lock arguments
 generate: $(INSTALLED) ## Rewrite the CRD and the chart's runtime catalogue from the code.

@@ -18,6 +18,7 @@ MIG: dict[str, Any] = {**GPU, "accelerator": {"nvidiaGPU": {"resourceName": "nvi
 NGRAM = {"method": "ngram", "numSpeculativeTokens": 3}
 IMAGE = {"reference": "registry/model:1"}
 CLAIM = {"claimName": "models"}
+ADAPTER = {"name": "sql", "persistentVolumeClaim": CLAIM}
 
 KEPT: list[dict[str, Any]] = [
     {},
@@ -31,6 +32,7 @@ KEPT: list[dict[str, Any]] = [
     {"engine": {"speculativeConfig": {**NGRAM, "promptLookupMin": 2, "promptLookupMax": 2}}},
     {"engine": {"speculativeConfig": {"model": {"image": IMAGE}}}},
     {"engine": {"extraArgs": {"seed": 1, "hf_overrides": {"a": {"b": [1, None, True]}}}}},
+    {"model": {"image": IMAGE, "loraAdapters": [ADAPTER]}, "engine": {"maxLoraRank": 8}},
     {"resources": {"limits": {"cpu": 1}, "requests": {"memory": "1Gi"}}},
 ]
 
@@ -62,6 +64,8 @@ BROKEN: list[dict[str, Any]] = [
     {"engine": {"speculativeConfig": {**NGRAM, "model": {"image": IMAGE}}}},
     {"engine": {"speculativeConfig": {"method": "mtp", "promptLookupMin": 3, "promptLookupMax": 2}}},
     {"engine": {"speculativeConfig": {"model": {}}}},
+    {"engine": {"maxLoraRank": 8}},
+    {"model": {"image": IMAGE, "loraAdapters": [{"name": "sql"}]}},
     {"resources": {"limits": {"nvidia.com/gpu": 1}}},
     {"resources": {"requests": {"nvidia.com/gpu": 1}}},
 ]

@@ -5,21 +5,31 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+# No proxy of the environment: the cluster is on this machine.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def send(port: int, path: str, body: bytes | None, timeout: float = 120) -> tuple[int, str]:
+    """HTTP status and text of a POST of `body`, or of a GET."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, headers=headers)
+    try:
+        with _OPENER.open(request, timeout=timeout) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
 
 def generate(port: int, model: str, body: dict[str, Any], timeout: float = 120) -> tuple[int, dict[str, Any]]:
     """HTTP status and answer of one whole generate."""
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v2/models/{model}/generate",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    # No proxy of the environment: the cluster is on this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=timeout) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+    status, text = send(port, f"/v2/models/{model}/generate", json.dumps(body).encode(), timeout)
+    return status, json.loads(text)
+
+
+def generate_stream(port: int, model: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """All frames of one generate_stream."""
+    _, text = send(port, f"/v2/models/{model}/generate_stream", json.dumps(body).encode())
+    return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
 
 
 def ask(port: int, model: str, question: str) -> str:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
+LORA_NAME: Final = "lora_name"
+"""Stands among the sampling parameters, and is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -16,6 +19,7 @@ class Tensor:
 
 INPUTS: Final = (
     Tensor("text_input", "TYPE_STRING", (1,), optional=False),
+    Tensor("image", "TYPE_STRING", (-1,)),
     Tensor("stream", "TYPE_BOOL", (1,)),
     Tensor("sampling_parameters", "TYPE_STRING", (1,)),
     Tensor("exclude_input_in_output", "TYPE_BOOL", (1,)),
@@ -24,6 +28,8 @@ INPUTS: Final = (
     Tensor("return_logprobs", "TYPE_BOOL", (1,)),
     Tensor("return_num_input_tokens", "TYPE_BOOL", (1,)),
     Tensor("return_num_output_tokens", "TYPE_BOOL", (1,)),
+    # For Triton's OpenAI frontend alone; declared since clients compare the list of inputs.
+    Tensor("embedding_request", "TYPE_STRING", (1,)),
 )
 
 OUTPUTS: Final = (
@@ -60,6 +66,10 @@ class GenerateRequest:
     prepend_prompt: bool
     wanted: Wanted
     sampling: dict[str, object]
+    images: tuple[bytes, ...] = ()
+    """Base64 of pictures, for models that see."""
+    adapter: object = None
+    """Name of a LoRA adapter."""
 
 
 def resolve_prepend(stream: bool, exclude_input: bool | None) -> bool:

@@ -11,8 +11,10 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from llm_backend.adapters import Adapters
 from llm_backend.contract import GenerateRequest
 from llm_backend.metrics import TritonMetrics, TritonStatLogger
+from llm_backend.prompts import build_prompt
 from llm_backend.responses import Outbox, ResponseThread
 from llm_backend.sampling import build_sampling_params
 
@@ -20,7 +22,10 @@ from llm_backend.sampling import build_sampling_params
 class Engine:
     """Starts vLLM, feeds it requests and hands its outputs to the response thread."""
 
-    def __init__(self, arguments: dict[str, object], model: str, version: str, report_metrics: bool) -> None:
+    def __init__(
+        self, arguments: dict[str, object], adapters: Adapters, model: str, version: str, report_metrics: bool
+    ) -> None:
+        self._adapters = adapters
         self._metrics: TritonMetrics | None = None
         self._responses = ResponseThread()
         self._loop = asyncio.new_event_loop()
@@ -60,8 +65,10 @@ class Engine:
 
     async def _generate(self, request: GenerateRequest, request_id: str, outbox: Outbox) -> None:
         try:
+            adapter = self._adapters.choose(request.adapter)
             sampling = build_sampling_params(request.sampling, request.stream)
-            async for output in self._engine.generate(request.prompt, sampling, request_id):
+            prompt = build_prompt(request)
+            async for output in self._engine.generate(prompt, sampling, request_id, lora_request=adapter):
                 self._responses.offer(outbox, output)
         except Exception as error:  # whatever it was, the client must get an answer
             pb_utils.Logger.log_info(f"[vllm] Error generating stream: {error}")

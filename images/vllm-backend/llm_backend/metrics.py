@@ -5,7 +5,6 @@ import threading
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
-from vllm.v1.metrics.buckets import histogram_buckets
 from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
@@ -19,14 +18,28 @@ _GAUGES = {
     "num_requests_waiting": "Number of requests that wait for the engine.",
     "kv_cache_usage_perc": "Part of the KV cache in use; 1 is all of it.",
 }
+# Bounds of histograms, in seconds: those of NVIDIA's backend, and longer ones for long answers.
+_FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0)
+_PER_TOKEN = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_WHOLE = (1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 300.0, 600.0)
+_COMPLETIONS = (1.0, 2.0, 5.0, 10.0, 20.0)
+_TOKENS: tuple[float, ...] = ()
+"""Stands for bounds up to the model's longest sequence."""
+
 _HISTOGRAMS = {
-    "time_to_first_token_seconds": ("time_to_first_token", "Seconds until the first token."),
-    "time_per_output_token_seconds": ("inter_token_latency", "Seconds per output token."),
-    "e2e_request_latency_seconds": ("request_latency", "Seconds from arrival to the last token."),
-    "request_prompt_tokens": ("request_tokens", "Prompt tokens of a finished request."),
-    "request_generation_tokens": ("request_tokens", "Generated tokens of a finished request."),
-    "request_params_n": ("request_params_n", "The parameter n of a request."),
+    "time_to_first_token_seconds": (_FIRST_TOKEN, "Seconds until the first token."),
+    "time_per_output_token_seconds": (_PER_TOKEN, "Seconds per output token."),
+    "e2e_request_latency_seconds": (_WHOLE, "Seconds from arrival to the last token."),
+    "request_prompt_tokens": (_TOKENS, "Prompt tokens of a finished request."),
+    "request_generation_tokens": (_TOKENS, "Generated tokens of a finished request."),
+    "request_params_n": (_COMPLETIONS, "The parameter n of a request."),
 }
+
+
+def token_bounds(longest: int) -> tuple[float, ...]:
+    """1, 2, 5, 10, 20, 50, ... up to the longest sequence in tokens."""
+    bounds = (float(digit * 10**power) for power in range(len(str(longest))) for digit in (1, 2, 5))
+    return tuple(bound for bound in bounds if bound <= longest)
 
 
 class TritonMetrics:
@@ -43,8 +56,8 @@ class TritonMetrics:
         for name, text in _GAUGES.items():
             self._metrics[name] = self._create(name, text, family.GAUGE)
         for name, (buckets, text) in _HISTOGRAMS.items():
-            bounds = [float(bound) for bound in histogram_buckets(buckets, max_model_len)]
-            self._metrics[name] = self._create(name, text, family.HISTOGRAM, bounds)
+            bounds = buckets or token_bounds(max_model_len)
+            self._metrics[name] = self._create(name, text, family.HISTOGRAM, list(bounds))
         self._updates: queue.SimpleQueue[tuple[str, str, float] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()

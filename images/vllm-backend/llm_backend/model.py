@@ -37,6 +37,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Start the engine with model.json as its arguments; an exception here fails the load."""
         # vLLM is imported here and not above: auto_complete_config runs in a process of its own.
+        from llm_backend.adapters import read_adapters
         from llm_backend.engine import Engine
 
         path = Path(args["model_repository"]) / args["model_version"] / ENGINE_ARGUMENTS
@@ -47,8 +48,10 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"]).get("parameters", {})
         metrics = parameters.get("REPORT_CUSTOM_METRICS", {}).get("string_value", "")
         try:
+            arguments = json.loads(path.read_text())
             self._engine = Engine(
-                arguments=json.loads(path.read_text()),
+                arguments=arguments,
+                adapters=read_adapters(path.parent, arguments.get("enable_lora") is True),
                 model=args["model_name"],
                 version=args["model_version"],
                 report_metrics=metrics.lower() == "true",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from llm_backend.contract import GenerateRequest, RequestError, Wanted, resolve_prepend
+from llm_backend.contract import LORA_NAME, GenerateRequest, RequestError, Wanted, resolve_prepend
 
 
 def read_request(request: Any) -> GenerateRequest:
@@ -18,14 +18,24 @@ def read_request(request: Any) -> GenerateRequest:
     prompt = _text(request, "text_input")
     if prompt is None:
         raise RequestError("text_input is missing.")
+    if _text(request, "embedding_request") is not None:
+        raise RequestError("embedding_request is not served: this model generates text.")
     stream = bool(_flag(request, "stream"))
+    sampling = _sampling(request)
     return GenerateRequest(
         prompt=prompt,
         stream=stream,
         prepend_prompt=resolve_prepend(stream, _flag(request, "exclude_input_in_output")),
         wanted=Wanted(**{name: bool(_flag(request, f"return_{name}")) for name in Wanted.__slots__}),
-        sampling=_sampling(request),
+        adapter=sampling.pop(LORA_NAME, None),
+        sampling=sampling,
+        images=_images(request),
     )
+
+
+def _images(request: Any) -> tuple[bytes, ...]:
+    tensor = pb_utils.get_input_tensor_by_name(request, "image")
+    return () if tensor is None else tuple(bytes(image) for image in np.ravel(tensor.as_numpy()))
 
 
 def _sampling(request: Any) -> dict[str, object]:

@@ -147,6 +147,9 @@ class Engine(ApiModel):
         None, description="True runs Python code that lies beside the weights; the administrator may forbid it."
     )
     speculative_config: SpeculativeConfig | None = Field(None, description="Speculative decoding.")
+    max_lora_rank: int | None = Field(
+        None, ge=1, le=512, description="Largest rank among model.loraAdapters; vLLM's default is 16."
+    )
     extra_args: ExtraArgs | None = Field(
         None, description="Any other argument of this vLLM version, by its own name and in its own form."
     )

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from triton_vllm_operator.api.base import ApiModel, ObjectName, rule
+from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, ObjectName, rule
 
 ServedName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+AdapterName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 Folder = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")]
 """A relative path; that it holds no `..` is a rule of the types that have one."""
 
@@ -67,6 +68,12 @@ class ModelSource(ApiModel):
         return source.path if source else None
 
 
+class LoraAdapter(ModelSource):
+    """A LoRA adapter; requests choose it with the parameter lora_name."""
+
+    name: AdapterName = Field(description="Name that requests give as lora_name.")
+
+
 class Model(ModelSource):
     """Which model is served, and under which name."""
 
@@ -74,3 +81,15 @@ class Model(ModelSource):
         None,
         description="Name in /v2/models/NAME; unset means metadata.name. It cannot be changed later.",
     )
+    lora_adapters: tuple[LoraAdapter, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=32,
+        description="LoRA adapters that are served beside the model; adding one replaces every pod.",
+        json_schema_extra={LIST_TYPE: "map", LIST_MAP_KEYS: ["name"]},
+    )
+
+    @property
+    def adapters(self) -> tuple[LoraAdapter, ...]:
+        """The adapters in the order of their names: that of the list means nothing."""
+        return tuple(sorted(self.lora_adapters or (), key=lambda adapter: adapter.name))

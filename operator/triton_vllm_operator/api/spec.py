@@ -158,6 +158,13 @@ class LLMDeploymentSpec(ApiModel):
     def _mig_stands_alone(self) -> bool:
         return self.engine.gpus == 1 or not (self.gpu_resource or "").startswith(MIG_RESOURCE)
 
+    @rule(
+        "!has(self.engine.maxLoraRank) || has(self.model.loraAdapters)",
+        "engine.maxLoraRank is for model.loraAdapters, of which there are none",
+    )
+    def _rank_has_an_adapter(self) -> bool:
+        return self.engine.max_lora_rank is None or self.model.lora_adapters is not None
+
     @property
     def gpu_resource(self) -> str | None:
         """The extended resource that each rank needs; None on a CPU."""

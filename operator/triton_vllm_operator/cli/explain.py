@@ -11,6 +11,7 @@ from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.cli.files import Document, Unreadable
 from triton_vllm_operator.manifests.identity import Owner
+from triton_vllm_operator.manifests.pod import find_places
 from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept, describe_error
 from triton_vllm_operator.reconcile.model import Observed, Resource
 from triton_vllm_operator.repository.advice import find_advice
@@ -124,7 +125,7 @@ def _changes(spec: LLMDeploymentSpec, old: Document) -> tuple[Change, ...]:
 
 def _settings(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> tuple[Setting, ...]:
     """Every typed field and every extra argument; what is unset with the default of this vLLM version."""
-    written = engine_arguments(spec.engine, draft_path=None)
+    written = engine_arguments(spec.engine, find_places(spec))
     catalogue = load_arguments(runtime.vllm)
     found: list[Setting] = []
     for argument, field in TYPED_FIELDS.items():
@@ -133,5 +134,9 @@ def _settings(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> tuple[Setting, 
             found.append(Setting(argument, written.pop(argument), f"spec.engine.{field}"))
         elif known is not None and known.default_known:
             found.append(Setting(argument, known.default, f"default of vLLM {runtime.vllm}"))
-    extra = (Setting(name, value, f"spec.engine.extraArgs.{name}") for name, value in written.items())
-    return (*found, *extra)
+    extra = spec.engine.extra_args or {}
+    rest = (
+        Setting(name, value, f"spec.engine.extraArgs.{name}" if name in extra else "spec.model")
+        for name, value in written.items()
+    )
+    return (*found, *rest)

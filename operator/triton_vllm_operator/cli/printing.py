@@ -9,6 +9,7 @@ from pydantic import JsonValue, TypeAdapter
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import ChangeClass
 from triton_vllm_operator.cli.explain import Explanation
+from triton_vllm_operator.manifests.config_map import KEY_CONFIG, repository_files
 from triton_vllm_operator.manifests.pod import REPOSITORY
 from triton_vllm_operator.manifests.revision import Revision
 
@@ -36,11 +37,10 @@ def print_manifests(manifests: tuple[Json, ...], revision: Revision, form: Forma
     if form is Format.YAML:
         return documents
     folder = f"{REPOSITORY}/{revision.served_name}"
-    files = {
-        f"{folder}/config.pbtxt": revision.repository.config_pbtxt,
-        f"{folder}/1/model.json": revision.repository.model_json,
-    }
-    lines = [line for path, text in files.items() for line in (f"{path}:", *(f"  {row}" for row in text.splitlines()))]
+    lines: list[str] = []
+    for name, text in repository_files(revision.repository).items():
+        path = name if name == KEY_CONFIG else f"1/{name}"
+        lines += [f"{folder}/{path}:", *(f"  {row}" for row in text.splitlines())]
     return "\n".join(f"# {line}" for line in lines) + "\n" + documents
 
 

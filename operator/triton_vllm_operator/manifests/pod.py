@@ -8,10 +8,12 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.scheduling import LabelSelector, Scheduling, TopologySpreadConstraint
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
-from triton_vllm_operator.manifests.config_map import KEY_CONFIG, KEY_MODEL
+from triton_vllm_operator.manifests.config_map import KEY_CONFIG, repository_files, repository_name
+from triton_vllm_operator.repository.content import Places, Repository
 
 WEIGHTS: Final = "/weights"
 DRAFT: Final = "/draft"
+ADAPTERS: Final = "/adapters"
 REPOSITORY: Final = "/models"
 
 # A pod leaves the Service when it is deleted; this is the time that takes to reach every node.
@@ -33,19 +35,18 @@ class PodInputs:
     instance: str
     served_name: str
     image: str
-    repository_config_map: str
+    repository: Repository
     spec: LLMDeploymentSpec
 
 
-def model_path(spec: LLMDeploymentSpec) -> str:
-    """Where the container finds the weights."""
-    return _inside(WEIGHTS, spec.model)
-
-
-def draft_path(spec: LLMDeploymentSpec) -> str | None:
-    """Where the container finds the weights of the draft model; None if there is none."""
+def find_places(spec: LLMDeploymentSpec) -> Places:
+    """Where the container finds the weights, the draft model and the adapters."""
     draft = _draft(spec)
-    return _inside(DRAFT, draft) if draft else None
+    return Places(
+        model=_inside(WEIGHTS, spec.model),
+        draft=_inside(DRAFT, draft) if draft else None,
+        adapters={adapter.name: _inside(f"{ADAPTERS}/{adapter.name}", adapter) for adapter in spec.model.adapters},
+    )
 
 
 def _inside(mount: str, source: ModelSource) -> str:
@@ -55,6 +56,17 @@ def _inside(mount: str, source: ModelSource) -> str:
 def _draft(spec: LLMDeploymentSpec) -> ModelSource | None:
     speculative = spec.engine.speculative_config
     return speculative.model if speculative else None
+
+
+def _sources(spec: LLMDeploymentSpec) -> list[tuple[str, str, ModelSource]]:
+    """Volume, mount path and source of everything that is read from a source."""
+    draft = _draft(spec)
+    adapters = enumerate(spec.model.adapters)
+    return [
+        ("weights", WEIGHTS, spec.model),
+        *([("draft", DRAFT, draft)] if draft else []),
+        *((f"adapter-{number}", f"{ADAPTERS}/{adapter.name}", adapter) for number, adapter in adapters),
+    ]
 
 
 def build_pod_template(inputs: PodInputs) -> Json:
@@ -112,11 +124,9 @@ def _build_container(inputs: PodInputs) -> Json:
 
 
 def _build_mounts(inputs: PodInputs) -> list[Json]:
-    draft: list[Json] = [{"name": "draft", "mountPath": DRAFT, "readOnly": True}] if _draft(inputs.spec) else []
     return [
         {"name": "repository", "mountPath": f"{REPOSITORY}/{inputs.served_name}", "readOnly": True},
-        {"name": "weights", "mountPath": WEIGHTS, "readOnly": True},
-        *draft,
+        *({"name": name, "mountPath": path, "readOnly": True} for name, path, _ in _sources(inputs.spec)),
         {"name": "shm", "mountPath": "/dev/shm"},
         {"name": "tmp", "mountPath": "/tmp"},
     ]
@@ -159,12 +169,13 @@ def _build_resources(spec: LLMDeploymentSpec) -> Json:
 
 
 def _build_volumes(inputs: PodInputs) -> list[Json]:
-    items = [{"key": KEY_CONFIG, "path": KEY_CONFIG}, {"key": KEY_MODEL, "path": f"1/{KEY_MODEL}"}]
-    draft = _draft(inputs.spec)
+    items = [
+        {"key": key, "path": key if key == KEY_CONFIG else f"1/{key}"} for key in repository_files(inputs.repository)
+    ]
+    config_map = repository_name(inputs.instance, inputs.repository)
     return [
-        {"name": "repository", "configMap": {"name": inputs.repository_config_map, "items": items}},
-        _build_weights("weights", inputs.spec.model),
-        *([_build_weights("draft", draft)] if draft else []),
+        {"name": "repository", "configMap": {"name": config_map, "items": items}},
+        *(_build_weights(name, source) for name, _, source in _sources(inputs.spec)),
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory_size(inputs.spec)}},
         {"name": "tmp", "emptyDir": {}},
     ]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import LIVE_FIELDS, rolling_part
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
-from triton_vllm_operator.manifests.config_map import repository_name
 from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
-from triton_vllm_operator.manifests.pod import PodInputs, build_pod_template, draft_path, model_path
+from triton_vllm_operator.manifests.pod import PodInputs, build_pod_template, find_places
 from triton_vllm_operator.repository.catalogue import RuntimeEntry
 from triton_vllm_operator.repository.content import Repository, build_repository
 
@@ -35,9 +34,8 @@ def render_revision(owner: Owner, spec: LLMDeploymentSpec, runtime: RuntimeEntry
     """Render the accepted `spec` for `runtime` into a revision, named by its content."""
     rolling = rolling_part(spec)
     served_name = spec.model.served_name or owner.name
-    repository = build_repository(spec.engine, model_path(spec), draft_path(spec))
-    config_map = repository_name(owner.name, repository)
-    inputs = PodInputs(owner.name, served_name, runtime.image, config_map, rolling)
+    repository = build_repository(spec.engine, find_places(spec))
+    inputs = PodInputs(owner.name, served_name, runtime.image, repository, rolling)
     unnamed = Revision("", number, rolling, runtime, served_name, repository, build_pod_template(inputs))
     name = f"{owner.name}-{content_hash(_revision_data(unnamed))}"
     return Revision(name, number, rolling, runtime, served_name, repository, unnamed.pod_template)
@@ -65,22 +63,27 @@ def parse_controller_revision(name: str, stored: Json) -> Revision:
             spec=LLMDeploymentSpec.model_validate(data["spec"]),
             runtime=RuntimeEntry.model_validate(data["runtime"]),
             served_name=str(data["servedName"]),
-            repository=Repository(str(data["repository"]["config"]), str(data["repository"]["model"])),
+            repository=_parse_repository(data["repository"]),
             pod_template=data["podTemplate"],
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"ControllerRevision {name} lacks {error}") from error
 
 
+def _parse_repository(stored: Json) -> Repository:
+    adapters = stored.get("adapters")
+    return Repository(str(stored["config"]), str(stored["model"]), None if adapters is None else str(adapters))
+
+
 def _revision_data(revision: Revision) -> Json:
+    repository = {"config": revision.repository.config_pbtxt, "model": revision.repository.model_json}
+    if revision.repository.multi_lora_json is not None:
+        repository["adapters"] = revision.repository.multi_lora_json
     spec = revision.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(LIVE_FIELDS))
     return {
         "spec": spec,
         "runtime": revision.runtime.model_dump(mode="json", by_alias=True),
         "servedName": revision.served_name,
-        "repository": {
-            "config": revision.repository.config_pbtxt,
-            "model": revision.repository.model_json,
-        },
+        "repository": repository,
         "podTemplate": revision.pod_template,
     }

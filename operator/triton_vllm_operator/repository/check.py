@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from triton_vllm_operator.api.engine import AUTO, Engine
 from triton_vllm_operator.repository.argument_policy import TYPED_FIELDS, load_policy
 from triton_vllm_operator.repository.arguments import EngineArguments, load_arguments
-from triton_vllm_operator.repository.content import engine_arguments
+from triton_vllm_operator.repository.content import Places, engine_arguments
 
 _EXTRA = "spec.engine.extraArgs"
 
@@ -38,8 +38,8 @@ def check_arguments(engine: Engine, vllm: str) -> tuple[ArgumentFault, ...]:
     catalogue = load_arguments(vllm)
     if catalogue is None or forbidden:
         return forbidden
-    # Where the draft model lies has no bearing on what vLLM takes.
-    arguments = engine_arguments(engine, draft_path=None)
+    # Where the weights lie has no bearing on what vLLM takes.
+    arguments = engine_arguments(engine, Places(model=""))
     faults = (_fault(catalogue, name, value) for name, value in arguments.items())
     return (*_auto_fault(engine, catalogue), *(fault for fault in faults if fault))
 

@@ -1,11 +1,12 @@
-"""The model repository of one LLMDeployment: two files, as Triton's vLLM backend reads them.
+"""The model repository of one LLMDeployment: two or three files, as Triton's vLLM backend reads them.
 
 All engine settings go to model.json, which the backend hands to vLLM's AsyncEngineArgs; config.pbtxt
 is the same for every model. Facts: docs/design/repository.md.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import JsonValue
@@ -31,24 +32,38 @@ parameters {
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where the container finds what was mounted for it; absolute paths."""
+
+    model: str
+    draft: str | None = None
+    """Of the draft model, if there is one."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Of each LoRA adapter, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
 class Repository:
     """The text of the files of a model repository."""
 
     config_pbtxt: str
     model_json: str
+    multi_lora_json: str | None = None
+    """None if there are no LoRA adapters."""
 
 
-def build_repository(engine: Engine, model_path: str, draft_path: str | None) -> Repository:
-    """The repository that serves the weights at `model_path` (absolute, inside the container).
-
-    `draft_path` is where the weights of the draft model are, if there is one.
-    """
-    arguments = {"model": model_path, **engine_arguments(engine, draft_path)}
-    return Repository(CONFIG_PBTXT, json.dumps(arguments, indent=2, sort_keys=True) + "\n")
+def build_repository(engine: Engine, places: Places) -> Repository:
+    """The repository that serves what lies at `places`."""
+    arguments = engine_arguments(engine, places)
+    return Repository(CONFIG_PBTXT, _dump(arguments), _dump(dict(places.adapters)) if places.adapters else None)
 
 
-def engine_arguments(engine: Engine, draft_path: str | None) -> dict[str, JsonValue]:
-    """The arguments that the user set, by vLLM's own names and in JSON's native types.
+def _dump(content: Mapping[str, JsonValue]) -> str:
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+def engine_arguments(engine: Engine, places: Places) -> dict[str, JsonValue]:
+    """The arguments that follow from the spec, by vLLM's own names and in JSON's native types.
 
     Strings in place of numbers or booleans are misread by vLLM: "false" enables LoRA.
     """
@@ -61,10 +76,13 @@ def engine_arguments(engine: Engine, draft_path: str | None) -> dict[str, JsonVa
     if engine.kv_cache_memory_bytes is not None:
         arguments["kv_cache_memory_bytes"] = int(parse_quantity(engine.kv_cache_memory_bytes))
     if engine.speculative_config is not None:
-        arguments["speculative_config"] = _speculative_arguments(engine.speculative_config, draft_path)
-    return {**arguments, **(engine.extra_args or {})}
+        arguments["speculative_config"] = _speculative_arguments(engine.speculative_config, places.draft)
+    if places.adapters:
+        # One slot for each: with fewer, requests for different adapters wait for one another.
+        arguments |= {"enable_lora": True, "max_loras": len(places.adapters)}
+    return {"model": places.model, **arguments, **(engine.extra_args or {})}
 
 
-def _speculative_arguments(speculative: SpeculativeConfig, draft_path: str | None) -> dict[str, JsonValue]:
+def _speculative_arguments(speculative: SpeculativeConfig, draft: str | None) -> dict[str, JsonValue]:
     arguments = speculative.model_dump(mode="json", by_alias=False, exclude_none=True, exclude={"model"})
-    return {**arguments, "model": draft_path} if draft_path else arguments
+    return {**arguments, "model": draft} if draft else arguments

@@ -1,0 +1,56 @@
+"""A LoRA adapter for SmolLM2-135M, made of numbers, on a volume of the local cluster."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from cluster.kubectl import kubectl
+
+HIDDEN, LAYERS = 576, 30
+
+
+def write_adapter(folder: Path, rank: int, seed: int) -> None:
+    """An adapter in the form of PEFT that changes every answer; the same numbers for the same seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "bias": "none"}
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "target_modules": ["o_proj"]}))
+    draw = np.random.default_rng(seed)
+    tensors: dict[str, np.ndarray] = {}
+    for layer in range(LAYERS):
+        name = f"base_model.model.model.layers.{layer}.self_attn.o_proj"
+        tensors[f"{name}.lora_A.weight"] = draw.normal(0, 0.05, (rank, HIDDEN)).astype(np.float32)
+        tensors[f"{name}.lora_B.weight"] = draw.normal(0, 0.5, (HIDDEN, rank)).astype(np.float32)
+    _write_safetensors(folder / "adapter_model.safetensors", tensors)
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755)
+
+
+def _write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """The format is the length of a JSON header, the header, and then the bytes of all tensors."""
+    header, offset = {}, 0
+    for name, tensor in tensors.items():
+        end = offset + tensor.nbytes
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(tensor.tobytes() for tensor in tensors.values()))
+
+
+def bind_folder(namespace: str, claim: str, folder: Path) -> None:
+    """A PersistentVolumeClaim of that name whose volume is a folder of this node; gone with the namespace."""
+    volume = f"{namespace}-{claim}"
+    common = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+    reference = {"namespace": namespace, "name": claim}
+    spec = {"capacity": {"storage": "1Gi"}, "hostPath": {"path": str(folder)}, "claimRef": reference, **common}
+    for manifest in (
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": spec},
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": reference,
+            "spec": {"volumeName": volume, "resources": {"requests": {"storage": "1Gi"}}, **common},
+        },
+    ):
+        kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
