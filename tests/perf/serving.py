@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 import aiohttp
@@ -187,7 +188,7 @@ def drive(server: Server, case: Case, seed: int, share: tuple[int, int]) -> list
     return asyncio.run(work())
 
 
-def measure(server: Server, case: Case, processes: int, pool: multiprocessing.pool.Pool, seed: int) -> Result:
+def measure(server: Server, case: Case, processes: int, pool: Pool, seed: int) -> Result:
     """Run one case over the client processes."""
     count = min(processes, case.concurrency)
     shares = [

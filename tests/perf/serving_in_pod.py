@@ -1,4 +1,4 @@
-"""`make bench-serving`: perf/serving.py in a pod of the CPU runtime, with a model so small that the servers are the limit.
+"""`make bench-serving`: perf/serving.py in a pod of the CPU runtime, with a model so small that servers are the limit.
 
 Two layers of SmolLM2's shape with random weights: the engine is then faster than a GPU with a real model, so that what
 is compared is the servers. Two cores are shared by the engine, the server and the client.
