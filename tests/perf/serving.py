@@ -218,18 +218,21 @@ def main() -> None:
     parser.add_argument("--engine", type=json.loads, default={}, help="engine arguments as JSON")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 100, 256])
     parser.add_argument("--rounds", type=int, default=3, help="requests of each client in a case")
+    parser.add_argument("--least", type=int, default=40, help="requests of a case at least")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of each answer")
+    parser.add_argument("--modes", nargs="+", choices=["whole", "stream"], default=["whole", "stream"])
     parser.add_argument("--words", type=int, default=50, help="words of each prompt")
     parser.add_argument("--processes", type=int, default=max(1, min(8, (os.cpu_count() or 2) // 2)))
     parser.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--servers", nargs="+", choices=["vllm", "triton"], default=["vllm", "triton"])
     options = parser.parse_args()
     cases = [
-        Case(concurrency, concurrency * options.rounds, streaming, options.tokens, options.words)
-        for streaming in (False, True)
+        Case(concurrency, max(concurrency * options.rounds, options.least), streaming, options.tokens, options.words)
+        for streaming in (mode == "stream" for mode in options.modes)
         for concurrency in options.concurrency
     ]
     arguments = {"model": options.model, **options.engine}
+    os.environ["VLLM_NO_USAGE_STATS"] = "1"
     servers: list[Server] = [{"vllm": Vllm, "triton": Triton}[name]() for name in options.servers]
     results: dict[str, list[Result]] = {}
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:

@@ -55,6 +55,8 @@ def _manifests() -> list[dict[str, Any]]:
             {"name": "HOME", "value": "/tmp"},
             {"name": "HF_HUB_OFFLINE", "value": "1"},
             {"name": "VLLM_CPU_KVCACHE_SPACE", "value": "1"},
+            # One core for the engine, one for the server and its clients: else they fight over both.
+            {"name": "OMP_NUM_THREADS", "value": "1"},
         ],
         "volumeMounts": [
             {"name": "bench", "mountPath": "/bench"},

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import triton_python_backend_utils as pb_utils
+import uvloop
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -28,7 +29,7 @@ class Engine:
         self._adapters = adapters
         self._metrics: TritonMetrics | None = None
         self._responses = ResponseThread()
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm-loop", daemon=True)
         self._thread.start()
         # The context decides vLLM's batching defaults; NVIDIA's backend takes the API server's as well.

@@ -1,0 +1,152 @@
+"""The sending thread of the backend, with a stand-in for Triton's stub."""
+
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class Sender:
+    """What a client receives."""
+
+    seconds: float = 0.0
+    cancelled: bool = False
+    frames: list[Any] = field(default_factory=list)
+    finals: int = 0
+    asked: int = 0
+    gate: threading.Event | None = None
+
+    def is_cancelled(self) -> bool:
+        self.asked += 1
+        return self.cancelled
+
+    def send(self, response: Any = None, flags: int = 0) -> None:
+        if self.gate is not None:
+            self.gate.wait(5)
+        time.sleep(self.seconds)
+        self.frames += [] if response is None else [response]
+        self.finals += flags
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """llm_backend.responses over a stub that keeps what it is given."""
+    stub = ModuleType("triton_python_backend_utils")
+    stub.__dict__.update(
+        TRITONSERVER_RESPONSE_COMPLETE_FINAL=1,
+        Tensor=lambda name, values: (name, values.tolist()),
+        TritonError=str,
+        InferenceResponse=lambda output_tensors=(), error=None: dict(output_tensors) if error is None else error,
+        Logger=SimpleNamespace(log_info=print, log_error=print),
+    )
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stub)
+    monkeypatch.delitem(sys.modules, "llm_backend.responses", raising=False)
+    from llm_backend import responses
+
+    yield responses
+    monkeypatch.delitem(sys.modules, "llm_backend.responses", raising=False)
+
+
+def request(stream: bool = True) -> Any:
+    from llm_backend.contract import GenerateRequest, Wanted
+
+    return GenerateRequest("", stream, False, Wanted(), {})
+
+
+def output(text: str, finished: bool = False) -> Any:
+    completion = SimpleNamespace(
+        index=0, text=text, token_ids=[0] * len(text), cumulative_logprob=None, logprobs=None, finish_reason=None
+    )
+    return SimpleNamespace(outputs=[completion], finished=finished, prompt_token_ids=[])
+
+
+def text_of(sender: Sender) -> str:
+    return b"".join(part for frame in sender.frames for part in frame["text_output"]).decode()
+
+
+def never() -> None:
+    raise AssertionError("nothing is to be aborted")
+
+
+def test_a_stream_alone_has_a_frame_for_each_token(backend: Any) -> None:
+    thread, sender = backend.ResponseThread(), Sender()
+    outbox = backend.Outbox(request(), sender, never)
+    for end in range(1, 9):
+        thread.offer(outbox, output("abcdefgh"[:end], finished=end == 8))
+        time.sleep(0.01)
+    thread.stop()
+    assert (len(sender.frames), text_of(sender), sender.finals) == (8, "abcdefgh", 1)
+
+
+def test_what_comes_while_a_response_waits_is_one_frame_and_nothing_is_lost(backend: Any) -> None:
+    gate = threading.Event()
+    thread, sender = backend.ResponseThread(), Sender(gate=gate)
+    outbox = backend.Outbox(request(), sender, never)
+    for end in range(1, 9):
+        thread.offer(outbox, output("abcdefgh"[:end], finished=end == 8))
+        time.sleep(0.002)
+    gate.set()
+    thread.stop()
+    assert len(sender.frames) == 2
+    assert (text_of(sender), sender.finals) == ("abcdefgh", 1)
+
+
+def test_a_crowd_gets_fewer_frames_and_all_of_its_text(backend: Any) -> None:
+    thread, senders = backend.ResponseThread(), [Sender(seconds=0.0002) for _ in range(64)]
+    boxes = [backend.Outbox(request(), sender, never) for sender in senders]
+    for end in range(1, 51):
+        for box in boxes:
+            thread.offer(box, output("x" * end, finished=end == 50))
+        time.sleep(0.005)
+    thread.stop()
+    assert [text_of(sender) for sender in senders] == ["x" * 50] * 64
+    assert [sender.finals for sender in senders] == [1] * 64
+    assert sum(len(sender.frames) for sender in senders) < 64 * 50 / 2
+
+
+def test_a_client_that_left_is_noticed_and_its_request_ended(backend: Any) -> None:
+    aborted = threading.Event()
+    thread, sender = backend.ResponseThread(), Sender(cancelled=True)
+    outbox = backend.Outbox(request(), sender, aborted.set)
+    thread.offer(outbox, output("a"))
+    thread.offer(outbox, output("ab", finished=True))
+    thread.stop()
+    assert aborted.is_set()
+    assert (sender.frames, sender.finals) == ([], 1)
+
+
+def test_whether_the_client_left_is_asked_now_and_then(backend: Any) -> None:
+    thread, sender = backend.ResponseThread(), Sender()
+    outbox = backend.Outbox(request(), sender, never)
+    for end in range(1, 101):
+        thread.offer(outbox, output("x" * end, finished=end == 100))
+        time.sleep(0.002)
+    thread.stop()
+    assert 2 <= sender.asked <= 6
+
+
+def test_one_request_that_cannot_be_sent_harms_no_other(backend: Any) -> None:
+    class Broken(Sender):
+        def send(self, response: Any = None, flags: int = 0) -> None:  # noqa: ARG002
+            raise RuntimeError("the region is full")
+
+    thread, broken, sound = backend.ResponseThread(), Broken(), Sender()
+    aborted = threading.Event()
+    thread.offer(backend.Outbox(request(), broken, aborted.set), output("a"))
+    thread.offer(backend.Outbox(request(), sound, never), output("a", finished=True))
+    thread.stop()
+    assert aborted.is_set()
+    assert text_of(sound) == "a"
+
+
+def test_what_waits_at_the_end_is_sent(backend: Any) -> None:
+    thread, senders = backend.ResponseThread(), [Sender(seconds=0.01) for _ in range(20)]
+    for sender in senders:
+        thread.offer(backend.Outbox(request(), sender, never), output("a", finished=True))
+    thread.stop()
+    assert [sender.finals for sender in senders] == [1] * 20
