@@ -83,6 +83,7 @@ arguments: $(INSTALLED) ## Rewrite the catalogue of engine arguments from the pu
 
 lock: ## Rewrite the hash-pinned requirements (needs uv).
 	@cd requirements && uv pip compile $(UV_FLAGS) operator.in -o operator.txt
-	@cd requirements && uv pip compile $(UV_FLAGS) dev.in -c operator.txt -o dev.txt
+	@cd requirements && uv pip compile $(UV_FLAGS) model-tools.in -c operator.txt -o model-tools.txt
+	@cd requirements && uv pip compile $(UV_FLAGS) dev.in -c operator.txt -c model-tools.txt -o dev.txt
 	@cd images/runtime-cpu && uv pip compile $(UV_FLAGS) requirements.in --override overrides.txt -o requirements.txt
 	@cd images/smollm2 && uv pip compile $(UV_FLAGS) --no-deps requirements.in -o requirements.txt

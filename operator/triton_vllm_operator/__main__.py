@@ -19,7 +19,12 @@ def main() -> int:
     try:
         settings = settings_from_process()
         catalogue = load_catalogue(settings.catalogue).model_copy(
-            update={"custom_images": settings.custom_images, "trust_remote_code": settings.trust_remote_code}
+            update={
+                "custom_images": settings.custom_images,
+                "trust_remote_code": settings.trust_remote_code,
+                "token_endpoints": settings.token_endpoints,
+                "tools_image": settings.tools_image,
+            }
         )
     except (ValueError, OSError) as error:
         print(f"the operator's settings (TRITON_VLLM_OPERATOR_...) are invalid: {error}", file=sys.stderr)

@@ -72,7 +72,18 @@ OPERATOR: Final = Image(
     "images/operator/Dockerfile",
     ("images/operator", "operator", "requirements/operator.txt", "pyproject.toml"),
 )
-ALL: Final = (OPERATOR, RUNTIME_CPU, SMOLLM2)
+MODEL_TOOLS: Final = Image(
+    "model-tools",
+    "",
+    "images/model-tools/Dockerfile",
+    (
+        "images/model-tools",
+        "operator/triton_vllm_operator/sources",
+        "operator/triton_vllm_operator/api/reasons.py",
+        "requirements/model-tools.txt",
+    ),
+)
+ALL: Final = (OPERATOR, MODEL_TOOLS, RUNTIME_CPU, SMOLLM2)
 
 
 def ensure_images() -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.images import OPERATOR
+from cluster.images import MODEL_TOOLS, OPERATOR
 from cluster.kubectl import helm, kubectl, kubectl_json
 from cluster.paths import REPOSITORY
 
@@ -21,7 +21,12 @@ def install_operator(settings: Sequence[str] = ()) -> None:
         ClusterError: it did not start.
     """
     _remove_unfinished_release()
-    given = [f"image.tag={OPERATOR.name.rsplit(':', 1)[-1]}", "image.pullPolicy=Never", *settings]
+    given = [
+        f"image.tag={OPERATOR.name.rsplit(':', 1)[-1]}",
+        "image.pullPolicy=Never",
+        f"modelTools.image.tag={MODEL_TOOLS.name.rsplit(':', 1)[-1]}",
+        *settings,
+    ]
     options = [word for setting in given for word in ("--set", setting)]
     helm(
         "upgrade",

@@ -20,6 +20,9 @@ _BOOLEANS = {
     "spec.engine.enablePrefixCaching",
     "spec.engine.enableChunkedPrefill",
     "spec.engine.trustRemoteCode",
+    "spec.model.huggingFace.offline",
+    "spec.model.loraAdapters[].huggingFace.offline",
+    "spec.engine.speculativeConfig.model.huggingFace.offline",
 }
 _FOREIGN_ENUMS = {"spec.engine.dtype", "spec.engine.schedulingPolicy"}
 _CAMEL = re.compile(r"^[a-z][a-zA-Z0-9]*$")

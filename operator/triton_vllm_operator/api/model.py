@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, ObjectName, rule
+from triton_vllm_operator.api.hub import HuggingFaceSource
 
 ServedName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 AdapterName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
@@ -51,15 +52,17 @@ class ClaimSource(ApiModel):
 class ModelSource(ApiModel):
     """Where weights come from: exactly one of its members."""
 
+    hugging_face: HuggingFaceSource | None = Field(None, description="Weights from the Hugging Face hub.")
     image: ImageSource | None = Field(None, description="Weights as an OCI image.")
     persistent_volume_claim: ClaimSource | None = Field(None, description="Weights on a volume.")
 
     @rule(
-        "has(self.image) != has(self.persistentVolumeClaim)",
-        "set exactly one source of the weights: image or persistentVolumeClaim",
+        "(has(self.huggingFace) ? 1 : 0) + (has(self.image) ? 1 : 0) + (has(self.persistentVolumeClaim) ? 1 : 0) == 1",
+        "set exactly one source of the weights: huggingFace, image or persistentVolumeClaim",
     )
     def _has_one_source(self) -> bool:
-        return (self.image is None) != (self.persistent_volume_claim is None)
+        sources = (self.hugging_face, self.image, self.persistent_volume_claim)
+        return sum(source is not None for source in sources) == 1
 
     @property
     def path(self) -> str | None:

@@ -17,6 +17,8 @@ LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_REVISION: Final = f"{GROUP}/revision"
 APP_NAME: Final = "triton-vllm"
+APP_FETCH: Final = "triton-vllm-fetch"
+"""The name label of pods that fetch a model: the Service and the Deployment must not select them."""
 
 ANNOTATION_APPLIED_HASH: Final = f"{GROUP}/applied-hash"
 """On every child: the hash of what was applied, so that a field we stopped setting is noticed."""
@@ -33,6 +35,10 @@ NAME_RULE: Final = (
 """A Service bears the name, and its children a longer one."""
 
 CONTAINER: Final = "triton"
+PREPARE_CONTAINER: Final = "prepare"
+"""The init container that checks or fetches the weights."""
+FETCH_CONTAINER: Final = "fetch"
+"""The container of the Job that fetches them beforehand."""
 PORT_HTTP: Final = 8000
 PORT_GRPC: Final = 8001
 PORT_METRICS: Final = 8002
@@ -48,6 +54,11 @@ def child_labels(instance: str) -> dict[str, str]:
     return {LABEL_NAME: APP_NAME, LABEL_INSTANCE: instance, LABEL_MANAGED_BY: MANAGER}
 
 
+def fetch_labels(instance: str) -> dict[str, str]:
+    """The labels of the pods that fetch a model."""
+    return {**child_labels(instance), LABEL_NAME: APP_FETCH}
+
+
 def child_selector() -> str:
-    """The label selector, as the API server takes it, of every child of every LLMDeployment."""
-    return f"{LABEL_NAME}={APP_NAME},{LABEL_MANAGED_BY}={MANAGER}"
+    """The label selector, as the API server takes it, of every child and pod of every LLMDeployment."""
+    return f"{LABEL_NAME} in ({APP_NAME},{APP_FETCH}),{LABEL_MANAGED_BY}={MANAGER}"

@@ -44,6 +44,13 @@ class Reason(StrEnum):
     POD_UNREACHABLE = "PodUnreachable"
     STARTUP_DEADLINE_EXCEEDED = "StartupDeadlineExceeded"
 
+    # The model's files; Progressing and Ready carry them
+    FETCHING_MODEL = "FetchingModel"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    MODEL_ACCESS_DENIED = "ModelAccessDenied"
+    MODEL_NOT_SERVABLE = "ModelNotServable"
+    MODEL_FETCH_FAILED = "ModelFetchFailed"
+
     # What keeps a pod from generating; Progressing, Ready and Degraded carry them
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL_FAILED = "ImagePullFailed"

@@ -46,6 +46,16 @@ class EngineStatus(ApiModel):
     )
 
 
+class ModelStatus(ApiModel):
+    """What was found out about a model of the hub."""
+
+    commit: str | None = Field(
+        None, max_length=64, description="Commit that spec.model.huggingFace.revision stood for."
+    )
+    architecture: str | None = Field(None, max_length=128, description="As config.json names it.")
+    weight_bytes: int | None = Field(None, ge=0, le=GENERATION_LIMIT, description="Size of the weights in bytes.")
+
+
 class LLMDeploymentStatus(ApiModel):
     """What the operator last saw."""
 
@@ -61,6 +71,7 @@ class LLMDeploymentStatus(ApiModel):
     url: str | None = Field(None, max_length=512, description="Where the model answers inside the cluster.")
     revision: str | None = Field(None, max_length=253, description="ControllerRevision that the children come from.")
     engine: EngineStatus | None = Field(None, description="What the engine is started with.")
+    model: ModelStatus | None = Field(None, description="What was found out about a model of the hub.")
     replicas: Int32 | None = Field(None, description="Pods that exist and are not being deleted.")
     ready_replicas: Int32 | None = Field(None, description="Pods of the current revision that generate.")
     selector: str | None = Field(None, max_length=512, description="Label selector of the pods, for /scale.")

@@ -6,15 +6,15 @@ Exit codes: 0 accepted, 1 refused, 2 unreadable (also for wrong options).
 import argparse
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
-from triton_vllm_operator.cli.explain import explain, judge_document, observe_document
+from triton_vllm_operator.cli.explain import explain, judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
 from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests
-from triton_vllm_operator.manifests.revision import render_revision
+from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
+from triton_vllm_operator.manifests.revision import Resolved, render_revision
 from triton_vllm_operator.reconcile.accept import NotAccepted
-from triton_vllm_operator.reconcile.decide import decide
+from triton_vllm_operator.reconcile.decide import build_children
 from triton_vllm_operator.repository.catalogue import Catalogue, load_catalogue
 
 ACCEPTED, REFUSED, UNREADABLE = 0, 1, 2
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         # What the administrator of a cluster allows is not known here: it is a warning.
-        catalogue = load_catalogue(options.runtimes).model_copy(update={"custom_images": True})
+        catalogue = load_catalogue(options.runtimes).model_copy(update={"custom_images": True, "token_endpoints": None})
         run: Command = options.run
         code, text = run(options, catalogue)
     except (Unreadable, OSError, ValueError) as error:
@@ -59,9 +59,11 @@ def _render(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str
     if isinstance(verdict, NotAccepted):
         print(f"{document.name}: refused ({verdict.reason}): {verdict.message}", file=sys.stderr)
         return REFUSED, ""
-    observed = observe_document(document)
-    revision = render_revision(observed.resource.owner, verdict.spec, verdict.runtime, number=1)
-    manifests = decide(observed, catalogue, datetime.now(UTC)).manifests
+    owner, spec = document.owner, verdict.spec
+    # Offline a branch cannot be resolved: its name stands where the commit will.
+    revision = render_revision(owner, Resolved(spec, verdict.runtime, catalogue.tools_image), number=1)
+    jobs = (build_fetch_job(owner, spec, catalogue.tools_image),) if needs_fetch(spec) else ()
+    manifests = (*jobs, *build_children(owner, revision, spec.replicas, spec.probe))
     return ACCEPTED, print_manifests(manifests, revision, options.output)
 
 

@@ -10,8 +10,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.cli.files import Document, Unreadable
-from triton_vllm_operator.manifests.identity import Owner
-from triton_vllm_operator.manifests.pod import find_places
+from triton_vllm_operator.manifests.sources import find_places
 from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept, describe_error
 from triton_vllm_operator.reconcile.model import Observed, Resource
 from triton_vllm_operator.repository.advice import find_advice
@@ -19,9 +18,6 @@ from triton_vllm_operator.repository.argument_policy import TYPED_FIELDS
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
 from triton_vllm_operator.repository.content import engine_arguments
-
-# A file has no uid yet; the children of what is applied carry the real one.
-_NO_UID = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +56,7 @@ class Explanation:
 
 def observe_document(document: Document) -> Observed:
     """The document as if it had just been applied to an empty namespace."""
-    owner = Owner(document.namespace, document.name, _NO_UID)
-    return Observed(Resource(owner, 1, document.spec, LLMDeploymentStatus()))
+    return Observed(Resource(document.owner, 1, document.spec, LLMDeploymentStatus()))
 
 
 def judge_document(document: Document, catalogue: Catalogue) -> Accepted | NotAccepted:
@@ -125,7 +120,7 @@ def _changes(spec: LLMDeploymentSpec, old: Document) -> tuple[Change, ...]:
 
 def _settings(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> tuple[Setting, ...]:
     """Every typed field and every extra argument; what is unset with the default of this vLLM version."""
-    written = engine_arguments(spec.engine, find_places(spec))
+    written = engine_arguments(spec.engine, find_places(spec, {}))
     catalogue = load_arguments(runtime.vllm)
     found: list[Setting] = []
     for argument, field in TYPED_FIELDS.items():

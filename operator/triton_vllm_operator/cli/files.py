@@ -3,11 +3,16 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import yaml
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.manifests.identity import Owner
+
+# A file has no uid yet; the children of what is applied carry the real one.
+_NO_UID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 class Unreadable(Exception):
@@ -21,6 +26,11 @@ class Document:
     name: str
     namespace: str
     spec: Json
+
+    @property
+    def owner(self) -> Owner:
+        """The LLMDeployment as the owner of its children."""
+        return Owner(self.namespace, self.name, _NO_UID)
 
 
 def read_document(path: str) -> Document:

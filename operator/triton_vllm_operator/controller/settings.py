@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from triton_vllm_operator.repository.catalogue import DEFAULT_TOOLS_IMAGE
+
 _PREFIX: Final = "TRITON_VLLM_OPERATOR_"
 
 
@@ -22,6 +24,10 @@ class Settings:
     """Whether spec.runtime.image may name any image."""
     trust_remote_code: bool = True
     """Whether spec.engine.trustRemoteCode may be true."""
+    token_endpoints: tuple[str, ...] = ()
+    """Mirrors of the hub, beside the hub itself, to which an access token may be sent."""
+    tools_image: str = DEFAULT_TOOLS_IMAGE
+    """Image of the program that fetches and checks models."""
     kubeconfig: Path | None = None
     """For a process outside the cluster; None means the pod's service account."""
     port: int = 8080
@@ -57,6 +63,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         catalogue=path("CATALOGUE"),
         custom_images=flag("ALLOW_CUSTOM_IMAGES", "false"),
         trust_remote_code=flag("ALLOW_TRUST_REMOTE_CODE", "true"),
+        token_endpoints=tuple(filter(None, get("ALLOW_TOKEN_ENDPOINTS").split(","))),
+        tools_image=get("MODEL_TOOLS_IMAGE") or DEFAULT_TOOLS_IMAGE,
         kubeconfig=path("KUBECONFIG"),
         port=int(get("PORT", "8080")),
         workers=int(get("WORKERS", "16")),

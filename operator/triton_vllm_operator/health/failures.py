@@ -5,6 +5,7 @@ from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.kube.pod import Ended, Pod
+from triton_vllm_operator.sources.report import parse_report
 
 _PULL: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -28,11 +29,22 @@ def find_problem(pod: Pod) -> Problem | None:
         return Problem(Reason.IMAGE_PULL_FAILED, f"pod {pod.name}: {pod.waiting_message or pod.waiting_reason}")
     if pod.waiting_reason in _CONFIG:
         return Problem(Reason.CONTAINER_CONFIG_INVALID, f"pod {pod.name}: {pod.waiting_message}")
+    if pod.preparing is not None and not pod.running:
+        return _bad_source(pod, pod.preparing)
     if pod.phase == "Failed":
         return Problem(Reason.POD_FAILED, f"pod {pod.name} failed: {pod.phase_message or _how(pod.ended)}")
     if pod.ended is not None and not pod.serves:
         return _crash(pod, pod.ended)
     return None
+
+
+def _bad_source(pod: Pod, ended: Ended) -> Problem:
+    """What the init container reported of the weights, or how it ended if it could not report."""
+    report = parse_report(ended.message)
+    if report is not None and report.fault is not None:
+        return Problem(report.fault.reason, report.fault.message)
+    reason = Reason.OUT_OF_MEMORY if ended.reason == "OOMKilled" else Reason.MODEL_FETCH_FAILED
+    return Problem(reason, f"pod {pod.name}: preparing the weights ended with {_how(ended)}")
 
 
 def find_gate_failure(pod: Pod) -> Problem | None:

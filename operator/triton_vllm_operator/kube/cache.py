@@ -16,6 +16,7 @@ from triton_vllm_operator.kube.pod import Pod, project_pod
 from triton_vllm_operator.kube.resources import (
     CONFIG_MAP,
     DEPLOYMENT,
+    JOB,
     LLM_DEPLOYMENT,
     POD,
     REVISION,
@@ -36,7 +37,10 @@ _CONTENT: Final = {
     SERVICE: ("spec",),
     CONFIG_MAP: ("data", "immutable"),
     REVISION: ("data", "revision"),
+    JOB: ("spec", "status"),
 }
+_READ_CONDITIONS: Final = {DEPLOYMENT: ("ReplicaFailure",), JOB: ("Complete", "Failed")}
+"""Of a status only these conditions are read; its counters change all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +189,9 @@ def _pack(kind: Kind, body: Json) -> bytes:
         # Others annotate as they work: the Deployment controller does at every rollout.
         metadata["annotations"] = {name: annotations[name] for name in _ANNOTATIONS if name in annotations}
     content: Json = {name: body[name] for name in _CONTENT[kind] if name in body}
-    if kind == DEPLOYMENT and isinstance(status := content.get("status"), dict):
-        # Of a Deployment's status only the refusal to make pods is read; its counters change all the time.
+    if kind in _READ_CONDITIONS and isinstance(status := content.get("status"), dict):
         conditions = status.get("conditions", [])
-        content["status"] = {"conditions": [c for c in conditions if c.get("type") == "ReplicaFailure"]}
+        content["status"] = {"conditions": [c for c in conditions if c.get("type") in _READ_CONDITIONS[kind]]}
         metadata.pop("generation", None)
     text = json.dumps({"metadata": metadata, **content}, sort_keys=True, separators=(",", ":"))
     # A window as large as the objects: the default of 32 KiB takes 256 KiB of fresh memory for each of them.

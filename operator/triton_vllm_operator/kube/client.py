@@ -18,7 +18,7 @@ from kubernetes.aio.client import ApiClient
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.kube.errors import ApiError, Gone, Unavailable, error_for
-from triton_vllm_operator.kube.resources import Kind, kind_of, metadata_of, name_of
+from triton_vllm_operator.kube.resources import POD, Kind, kind_of, metadata_of, name_of
 
 Measure = Callable[[str, str, int, float], None]
 """Called after every request with verb, resource, HTTP status (0: no answer) and seconds."""
@@ -28,6 +28,7 @@ _TRIES: Final = 5
 _BACKOFF_SECONDS: Final = 0.25
 _BACKOFF_CAP_SECONDS: Final = 8.0
 _PAGE: Final = 250
+_LINE_LIMIT: Final = 1000
 _APPLY_TYPE: Final = "application/apply-patch+yaml"
 _NO_VERSION: Final = "1"
 """A version that no object has (etcd's first write is version 2): an apply that names it creates or conflicts.
@@ -101,6 +102,16 @@ class KubeClient:
         query = {"fieldManager": names.MANAGER, "force": "true", "fieldValidation": "Ignore"}
         return await self._call("PATCH", "apply", kind, path, query, manifest)
 
+    async def read_last_line(self, namespace: str, pod: str) -> str:
+        """The last line of the log of a pod of one container; empty if it has said nothing.
+
+        Raises:
+            ApiError: the log could not be had. It is not tried again: the next line is as good.
+        """
+        path = POD.path(namespace, pod, "log")
+        text = await self._once("GET", "get", POD, path, {"tailLines": "1", "limitBytes": str(_LINE_LIMIT)})
+        return text.decode(errors="replace").strip()
+
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Delete exactly the object of that uid; one that is gone already is no error.
 
@@ -125,7 +136,8 @@ class KubeClient:
         what = f"{verb} {path}"
         for attempt in range(1, _TRIES + 1):
             try:
-                return await self._once(method, verb, kind, path, query, body)
+                parsed: Json = json.loads(await self._once(method, verb, kind, path, query, body))
+                return parsed
             except Unavailable as error:
                 if attempt == _TRIES:
                     raise
@@ -133,28 +145,30 @@ class KubeClient:
         raise AssertionError(what)
 
     async def _once(
-        self, method: str, verb: str, kind: Kind, path: str, query: dict[str, str] | None, body: Json | None
-    ) -> Json:
+        self, method: str, verb: str, kind: Kind, path: str, query: dict[str, str] | None, body: Json | None = None
+    ) -> bytes:
         url = f"{path}?{urlencode(query)}" if query else path
         content_type = _APPLY_TYPE if method == "PATCH" else "application/json"
         _, full_url, headers, _, _ = await self._api.param_serialize(
             method,
             url,
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            header_params={
+                "Accept": "*/*" if path.endswith("/log") else "application/json",
+                "Content-Type": content_type,
+            },
             auth_settings=["BearerToken"],
         )
         status, started = 0, time.monotonic()
         try:
             response = await self._api.call_api(method, full_url, headers, body, _request_timeout=_TIMEOUT)
             status = response.status
-            text = await response.read()
+            text: bytes = await response.read()
         except _LOST as error:
             raise Unavailable(0, f"{verb} {path}", f"no answer ({error or type(error).__name__})") from error
         finally:
             self._measure(verb, kind.plural, status, time.monotonic() - started)
         if 200 <= status < 300:
-            parsed: Json = json.loads(text)
-            return parsed
+            return text
         raise _as_error(status, f"{verb} {path}", text, response.headers)
 
 

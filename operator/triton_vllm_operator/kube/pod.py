@@ -6,7 +6,7 @@ from typing import Any
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.kube.resources import metadata_of, name_of
+from triton_vllm_operator.kube.resources import controller_of, metadata_of, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A serving pod, reduced to what is decided on."""
+    """A pod of an LLMDeployment, reduced to what is decided on."""
 
     name: str
     uid: str
@@ -52,6 +52,10 @@ class Pod:
     scheduled_at: datetime | None = None
     containers_ready_at: datetime | None = None
     """Since when kubelet calls the container ready: its port is open, whatever the gate says."""
+    job: str = ""
+    """The Job that this pod fetches a model for; empty for a serving pod."""
+    preparing: Ended | None = None
+    """How the init container that checks or fetches the weights last ended, if not well."""
 
     @property
     def serves(self) -> bool:
@@ -67,9 +71,11 @@ def project_pod(body: Json) -> Pod:
     """The projection of a pod as the API server has it."""
     metadata, status = metadata_of(body), _dict(body.get("status"))
     conditions = {c["type"]: c for c in _list(status.get("conditions"))}
-    container = next((c for c in _list(status.get("containerStatuses")) if c["name"] == names.CONTAINER), {})
-    state, last = _dict(container.get("state")), _dict(container.get("lastState"))
-    waiting = _dict(state.get("waiting"))
+    container = _container(status, "containerStatuses", (names.CONTAINER, names.FETCH_CONTAINER))
+    prepare = _container(status, "initContainerStatuses", (names.PREPARE_CONTAINER,))
+    state = _dict(container.get("state"))
+    # Until the weights are there the serving container waits for the init container, which says why.
+    waiting = _dict(_dict(prepare.get("state")).get("waiting")) or _dict(state.get("waiting"))
     scheduled, open_port = _dict(conditions.get("PodScheduled")), _dict(conditions.get("ContainersReady"))
     labels = _dict(metadata.get("labels"))
     return Pod(
@@ -86,11 +92,27 @@ def project_pod(body: Json) -> Pod:
         running="running" in state,
         waiting_reason=str(waiting.get("reason", "")),
         waiting_message=str(waiting.get("message", "")),
-        ended=_ended(state.get("terminated") or last.get("terminated")),
+        ended=_last_end(container),
         unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
         scheduled_at=_true_since(scheduled),
         containers_ready_at=_true_since(open_port),
+        job=_job(body),
+        preparing=end if (end := _last_end(prepare)) is not None and end.exit_code != 0 else None,
     )
+
+
+def _container(status: dict[str, Any], key: str, wanted: tuple[str, ...]) -> dict[str, Any]:
+    return next((c for c in _list(status.get(key)) if c["name"] in wanted), {})
+
+
+def _last_end(container: dict[str, Any]) -> Ended | None:
+    state, last = _dict(container.get("state")), _dict(container.get("lastState"))
+    return _ended(state.get("terminated") or last.get("terminated"))
+
+
+def _job(body: Json) -> str:
+    owner = controller_of(body)
+    return str(owner.get("name")) if owner.get("kind") == "Job" else ""
 
 
 def _gate(condition: Any) -> Gate | None:

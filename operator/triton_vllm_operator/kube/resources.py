@@ -41,9 +41,10 @@ DEPLOYMENT: Final = Kind("apps", "v1", "deployments", "Deployment")
 REVISION: Final = Kind("apps", "v1", "controllerrevisions", "ControllerRevision")
 SERVICE: Final = Kind("", "v1", "services", "Service")
 CONFIG_MAP: Final = Kind("", "v1", "configmaps", "ConfigMap")
+JOB: Final = Kind("batch", "v1", "jobs", "Job")
 POD: Final = Kind("", "v1", "pods", "Pod")
 
-CHILDREN: Final = (CONFIG_MAP, DEPLOYMENT, SERVICE, REVISION)
+CHILDREN: Final = (CONFIG_MAP, DEPLOYMENT, SERVICE, REVISION, JOB)
 WATCHED: Final = (LLM_DEPLOYMENT, *CHILDREN, POD)
 
 _BY_NAME: Final = {kind.kind: kind for kind in WATCHED}

@@ -5,15 +5,14 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.scheduling import LabelSelector, Scheduling, TopologySpreadConstraint
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.config_map import KEY_CONFIG, repository_files, repository_name
-from triton_vllm_operator.repository.content import Places, Repository
+from triton_vllm_operator.manifests.preparation import build_prepare_container
+from triton_vllm_operator.manifests.security import CONTAINER_SECURITY, POD_SECURITY
+from triton_vllm_operator.manifests.sources import Commits, build_volume, place_sources
+from triton_vllm_operator.repository.content import Repository
 
-WEIGHTS: Final = "/weights"
-DRAFT: Final = "/draft"
-ADAPTERS: Final = "/adapters"
 REPOSITORY: Final = "/models"
 
 # A pod leaves the Service when it is deleted; this is the time that takes to reach every node.
@@ -25,7 +24,6 @@ _GRACE_SECONDS: Final = _PRE_STOP_SECONDS + _EXIT_TIMEOUT_SECONDS + 15
 # Whoever can call these endpoints can load code into the server:
 # https://github.com/triton-inference-server/server/blob/main/docs/customization_guide/deploy.md
 _RESTRICTED: Final = "model-repository,shared-memory,trace"
-_RUN_AS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,54 +35,24 @@ class PodInputs:
     image: str
     repository: Repository
     spec: LLMDeploymentSpec
-
-
-def find_places(spec: LLMDeploymentSpec) -> Places:
-    """Where the container finds the weights, the draft model and the adapters."""
-    draft = _draft(spec)
-    return Places(
-        model=_inside(WEIGHTS, spec.model),
-        draft=_inside(DRAFT, draft) if draft else None,
-        adapters={adapter.name: _inside(f"{ADAPTERS}/{adapter.name}", adapter) for adapter in spec.model.adapters},
-    )
-
-
-def _inside(mount: str, source: ModelSource) -> str:
-    return f"{mount}/{source.path}" if source.path else mount
-
-
-def _draft(spec: LLMDeploymentSpec) -> ModelSource | None:
-    speculative = spec.engine.speculative_config
-    return speculative.model if speculative else None
-
-
-def _sources(spec: LLMDeploymentSpec) -> list[tuple[str, str, ModelSource]]:
-    """Volume, mount path and source of everything that is read from a source."""
-    draft = _draft(spec)
-    adapters = enumerate(spec.model.adapters)
-    return [
-        ("weights", WEIGHTS, spec.model),
-        *([("draft", DRAFT, draft)] if draft else []),
-        *((f"adapter-{number}", f"{ADAPTERS}/{adapter.name}", adapter) for number, adapter in adapters),
-    ]
+    tools_image: str
+    """Image of the program that fetches and checks the weights."""
+    commits: Commits
+    """What the revisions of repositories stand for."""
 
 
 def build_pod_template(inputs: PodInputs) -> Json:
     """The pod template, without the label that names its revision."""
     scheduling = inputs.spec.scheduling or Scheduling()
+    prepare = build_prepare_container(inputs.spec, inputs.tools_image, inputs.commits)
     spec: Json = {
         "readinessGates": [{"conditionType": names.READINESS_GATE}],
         "automountServiceAccountToken": False,
         # A Service called "vllm" would set VLLM_PORT in every pod, which vLLM reads as its own.
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _RUN_AS,
-            "runAsGroup": _RUN_AS,
-            "fsGroup": _RUN_AS,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
+        **({"initContainers": [prepare]} if prepare else {}),
         "containers": [_build_container(inputs)],
         "volumes": _build_volumes(inputs),
         **_build_scheduling(scheduling, inputs.instance),
@@ -113,11 +81,7 @@ def _build_container(inputs: PodInputs) -> Json:
         },
         "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
         "resources": _build_resources(inputs.spec),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _build_mounts(inputs),
     }
@@ -126,7 +90,7 @@ def _build_container(inputs: PodInputs) -> Json:
 def _build_mounts(inputs: PodInputs) -> list[Json]:
     return [
         {"name": "repository", "mountPath": f"{REPOSITORY}/{inputs.served_name}", "readOnly": True},
-        *({"name": name, "mountPath": path, "readOnly": True} for name, path, _ in _sources(inputs.spec)),
+        *({"name": p.volume, "mountPath": p.mount, "readOnly": True} for p in place_sources(inputs.spec)),
         {"name": "shm", "mountPath": "/dev/shm"},
         {"name": "tmp", "mountPath": "/tmp"},
     ]
@@ -175,21 +139,10 @@ def _build_volumes(inputs: PodInputs) -> list[Json]:
     config_map = repository_name(inputs.instance, inputs.repository)
     return [
         {"name": "repository", "configMap": {"name": config_map, "items": items}},
-        *(_build_weights(name, source) for name, _, source in _sources(inputs.spec)),
+        *map(build_volume, place_sources(inputs.spec)),
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory_size(inputs.spec)}},
         {"name": "tmp", "emptyDir": {}},
     ]
-
-
-def _build_weights(name: str, source: ModelSource) -> Json:
-    if source.image is not None:
-        image: Json = {"reference": source.image.reference}
-        if source.image.pull_policy is not None:
-            image["pullPolicy"] = source.image.pull_policy.value
-        return {"name": name, "image": image}
-    assert source.persistent_volume_claim is not None, "a rule of ModelSource: it has one source"
-    claim = source.persistent_volume_claim.claim_name
-    return {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
 
 
 def shared_memory_size(spec: LLMDeploymentSpec) -> str:

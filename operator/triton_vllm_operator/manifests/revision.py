@@ -1,14 +1,16 @@
 """The ControllerRevision: one accepted state, complete enough to make every child from it again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import LIVE_FIELDS, rolling_part
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
-from triton_vllm_operator.manifests.pod import PodInputs, build_pod_template, find_places
+from triton_vllm_operator.manifests.pod import PodInputs, build_pod_template
+from triton_vllm_operator.manifests.sources import find_places
 from triton_vllm_operator.repository.catalogue import RuntimeEntry
 from triton_vllm_operator.repository.content import Repository, build_repository
+from triton_vllm_operator.sources.report import SourceReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Revision:
     served_name: str
     repository: Repository
     pod_template: Json
+    sources: tuple[SourceReport, ...] = ()
+    """What was found out about the repositories of the spec; empty if it names none."""
 
     @property
     def hash(self) -> str:
@@ -30,15 +34,27 @@ class Revision:
         return self.name.rsplit("-", 1)[-1]
 
 
-def render_revision(owner: Owner, spec: LLMDeploymentSpec, runtime: RuntimeEntry, number: int) -> Revision:
-    """Render the accepted `spec` for `runtime` into a revision, named by its content."""
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """An accepted spec with everything that was chosen or found out for it."""
+
+    spec: LLMDeploymentSpec
+    runtime: RuntimeEntry
+    tools_image: str
+    sources: tuple[SourceReport, ...] = ()
+
+
+def render_revision(owner: Owner, resolved: Resolved, number: int) -> Revision:
+    """Render an accepted spec into a revision, named by its content."""
+    spec, runtime = resolved.spec, resolved.runtime
     rolling = rolling_part(spec)
     served_name = spec.model.served_name or owner.name
-    repository = build_repository(spec.engine, find_places(spec))
-    inputs = PodInputs(owner.name, served_name, runtime.image, repository, rolling)
-    unnamed = Revision("", number, rolling, runtime, served_name, repository, build_pod_template(inputs))
-    name = f"{owner.name}-{content_hash(_revision_data(unnamed))}"
-    return Revision(name, number, rolling, runtime, served_name, repository, unnamed.pod_template)
+    commits = {source.volume: source.commit for source in resolved.sources if source.commit}
+    repository = build_repository(spec.engine, find_places(spec, commits))
+    inputs = PodInputs(owner.name, served_name, runtime.image, repository, rolling, resolved.tools_image, commits)
+    template = build_pod_template(inputs)
+    unnamed = Revision("", number, rolling, runtime, served_name, repository, template, resolved.sources)
+    return replace(unnamed, name=f"{owner.name}-{content_hash(_revision_data(unnamed))}")
 
 
 def build_controller_revision(owner: Owner, revision: Revision) -> Json:
@@ -65,6 +81,7 @@ def parse_controller_revision(name: str, stored: Json) -> Revision:
             served_name=str(data["servedName"]),
             repository=_parse_repository(data["repository"]),
             pod_template=data["podTemplate"],
+            sources=tuple(SourceReport.model_validate(source) for source in data.get("sources", ())),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"ControllerRevision {name} lacks {error}") from error
@@ -80,10 +97,15 @@ def _revision_data(revision: Revision) -> Json:
     if revision.repository.multi_lora_json is not None:
         repository["adapters"] = revision.repository.multi_lora_json
     spec = revision.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(LIVE_FIELDS))
-    return {
+    data: Json = {
         "spec": spec,
         "runtime": revision.runtime.model_dump(mode="json", by_alias=True),
         "servedName": revision.served_name,
         "repository": repository,
         "podTemplate": revision.pod_template,
     }
+    if revision.sources:
+        data["sources"] = [
+            source.model_dump(mode="json", by_alias=True, exclude_none=True) for source in revision.sources
+        ]
+    return data

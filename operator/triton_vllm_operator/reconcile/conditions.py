@@ -29,6 +29,10 @@ class Situation:
     pods_refused: str
     """Why Kubernetes makes no pods (a quota, for example); empty if it does."""
     startup_deadline_seconds: int
+    waiting: Problem | None = None
+    """What the accepted spec waits for before pods are made of it; `revision` is then an earlier one."""
+    waits_in_vain: bool = False
+    """Whether that has failed."""
     changed: str = ""
     """Fields in which the pods of earlier revisions differ, as `spec.engine.maxNumSeqs`; empty if there are none."""
     unreached: frozenset[str] = frozenset()
@@ -153,11 +157,12 @@ def _available(situation: Situation) -> Finding:
 
 
 def _ready(situation: Situation) -> Finding:
-    if situation.replicas == 0 and not situation.alive and situation.refused is None:
+    blocked = situation.refused or situation.waiting
+    if situation.replicas == 0 and not situation.alive and blocked is None:
         return _false(Reason.SCALED_TO_ZERO, "spec.replicas is 0")
     serving = [pod for pod in situation.current if pod.serves]
     complete = len(serving) == len(situation.current) == situation.replicas > 0
-    if complete and not situation.leftover and situation.refused is None:
+    if complete and not situation.leftover and blocked is None:
         return _true(Reason.ALL_REPLICAS_GENERATE, f"{situation.replicas} of {situation.replicas} pods generate")
     return _false(Reason.NO_POD_GENERATES, "")
 
@@ -167,6 +172,10 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
         return _false(Reason.NOT_ACCEPTED, "the spec is not accepted; what was accepted before keeps running")
     if ready.status is ConditionStatus.TRUE or ready.reason is Reason.SCALED_TO_ZERO:
         return _false(Reason.SETTLED, "nothing is left to do")
+    if situation.waiting is not None:
+        status = ConditionStatus.FALSE if situation.waits_in_vain else ConditionStatus.TRUE
+        kept = "; what was accepted before keeps running" if situation.revision else ""
+        return Finding(status, situation.waiting.reason, situation.waiting.message + kept)
     for pod in situation.current:
         deadline = startup_deadline(pod, situation)
         if deadline is not None and deadline <= now:

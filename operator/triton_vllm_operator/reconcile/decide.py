@@ -8,16 +8,17 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import find_changes
 from triton_vllm_operator.api.spec import LLMDeploymentSpec, Probe
-from triton_vllm_operator.api.status import EngineStatus, LLMDeploymentStatus
+from triton_vllm_operator.api.status import EngineStatus, LLMDeploymentStatus, ModelStatus
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import judge
-from triton_vllm_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, REVISION, kind_of, name_of
+from triton_vllm_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, JOB, REVISION, kind_of, name_of
 from triton_vllm_operator.manifests.config_map import build_config_map, repository_name
 from triton_vllm_operator.manifests.deployment import build_deployment
 from triton_vllm_operator.manifests.identity import Owner
-from triton_vllm_operator.manifests.revision import Revision, build_controller_revision, render_revision
+from triton_vllm_operator.manifests.revision import Resolved, Revision, build_controller_revision, render_revision
 from triton_vllm_operator.manifests.service import build_service, generate_url
+from triton_vllm_operator.manifests.sources import MODEL_VOLUME
 from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept
 from triton_vllm_operator.reconcile.conditions import (
     Situation,
@@ -27,9 +28,11 @@ from triton_vllm_operator.reconcile.conditions import (
     unreachable_from,
 )
 from triton_vllm_operator.reconcile.drift import differs
+from triton_vllm_operator.reconcile.fetching import Fetching, find_fetched
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.catalogue import Catalogue
+from triton_vllm_operator.sources.report import ModelFacts
 
 _KEPT_REVISIONS: Final = 10
 _SHOWN_CHANGES: Final = 3
@@ -44,11 +47,13 @@ class _Plan:
     probe: Probe
     refused: Problem | None = None
     unchecked: str = ""
+    fetching: Fetching | None = None
+    """What must be found out before the accepted spec becomes a revision; `revision` is then an earlier one."""
 
 
 def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     """What to do about one LLMDeployment."""
-    plan = _plan(observed, accept(observed, catalogue))
+    plan = _plan(observed, accept(observed, catalogue), catalogue, now)
     wanted = _children(observed.resource.owner, plan)
     situation = _situation(observed, plan)
     status = _status(observed, plan, situation, now)
@@ -58,11 +63,11 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
         gates=_gates(observed, plan.probe, now),
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
-        look_again_at=_look_again_at(situation, now),
+        look_again_at=_look_again_at(situation, plan, now),
     )
 
 
-def _plan(observed: Observed, verdict: Accepted | NotAccepted) -> _Plan:
+def _plan(observed: Observed, verdict: Accepted | NotAccepted, catalogue: Catalogue, now: datetime) -> _Plan:
     newest = max(observed.revisions, key=lambda revision: revision.number, default=None)
     if isinstance(verdict, NotAccepted):
         # What was accepted last keeps running; what restarts nothing is still taken from the live spec.
@@ -71,19 +76,22 @@ def _plan(observed: Observed, verdict: Accepted | NotAccepted) -> _Plan:
         probe = spec.probe if spec else Probe()
         return _Plan(newest, replicas, probe, Problem(verdict.reason, verdict.message))
     spec = verdict.spec
-    revision = _current_revision(observed.resource.owner, verdict, newest)
+    if verdict.known is not None:
+        revision = _again_the_newest(verdict.known, newest)
+        return _Plan(revision, spec.replicas, spec.probe, unchecked=verdict.unchecked)
+    fetched = find_fetched(observed, spec, catalogue.tools_image, now)
+    if isinstance(fetched, Fetching):
+        return _Plan(newest, spec.replicas, spec.probe, unchecked=verdict.unchecked, fetching=fetched)
+    resolved = Resolved(spec, verdict.runtime, catalogue.tools_image, fetched.sources)
+    revision = render_revision(observed.resource.owner, resolved, newest.number + 1 if newest else 1)
     return _Plan(revision, spec.replicas, spec.probe, unchecked=verdict.unchecked)
 
 
-def _current_revision(owner: Owner, accepted: Accepted, newest: Revision | None) -> Revision:
-    if newest is None:
-        return render_revision(owner, accepted.spec, accepted.runtime, number=1)
-    if accepted.known is None:
-        return render_revision(owner, accepted.spec, accepted.runtime, number=newest.number + 1)
-    if accepted.known == newest:
-        return newest
-    # An edit that was taken back: the old revision becomes the newest again.
-    return replace(accepted.known, number=newest.number + 1)
+def _again_the_newest(known: Revision, newest: Revision | None) -> Revision:
+    """An edit that was taken back: the old revision becomes the newest again."""
+    if newest is None or known == newest:
+        return known
+    return replace(known, number=newest.number + 1)
 
 
 def _live_replicas(observed: Observed) -> int:
@@ -92,19 +100,24 @@ def _live_replicas(observed: Observed) -> int:
 
 
 def _children(owner: Owner, plan: _Plan) -> tuple[Json, ...]:
-    """The children in the order in which they are applied.
+    job = (plan.fetching.job,) if plan.fetching is not None and plan.fetching.job is not None else ()
+    if plan.revision is not None:
+        return (*build_children(owner, plan.revision, plan.replicas, plan.probe), *job)
+    # A name that is taken must be noticed before gigabytes are fetched.
+    return (build_service(owner), *job) if plan.fetching is not None else ()
+
+
+def build_children(owner: Owner, revision: Revision, replicas: int, probe: Probe) -> tuple[Json, ...]:
+    """The children of a revision in the order in which they are applied.
 
     The Service is first: a name that is taken must be noticed before a pod is made. The revision is last:
     it says that the API server has taken everything that belongs to it.
     """
-    revision = plan.revision
-    if revision is None:
-        return ()
-    deadline = plan.probe.startup_deadline_seconds
+    deadline = probe.startup_deadline_seconds
     return (
         build_service(owner),
         build_config_map(owner, revision.repository),
-        build_deployment(owner, revision.hash, revision.pod_template, plan.replicas, deadline),
+        build_deployment(owner, revision.hash, revision.pod_template, replicas, deadline),
         build_controller_revision(owner, revision),
     )
 
@@ -126,7 +139,7 @@ def _to_write(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Write, ...]
 def _to_prune(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Child, ...]:
     """Our children that nothing uses: not wanted, and of no kept revision and no pod."""
     if not wanted:
-        return ()
+        return observed.children_of(JOB)
     kept_revisions = _kept_revisions(observed)
     kept = {(kind_of(manifest), name_of(manifest)) for manifest in wanted}
     kept |= {(REVISION, revision.name) for revision in kept_revisions}
@@ -170,6 +183,8 @@ def _situation(observed: Observed, plan: _Plan) -> Situation:
     return Situation(
         refused=plan.refused,
         unchecked=plan.unchecked,
+        waiting=plan.fetching.problem if plan.fetching else None,
+        waits_in_vain=plan.fetching is not None and plan.fetching.failed,
         replicas=plan.replicas,
         revision=plan.revision.hash if plan.revision else "",
         pods=observed.pods,
@@ -212,6 +227,7 @@ def _status(observed: Observed, plan: _Plan, situation: Situation, now: datetime
         url=generate_url(owner, plan.revision.served_name) if plan.revision else None,
         revision=plan.revision.name if plan.revision else None,
         engine=_engine_status(plan.revision) if plan.revision else None,
+        model=_model_status(plan.revision) if plan.revision else None,
         replicas=len(situation.alive),
         ready_replicas=sum(pod.serves for pod in situation.current),
         selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
@@ -228,7 +244,17 @@ def _engine_status(revision: Revision) -> EngineStatus:
     return EngineStatus(vllm_version=revision.runtime.vllm, gpu_memory_utilization=utilization)
 
 
-def _look_again_at(situation: Situation, now: datetime) -> datetime | None:
+def _model_status(revision: Revision) -> ModelStatus | None:
+    model = next((source for source in revision.sources if source.volume == MODEL_VOLUME), None)
+    if model is None:
+        return None
+    facts = model.facts or ModelFacts()
+    return ModelStatus(commit=model.commit, architecture=facts.architecture, weight_bytes=facts.weight_bytes)
+
+
+def _look_again_at(situation: Situation, plan: _Plan, now: datetime) -> datetime | None:
     waiting = [pod for pod in situation.current if not pod.serves]
     moments = [moment(pod, situation) for pod in waiting for moment in (startup_deadline, unreachable_from)]
+    if plan.fetching is not None:
+        moments.append(plan.fetching.look_again_at)
     return min((moment for moment in moments if moment is not None and moment > now), default=None)

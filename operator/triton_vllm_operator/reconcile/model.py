@@ -73,6 +73,11 @@ class Observed:
     foreign: tuple[str, ...] = ()
     """Objects of a wanted name that are not ours, as `Service web`."""
     pods: tuple[Pod, ...] = ()
+    """The pods that serve, or will."""
+    fetch_pods: tuple[Pod, ...] = ()
+    """The pods that fetch a model beforehand."""
+    progress: str = ""
+    """The last line of the log of the pod that fetches."""
     probes: Mapping[str, ProbeHistory] = field(default_factory=dict)
     revisions: tuple[Revision, ...] = ()
     refusal: Refusal | None = None

@@ -10,6 +10,8 @@ from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.errors import ApiError
+from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import (
     CHILDREN,
     DEPLOYMENT,
@@ -43,14 +45,31 @@ async def observe(key: Key, cache: Cache, client: KubeClient, probes: ProbeWatch
     children, foreign = _cached(key, cache, resource.owner)
     if _had_name_conflict(resource.status):
         foreign += await _look_up_foreign(key, client, resource.owner, children, foreign)
+    pods = cache.pods(key)
+    fetch_pods = tuple(pod for pod in pods if pod.job)
     return Observed(
         resource=resource,
         children=tuple(children),
         foreign=tuple(foreign),
-        pods=cache.pods(key),
+        pods=tuple(pod for pod in pods if not pod.job),
+        fetch_pods=fetch_pods,
+        progress=await _read_progress(key, client, fetch_pods),
         probes=probes.histories(key),
         revisions=_revisions(children),
     )
+
+
+async def _read_progress(key: Key, client: KubeClient, fetch_pods: tuple[Pod, ...]) -> str:
+    """The last word of a pod that fetches: its log is read only while it runs."""
+    running = next((pod for pod in fetch_pods if pod.running), None)
+    if running is None:
+        return ""
+    try:
+        return await client.read_last_line(key.namespace, running.name)
+    except ApiError as error:
+        # The node may be out of reach; how far the fetch is can wait.
+        _LOG.warning("cannot read how far %s/%s is: %s", key.namespace, running.name, error)
+        return ""
 
 
 def _had_name_conflict(status: LLMDeploymentStatus) -> bool:

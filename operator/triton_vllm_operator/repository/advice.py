@@ -1,18 +1,23 @@
 """What is allowed, and yet worth a word before it is applied. Pure."""
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
+from triton_vllm_operator.api.engine import SchedulingPolicy
+from triton_vllm_operator.api.hub import DEFAULT_REVISION
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.catalogue import RuntimeEntry
 
 # https://github.com/triton-inference-server/server/issues/8651
+_COMMIT: Final = re.compile("[0-9a-f]{40}")
 _TENSOR_PARALLEL_SEGFAULT = "26.01"
 
 
 def find_advice(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> tuple[str, ...]:
     """One sentence each; empty if nothing is worth saying."""
-    return (*_memory(spec), *_sampling(spec), *_engine(spec, runtime), *_permissions(spec))
+    return (*_memory(spec), *_sampling(spec), *_engine(spec, runtime), *_hub(spec), *_permissions(spec))
 
 
 def _memory(spec: LLMDeploymentSpec) -> Iterator[str]:
@@ -41,6 +46,11 @@ def _engine(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Iterator[str]:
     engine = spec.engine
     if engine.enforce_eager and spec.gpu_resource is not None:
         yield "spec.engine.enforceEager: without CUDA graphs each token takes longer; the start is shorter"
+    if engine.scheduling_policy is SchedulingPolicy.PRIORITY:
+        yield (
+            "spec.engine.schedulingPolicy priority: no request behind Triton has a priority of its own, so that all "
+            "are served in the order in which they came; fcfs says what happens"
+        )
     if engine.gpus > 1 and runtime.version == _TENSOR_PARALLEL_SEGFAULT:
         yield (
             f"spec.runtime.version {runtime.version}: Triton was seen to crash there with several GPUs "
@@ -55,6 +65,21 @@ def _engine(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Iterator[str]:
         )
 
 
+def _hub(spec: LLMDeploymentSpec) -> Iterator[str]:
+    if (hub := spec.model.hugging_face) is None:
+        return
+    if hub.claim_name is None:
+        yield (
+            "spec.model.huggingFace.cache: without a persistentVolumeClaim every new pod fetches the weights again, "
+            "and holds its GPUs while it does"
+        )
+    if not _COMMIT.fullmatch(hub.revision or ""):
+        yield (
+            f"spec.model.huggingFace.revision {hub.revision or DEFAULT_REVISION!r} can move: it is resolved to a "
+            "commit once, and status.model.commit says to which; a full commit is the same everywhere"
+        )
+
+
 def _permissions(spec: LLMDeploymentSpec) -> Iterator[str]:
     if spec.engine.trust_remote_code:
         yield (
@@ -63,3 +88,9 @@ def _permissions(spec: LLMDeploymentSpec) -> Iterator[str]:
         )
     if spec.runtime.image is not None:
         yield "spec.runtime.image is refused unless the chart's allow.customImages is true"
+    hub = spec.model.hugging_face
+    if hub is not None and hub.endpoint and hub.token_secret_ref:
+        yield (
+            f"spec.model.huggingFace is refused unless the chart's allow.tokenEndpoints names {hub.endpoint}, since a "
+            "token is sent there"
+        )

@@ -3,11 +3,15 @@
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
+from typing import Final
 
 import yaml
 from pydantic import Field, TypeAdapter
 
+from triton_vllm_operator import __version__
 from triton_vllm_operator.api.base import ApiModel
+
+DEFAULT_TOOLS_IMAGE: Final = f"localhost/triton-vllm-operator/model-tools:{__version__}"
 
 
 class AcceleratorKind(StrEnum):
@@ -35,6 +39,10 @@ class Catalogue(ApiModel):
     """Whether spec.runtime.image may name any image."""
     trust_remote_code: bool = True
     """Whether spec.engine.trustRemoteCode may be true."""
+    token_endpoints: tuple[str, ...] | None = ()
+    """Mirrors of the hub, beside the hub itself, to which an access token may be sent; None: any."""
+    tools_image: str = DEFAULT_TOOLS_IMAGE
+    """Image of the program that fetches and checks models."""
 
     def find(self, version: str) -> RuntimeEntry | None:
         """The entry of that version."""

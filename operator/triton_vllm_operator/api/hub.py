@@ -1,0 +1,95 @@
+"""Weights from the Hugging Face hub, or from a mirror that speaks its API."""
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from triton_vllm_operator.api.base import ApiModel, ObjectName, Quantity, rule
+
+DEFAULT_REVISION: Final = "main"
+RepositoryName = Annotated[
+    str,
+    Field(min_length=1, max_length=96, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"),
+]
+"""As the hub takes it: https://github.com/huggingface/huggingface_hub/blob/main/src/huggingface_hub/utils/_validators.py"""
+
+
+class SecretKey(ApiModel):
+    """One key of a Secret. The operator never reads it: the kubelet hands it to the container."""
+
+    name: ObjectName = Field(description="Secret of this namespace.")
+    key: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]+$", description="Key in the Secret.")
+
+
+class ClaimCache(ApiModel):
+    """A volume of the user's own that keeps what was fetched."""
+
+    claim_name: ObjectName = Field(description="PersistentVolumeClaim of this namespace that can be written to.")
+
+
+class EmptyDirCache(ApiModel):
+    """A folder of the pod: every new pod fetches the weights again."""
+
+    size_limit: Quantity | None = Field(None, description="Size at which the node evicts the pod; unset: none.")
+
+
+class FetchCache(ApiModel):
+    """Where fetched weights lie: exactly one of its members."""
+
+    persistent_volume_claim: ClaimCache | None = Field(None, description="On a volume, fetched once.")
+    empty_dir: EmptyDirCache | None = Field(None, description="In the pod, fetched by each pod.")
+
+    @rule(
+        "has(self.persistentVolumeClaim) != has(self.emptyDir)",
+        "set exactly one of cache.persistentVolumeClaim and cache.emptyDir",
+    )
+    def _is_one_place(self) -> bool:
+        return (self.persistent_volume_claim is None) != (self.empty_dir is None)
+
+
+class HuggingFaceSource(ApiModel):
+    """A repository of the hub."""
+
+    repository: RepositoryName = Field(description="Repository, as meta-llama/Llama-2-7b-chat-hf.")
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        max_length=128,
+        pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
+        description="Branch, tag or commit; it is resolved to a commit once. Unset means main.",
+    )
+    token_secret_ref: SecretKey | None = Field(None, description="Access token, for a private or gated repository.")
+    endpoint: str | None = Field(
+        None,
+        min_length=8,
+        max_length=256,
+        pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$",
+        description="A mirror of the hub, as https://mirror.example.com; unset means the hub itself.",
+    )
+    offline: bool | None = Field(None, description="Take what the cache holds, and ask no hub.")
+    cache: FetchCache | None = Field(None, description="Where the weights are kept; unset means emptyDir.")
+
+    @rule(
+        "!self.repository.contains('..') && !self.repository.contains('--')",
+        "repository holds '..' or '--', which the hub does not allow",
+    )
+    def _is_a_hub_name(self) -> bool:
+        return ".." not in self.repository and "--" not in self.repository
+
+    @rule("!has(self.revision) || !self.revision.contains('..')", "revision holds '..', which git does not allow")
+    def _is_a_git_name(self) -> bool:
+        return ".." not in (self.revision or "")
+
+    @rule(
+        "!has(self.offline) || !self.offline || (has(self.cache) && has(self.cache.persistentVolumeClaim))",
+        "offline needs cache.persistentVolumeClaim, a volume that holds the weights already",
+    )
+    def _has_a_cache_when_offline(self) -> bool:
+        return not self.offline or self.claim_name is not None
+
+    @property
+    def claim_name(self) -> str | None:
+        """The volume that keeps the weights; None if each pod fetches them."""
+        if self.cache is None or self.cache.persistent_volume_claim is None:
+            return None
+        return self.cache.persistent_volume_claim.claim_name

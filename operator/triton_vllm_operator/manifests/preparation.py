@@ -1,0 +1,140 @@
+"""The containers that run the program of images/model-tools: before the Deployment, and before the engine."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.scheduling import Scheduling
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
+from triton_vllm_operator.manifests.security import CONTAINER_SECURITY, POD_SECURITY
+from triton_vllm_operator.manifests.sources import (
+    Commits,
+    Placed,
+    build_task,
+    build_token_variables,
+    build_volume,
+    place_sources,
+)
+from triton_vllm_operator.sources.report import EXIT_FAULT
+from triton_vllm_operator.sources.task import Action, TaskList
+
+_FETCH_RESOURCES: Final[Json] = {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "4Gi"}}
+_CHECK_RESOURCES: Final[Json] = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}}
+_TRIES: Final = 6
+_MINOR_KEYS: Final = ("topologySpreadConstraints", "runtimeClassName")
+
+
+def needs_fetch(spec: LLMDeploymentSpec) -> bool:
+    """Whether a Job must resolve or fetch something before there can be a revision."""
+    return any(placed.source.hugging_face is not None for placed in place_sources(spec))
+
+
+def build_prepare_container(spec: LLMDeploymentSpec, image: str, commits: Commits) -> Json | None:
+    """The init container: fetches what is kept in the pod, checks what lies on volumes; None if nothing is left to do.
+
+    What a Job has fetched to a volume was checked by it.
+    """
+    wanted = [placed for placed in place_sources(spec) if not _is_kept(placed)]
+    if not wanted:
+        return None
+    tasks = TaskList(
+        tasks=tuple(
+            build_task(placed, Action.FETCH if placed.source.hugging_face else Action.CHECK, spec, commits)
+            for placed in wanted
+        )
+    )
+    fetches = any(placed.source.hugging_face for placed in wanted)
+    mounts: list[Json] = [
+        {"name": placed.volume, "mountPath": placed.mount, "readOnly": placed.source.hugging_face is None}
+        for placed in wanted
+    ]
+    return _build_container(
+        names.PREPARE_CONTAINER, image, tasks, wanted, mounts, _FETCH_RESOURCES if fetches else _CHECK_RESOURCES
+    )
+
+
+def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str) -> Json:
+    """The Job that resolves every repository of the spec, and fetches those that are kept on volumes.
+
+    It runs where the serving pods may run, so that a volume is bound to a zone that they can reach, but needs no GPU.
+    """
+    wanted = [placed for placed in place_sources(spec) if placed.source.hugging_face is not None]
+    kept = [placed for placed in wanted if _is_kept(placed)]
+    tasks = TaskList(
+        tasks=tuple(
+            build_task(placed, Action.FETCH if _is_kept(placed) else Action.INSPECT, spec, {}) for placed in wanted
+        )
+    )
+    mounts: list[Json] = [{"name": placed.volume, "mountPath": placed.mount} for placed in kept]
+    resources = _FETCH_RESOURCES if kept else _CHECK_RESOURCES
+    pod: Json = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": POD_SECURITY,
+        "containers": [_build_container(names.FETCH_CONTAINER, image, tasks, wanted, mounts, resources)],
+        "volumes": [*map(build_volume, kept), {"name": "tmp", "emptyDir": {}}],
+        **_build_scheduling(spec),
+    }
+    content: Json = {
+        "backoffLimit": _TRIES,
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {"containerName": names.FETCH_CONTAINER, "operator": "In", "values": [EXIT_FAULT]},
+                },
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            ]
+        },
+        "template": {"metadata": {"labels": names.fetch_labels(owner.name)}, "spec": pod},
+    }
+    # A Job's name has at most 63 characters, and that of its owner up to 50.
+    name = f"{owner.name}-fetch-{content_hash(content)[:6]}"
+    return build_child(owner, "batch/v1", "Job", name, {"spec": content})
+
+
+def _is_kept(placed: Placed) -> bool:
+    """Whether the source is fetched to a volume, once for all pods."""
+    hub = placed.source.hugging_face
+    return hub is not None and hub.claim_name is not None
+
+
+def _build_container(
+    name: str, image: str, tasks: TaskList, placed: Iterable[Placed], mounts: list[Json], resources: Json
+) -> Json:
+    sources = tuple(placed)
+    return {
+        "name": name,
+        "image": image,
+        "args": [tasks.model_dump_json(by_alias=True, exclude_none=True)],
+        "env": [*_build_environment(sources), *build_token_variables(sources)],
+        "resources": resources,
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}],
+    }
+
+
+def _build_environment(placed: tuple[Placed, ...]) -> list[Json]:
+    hubs = [source.source.hugging_face for source in placed if source.source.hugging_face]
+    environment: list[Json] = [{"name": "HOME", "value": "/tmp"}]
+    if any(hub.endpoint or hub.offline for hub in hubs):
+        # Xet asks servers of its own, which a mirror does not stand for.
+        environment.append({"name": "HF_HUB_DISABLE_XET", "value": "1"})
+    return environment
+
+
+def _build_scheduling(spec: LLMDeploymentSpec) -> Json:
+    scheduling = spec.scheduling or Scheduling()
+    built: Json = scheduling.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"tolerations"})
+    for key in _MINOR_KEYS:
+        built.pop(key, None)
+    tolerations = [t.model_dump(mode="json", by_alias=True, exclude_none=True) for t in scheduling.tolerations or ()]
+    if spec.gpu_resource is not None:
+        # Kubernetes gives a pod that asks for GPUs this toleration by itself, and this one asks for none.
+        # https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#extendedresourcetoleration
+        tolerations.append({"key": spec.gpu_resource, "operator": "Exists", "effect": "NoSchedule"})
+    return {**built, "tolerations": tolerations} if tolerations else built

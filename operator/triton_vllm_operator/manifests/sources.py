@@ -1,0 +1,150 @@
+"""The sources of a spec: which volume holds each, where it is mounted, and what is to be checked of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.hub import DEFAULT_REVISION, HuggingFaceSource
+from triton_vllm_operator.api.model import ModelSource
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.repository.content import Places
+from triton_vllm_operator.sources.placement import folder_name
+from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task
+
+WEIGHTS: Final = "/weights"
+DRAFT: Final = "/draft"
+ADAPTERS: Final = "/adapters"
+MODEL_VOLUME: Final = "weights"
+
+Commits = Mapping[str, str]
+"""What the revisions of repositories stand for, by the volume of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A source with its place in the pod."""
+
+    field: str
+    """Where the spec names it, as `spec.model`."""
+    volume: str
+    mount: str
+    role: Role
+    source: ModelSource
+
+    @property
+    def token_variable(self) -> str:
+        """The environment variable of its access token."""
+        return f"TOKEN_{self.volume.upper().replace('-', '_')}"
+
+    def folder(self, commits: Commits) -> str:
+        """Where the files lie in the container. A revision that is not resolved yet stands for itself."""
+        hub = self.source.hugging_face
+        if hub is not None:
+            commit = commits.get(self.volume, hub.revision or DEFAULT_REVISION)
+            return f"{self.mount}/{folder_name(hub.repository, commit)}"
+        return f"{self.mount}/{self.source.path}" if self.source.path else self.mount
+
+
+def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
+    """Everything that the pod reads from a source."""
+    draft = spec.engine.speculative_config.model if spec.engine.speculative_config else None
+    adapters = (
+        Placed(
+            f"spec.model.loraAdapters[{adapter.name}]",
+            f"adapter-{number}",
+            f"{ADAPTERS}/{adapter.name}",
+            Role.ADAPTER,
+            adapter,
+        )
+        for number, adapter in enumerate(spec.model.adapters)
+    )
+    return (
+        Placed("spec.model", MODEL_VOLUME, WEIGHTS, Role.MODEL, spec.model),
+        *([Placed("spec.engine.speculativeConfig.model", "draft", DRAFT, Role.DRAFT, draft)] if draft else []),
+        *adapters,
+    )
+
+
+def find_places(spec: LLMDeploymentSpec, commits: Commits) -> Places:
+    """Where the container finds the weights, the draft model and the adapters."""
+    placed = place_sources(spec)
+    by_role = {role: [source for source in placed if source.role is role] for role in Role}
+    draft = by_role[Role.DRAFT]
+    adapters = zip(spec.model.adapters, by_role[Role.ADAPTER], strict=True)
+    return Places(
+        model=by_role[Role.MODEL][0].folder(commits),
+        draft=draft[0].folder(commits) if draft else None,
+        adapters={adapter.name: source.folder(commits) for adapter, source in adapters},
+    )
+
+
+def build_volume(placed: Placed) -> Json:
+    """The volume of a source."""
+    source = placed.source
+    if source.image is not None:
+        image: Json = {"reference": source.image.reference}
+        if source.image.pull_policy is not None:
+            image["pullPolicy"] = source.image.pull_policy.value
+        return {"name": placed.volume, "image": image}
+    if source.persistent_volume_claim is not None:
+        claim = source.persistent_volume_claim.claim_name
+        return {"name": placed.volume, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+    assert source.hugging_face is not None, "a rule of ModelSource: it has one source"
+    return {"name": placed.volume, **_build_cache(source.hugging_face)}
+
+
+def _build_cache(hub: HuggingFaceSource) -> Json:
+    if hub.claim_name is not None:
+        # Not readOnly here: the Job that fetches may mount the same volume on the same node, to write.
+        return {"persistentVolumeClaim": {"claimName": hub.claim_name}}
+    limit = hub.cache.empty_dir.size_limit if hub.cache and hub.cache.empty_dir else None
+    return {"emptyDir": {"sizeLimit": limit} if limit else {}}
+
+
+def build_token_variables(placed: tuple[Placed, ...]) -> list[Json]:
+    """Environment variables with the access tokens; the kubelet fills them in, the operator never sees one."""
+    found: list[Json] = []
+    for source in placed:
+        if (hub := source.source.hugging_face) is None or (secret := hub.token_secret_ref) is None:
+            continue
+        reference = {"name": secret.name, "key": secret.key}
+        found.append({"name": source.token_variable, "valueFrom": {"secretKeyRef": reference}})
+    return found
+
+
+def build_task(placed: Placed, action: Action, spec: LLMDeploymentSpec, commits: Commits) -> Task:
+    """What the program is asked to do about a source."""
+    hub = placed.source.hugging_face
+    return Task(
+        field=placed.field,
+        volume=placed.volume,
+        action=action,
+        folder=placed.mount if hub else placed.folder(commits),
+        repository=_repository(placed, hub, commits) if hub else None,
+        expectation=_expectation(placed.role, spec),
+    )
+
+
+def _repository(placed: Placed, hub: HuggingFaceSource, commits: Commits) -> Repository:
+    return Repository(
+        name=hub.repository,
+        revision=commits.get(placed.volume, hub.revision or DEFAULT_REVISION),
+        endpoint=hub.endpoint,
+        offline=bool(hub.offline),
+        token_variable=placed.token_variable if hub.token_secret_ref else None,
+    )
+
+
+def _expectation(role: Role, spec: LLMDeploymentSpec) -> Expectation:
+    engine, extra = spec.engine, spec.engine.extra_args or {}
+    length = engine.max_model_len
+    return Expectation(
+        role=role,
+        tensor_parallel_size=engine.tensor_parallel_size or 1,
+        max_model_len=length if isinstance(length, int) else None,
+        max_lora_rank=engine.max_lora_rank,
+        trust_remote_code=bool(engine.trust_remote_code),
+        load_format=str(extra["load_format"]) if "load_format" in extra else None,
+        needs_tokenizer="tokenizer" not in extra and not extra.get("skip_tokenizer_init"),
+    )

@@ -1,0 +1,20 @@
+"""How the program stops at what is wrong."""
+
+from triton_vllm_operator.api.reasons import Reason
+
+
+class SourceFault(Exception):
+    """A source cannot be served, and trying again does not help."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TryAgain(Exception):
+    """A source could not be had now; what hinders may pass."""
+
+
+def not_servable(message: str) -> SourceFault:
+    """The files are not those of a model that vLLM generates with."""
+    return SourceFault(Reason.MODEL_NOT_SERVABLE, message)

@@ -1,0 +1,132 @@
+"""Fetch and check every source of a pod, one after the other."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.sources.choose import choose_files
+from triton_vllm_operator.sources.fault import SourceFault, not_servable
+from triton_vllm_operator.sources.files import Files, list_folder
+from triton_vllm_operator.sources.hub import Hub, Snapshot
+from triton_vllm_operator.sources.progress import Progress
+from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport
+from triton_vllm_operator.sources.servable import check_complete, check_source
+from triton_vllm_operator.sources.store import Store
+from triton_vllm_operator.sources.task import Action, Expectation, Repository, Task, TaskList
+
+_COMMIT_LENGTH: Final = 40
+_CONFIGURATION: Final = ("config.json", "params.json", "adapter_config.json")
+_INDEX: Final = ".index.json"
+Say = Callable[[str], None]
+OpenHub = Callable[[Repository, Say], Hub]
+
+
+def run(tasks: TaskList, say: Say, open_hub: OpenHub = Hub) -> Report:
+    """Do every task; the report of all.
+
+    Raises:
+        SourceFault: a source cannot be served; its message begins with the field of the spec.
+        TryAgain: a source could not be had now.
+    """
+    reports: list[SourceReport] = []
+    for task in tasks.tasks:
+        try:
+            reports.append(_run_task(task, say, open_hub))
+        except SourceFault as fault:
+            raise SourceFault(fault.reason, f"{task.field}: {fault}") from fault
+    return Report(sources=tuple(reports))
+
+
+def _run_task(task: Task, say: Say, open_hub: OpenHub) -> SourceReport:
+    if task.repository is None:
+        return _check_folder(task, Path(task.folder), None)
+    if task.action is Action.INSPECT:
+        return _inspect(task, task.repository, open_hub(task.repository, say))
+    return _fetch(task, task.repository, say, open_hub)
+
+
+def _check_folder(task: Task, folder: Path, commit: str | None) -> SourceReport:
+    if folder.is_file():
+        # One file is a GGUF model, whose only witness is the engine.
+        return SourceReport(volume=task.volume, commit=commit)
+    files = list_folder(folder)
+    facts = check_source(files, task.expectation)
+    for name in files.ending(".safetensors"):
+        with (folder / name).open("rb") as file:
+            check_complete(name, files.sizes[name], partial(_read_from_start, file))
+    return SourceReport(volume=task.volume, commit=commit, facts=facts)
+
+
+def _read_from_start(file: BinaryIO, count: int) -> bytes:
+    file.seek(0)
+    return file.read(count)
+
+
+def _fetch(task: Task, repository: Repository, say: Say, open_hub: OpenHub) -> SourceReport:
+    store = Store(Path(task.folder), say)
+    if repository.offline:
+        return _take_cached(task, repository, store)
+    if len(repository.revision) == _COMMIT_LENGTH and (there := store.find(repository.name, repository.revision)):
+        return _check_folder(task, there, repository.revision)
+    hub = open_hub(repository, say)
+    snapshot = hub.look_up()
+    folder = store.fill(
+        repository.name,
+        snapshot.commit,
+        lambda unfinished: _fetch_files(task, repository, hub, snapshot, unfinished, say),
+    )
+    store.remember(repository.name, repository.revision, snapshot.commit)
+    return _check_folder(task, folder, snapshot.commit)
+
+
+def _fetch_files(task: Task, repository: Repository, hub: Hub, snapshot: Snapshot, folder: Path, say: Say) -> None:
+    names = choose_files(snapshot.sizes, task.expectation.trust_remote_code)
+    _check_listing(hub, snapshot, names, task.expectation, repository.name)
+    total = sum(snapshot.sizes[name] for name in names)
+    progress = Progress(f"fetching {repository.name}", folder, total, say)
+    missing = total - progress.found
+    free = shutil.disk_usage(folder).free
+    if free < missing:
+        raise SourceFault(
+            Reason.MODEL_FETCH_FAILED,
+            f"{repository.name} takes {missing / 2**30:.1f} GiB more, and the volume has {free / 2**30:.1f} GiB free",
+        )
+    with progress:
+        hub.fetch(snapshot, names, folder)
+    _check_folder(task, folder, snapshot.commit)
+
+
+def _take_cached(task: Task, repository: Repository, store: Store) -> SourceReport:
+    is_commit = len(repository.revision) == _COMMIT_LENGTH
+    commit = repository.revision if is_commit else store.recall(repository.name, repository.revision)
+    folder = store.find(repository.name, commit) if commit else None
+    if folder is None:
+        raise SourceFault(
+            Reason.MODEL_NOT_FOUND,
+            f"the cache holds no {repository.name}@{repository.revision}, and huggingFace.offline forbids to fetch it",
+        )
+    return _check_folder(task, folder, commit)
+
+
+def _inspect(task: Task, repository: Repository, hub: Hub) -> SourceReport:
+    snapshot = hub.look_up()
+    names = choose_files(snapshot.sizes, task.expectation.trust_remote_code)
+    facts = _check_listing(hub, snapshot, names, task.expectation, repository.name)
+    return SourceReport(volume=task.volume, commit=snapshot.commit, facts=facts)
+
+
+def _check_listing(
+    hub: Hub, snapshot: Snapshot, names: tuple[str, ...], expected: Expectation, where: str
+) -> ModelFacts | None:
+    """Check what can be told before the weights come: nothing large is fetched for what cannot be served."""
+    if not names:
+        raise not_servable(f"{where} holds no file that an engine reads")
+    small = tuple(name for name in names if name in _CONFIGURATION or name.endswith(_INDEX))
+    with tempfile.TemporaryDirectory() as scratch:
+        hub.fetch(snapshot, small, Path(scratch))
+        sizes = {name: snapshot.sizes[name] for name in names}
+        return check_source(Files(sizes, lambda name: (Path(scratch) / name).read_bytes(), f"in {where}"), expected)

@@ -1,0 +1,175 @@
+"""Whether files are those of a model or an adapter that vLLM can generate with. Pure.
+
+Only what is certain is refused: a model that vLLM might load passes, and its engine has the last word.
+"""
+
+import json
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from triton_vllm_operator.sources.fault import not_servable
+from triton_vllm_operator.sources.files import Files, Json
+from triton_vllm_operator.sources.report import ModelFacts
+from triton_vllm_operator.sources.task import Expectation, Role
+
+_CONFIG: Final = "config.json"
+_MISTRAL_CONFIG: Final = "params.json"
+_ADAPTER_CONFIG: Final = "adapter_config.json"
+_WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+_INDEXES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt", "spiece.model")
+# Formats that are read from files with these names; the others (dummy, tensorizer, ...) have their own.
+_CHECKED_FORMATS: Final = (None, "auto", "hf", "safetensors", "pt", "npcache", "bitsandbytes", "fastsafetensors")
+# Architectures of models that embed, classify or score.
+# https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py (_SUFFIX_TO_DEFAULTS)
+_POOLING: Final = (
+    "ForTextEncoding",
+    "EmbeddingModel",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForMaskedLM",
+    "ForRewardModel",
+    "RewardModel",
+    "BertModel",
+    "RobertaModel",
+    "GteModel",
+)
+_HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
+_DEFAULT_LORA_RANK: Final = 16
+_HEADER_LIMIT: Final = 100_000_000
+"""Bytes; safetensors' own limit of a header."""
+
+
+def check_source(files: Files, expected: Expectation) -> ModelFacts | None:
+    """What the files say of the model; None for an adapter.
+
+    Raises:
+        SourceFault: the engine would not start with them, or could not load the adapter.
+    """
+    if expected.role is Role.ADAPTER:
+        _check_adapter(files, expected)
+        return None
+    if expected.load_format not in _CHECKED_FORMATS:
+        return None
+    config = _read_config(files)
+    _check_architecture(files, config)
+    weights = _check_weights(files)
+    if expected.needs_tokenizer and not any(name in files for name in _TOKENIZERS) and not files.ending(".tiktoken"):
+        raise not_servable(f"no tokenizer {files.where}: it needs one of {', '.join(_TOKENIZERS)}")
+    facts = _find_facts(config, sum(files.sizes[name] for name in weights))
+    if expected.role is Role.MODEL:
+        _check_expectation(config, facts, expected)
+    return facts
+
+
+def _read_config(files: Files) -> Json:
+    if _CONFIG in files:
+        return files.read_json(_CONFIG)
+    if _MISTRAL_CONFIG in files or files.ending(".gguf"):
+        return {}
+    found = ", ".join(sorted(files.sizes)[:8]) or "nothing"
+    raise not_servable(f"no config.json {files.where}: these are not the files of a model; found {found}")
+
+
+def _check_architecture(files: Files, config: Json) -> None:
+    architecture = _architecture(config)
+    if architecture and architecture.endswith(_POOLING):
+        raise not_servable(
+            f"config.json {files.where} names {architecture}, a model that embeds or classifies; "
+            "only models that generate text are served"
+        )
+
+
+def _check_weights(files: Files) -> tuple[str, ...]:
+    weights = files.ending(*_WEIGHTS)
+    if not weights:
+        raise not_servable(f"no weights {files.where}: it needs *.safetensors")
+    for index in _INDEXES:
+        if index not in files or not files.ending(index.split(".")[1]):
+            continue
+        mapped = files.read_json(index).get("weight_map")
+        missing = sorted({str(name) for name in mapped.values()} - set(files.sizes)) if isinstance(mapped, dict) else []
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise not_servable(f"{missing[0]}{more}, named by {index}, is not {files.where}")
+    return weights
+
+
+def check_complete(name: str, size: int, read_start: Callable[[int], bytes]) -> None:
+    """That a safetensors file is as long as its own header says.
+
+    Raises:
+        SourceFault: it was cut off, or is no safetensors file.
+    """
+    (length,) = struct.unpack("<Q", read_start(8).ljust(8, b"\0"))
+    if size < 8 or not 2 <= length <= min(_HEADER_LIMIT, size):
+        raise not_servable(f"{name} is no safetensors file")
+    try:
+        header = json.loads(read_start(8 + length)[8:])
+        end = max((tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"), default=0)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise not_servable(f"{name} is no safetensors file: its header cannot be read") from error
+    if size != 8 + length + end:
+        raise not_servable(f"{name} has {size} bytes where its header says {8 + length + end}: it was cut off")
+
+
+def _find_facts(config: Json, weight_bytes: int) -> ModelFacts:
+    text = config.get("text_config")
+    layered = {**config, **text} if isinstance(text, dict) else config
+    return ModelFacts(
+        architecture=_architecture(config),
+        attention_heads=next((n for key in _HEADS if (n := _count(layered.get(key)))), None),
+        max_position_embeddings=_count(layered.get("max_position_embeddings")),
+        weight_bytes=weight_bytes,
+    )
+
+
+def _architecture(config: Json) -> str | None:
+    named = config.get("architectures")
+    return str(named[0])[:128] if isinstance(named, list) and named else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _check_expectation(config: Json, facts: ModelFacts, expected: Expectation) -> None:
+    heads, ranks = facts.attention_heads, expected.tensor_parallel_size
+    if heads and heads % ranks:
+        fitting = ", ".join(str(n) for n in range(1, 17) if heads % n == 0)
+        raise not_servable(
+            f"spec.engine.tensorParallelSize {ranks} does not divide the model's {heads} attention heads; "
+            f"choose one of {fitting}"
+        )
+    longest = facts.max_position_embeddings
+    if longest and expected.max_model_len and expected.max_model_len > longest and not _stretches(config):
+        raise not_servable(
+            f"spec.engine.maxModelLen {expected.max_model_len} is more than the {longest} tokens that the model knows "
+            "(max_position_embeddings in config.json)"
+        )
+
+
+def _stretches(config: Json) -> bool:
+    """Whether the model scales its positions, so that its longest sequence is not told by one number."""
+    text = config.get("text_config")
+    parts = (config, text if isinstance(text, dict) else {})
+    return any(part.get(key) for part in parts for key in ("rope_scaling", "rope_parameters", "auto_map"))
+
+
+def _check_adapter(files: Files, expected: Expectation) -> None:
+    if _ADAPTER_CONFIG not in files:
+        raise not_servable(f"no {_ADAPTER_CONFIG} {files.where}: these are not the files of a LoRA adapter")
+    config = files.read_json(_ADAPTER_CONFIG)
+    kind = config.get("peft_type", "LORA")
+    if kind != "LORA":
+        raise not_servable(f"{_ADAPTER_CONFIG} {files.where} is of type {kind}; only LORA is served")
+    for key in ("use_dora", "modules_to_save"):
+        # https://github.com/vllm-project/vllm/blob/main/vllm/lora/peft_helper.py
+        if config.get(key):
+            raise not_servable(f"{_ADAPTER_CONFIG} {files.where} sets {key}, which vLLM does not serve")
+    if not files.ending(".safetensors", ".bin", ".pt"):
+        raise not_servable(f"no adapter_model.safetensors {files.where}")
+    rank, limit = _count(config.get("r")), expected.max_lora_rank or _DEFAULT_LORA_RANK
+    if rank and rank > limit:
+        raise not_servable(f"the adapter has rank {rank}, more than {limit}: write spec.engine.maxLoraRank: {rank}")

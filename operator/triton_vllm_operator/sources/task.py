@@ -1,0 +1,79 @@
+"""What the program is asked to do: one JSON argument, written by `manifests`, read in the container."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+
+class Value(BaseModel):
+    """Base of all types of this package: frozen, camelCase, no unknown field."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+    )
+
+
+class Action(StrEnum):
+    """What is done about one source."""
+
+    FETCH = "Fetch"
+    """Bring the weights of a repository into `folder`, then check them."""
+    INSPECT = "Inspect"
+    """Resolve the revision of a repository and check what its weights can be told by: nothing large is fetched."""
+    CHECK = "Check"
+    """Check what lies in `folder`."""
+
+
+class Role(StrEnum):
+    """What a source is to the engine."""
+
+    MODEL = "Model"
+    DRAFT = "Draft"
+    ADAPTER = "Adapter"
+
+
+class Repository(Value):
+    """A repository of a hub."""
+
+    name: str
+    revision: str
+    endpoint: str | None = None
+    """None means the hub itself."""
+    offline: bool = False
+    """Take what the folder holds, and ask no hub."""
+    token_variable: str | None = None
+    """Environment variable that holds the access token."""
+
+
+class Expectation(Value):
+    """What the engine will do with a source, as far as its files can contradict it."""
+
+    role: Role
+    tensor_parallel_size: int = 1
+    max_model_len: int | None = None
+    max_lora_rank: int | None = None
+    trust_remote_code: bool = False
+    load_format: str | None = None
+    """The engine's `load_format`; formats that have files of their own are not checked."""
+    needs_tokenizer: bool = True
+
+
+class Task(Value):
+    """One source."""
+
+    field: str
+    """Where the spec names it, as `spec.model`."""
+    volume: str
+    """The pod's volume; the report speaks of a source by it."""
+    action: Action
+    folder: str
+    """Of the weights (CHECK), or the root under which fetched ones are kept."""
+    repository: Repository | None = None
+    expectation: Expectation
+
+
+class TaskList(Value):
+    """All sources of one container."""
+
+    tasks: tuple[Task, ...]

@@ -1,0 +1,35 @@
+"""Small files in the forms of real models."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+CONFIG: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "num_attention_heads": 4,
+    "max_position_embeddings": 2048,
+}
+
+
+def write_safetensors(path: Path, size: int = 4096) -> None:
+    """A file of one tensor of `size` bytes."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(i % 251 for i in range(size)))
+
+
+def write_model(folder: Path, size: int = 4096, **config: Any) -> Path:
+    """A folder that looks like a model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
+    (folder / "tokenizer.json").write_text("{}")
+    write_safetensors(folder / "model.safetensors", size)
+    return folder
+
+
+def write_adapter(folder: Path, **config: Any) -> Path:
+    """A folder that looks like a LoRA adapter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, **config}))
+    write_safetensors(folder / "adapter_model.safetensors")
+    return folder

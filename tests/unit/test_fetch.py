@@ -1,0 +1,287 @@
+"""Fetching from a hub on this machine that speaks the real one's API."""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from filelock import FileLock
+
+from support.hub import Hub as LocalHub
+from support.hub import commit_of
+from support.weights import write_adapter, write_model, write_safetensors
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.sources import __main__ as program_entry
+from triton_vllm_operator.sources.fault import SourceFault, TryAgain
+from triton_vllm_operator.sources.hub import Hub, Say
+from triton_vllm_operator.sources.placement import folder_name
+from triton_vllm_operator.sources.program import run
+from triton_vllm_operator.sources.report import SourceReport, parse_report
+from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task, TaskList
+
+NAME = "acme/tiny"
+COMMIT = commit_of(NAME)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    with LocalHub({NAME: write_model(tmp_path / "hub", size=3_000_000)}) as server:
+        yield server
+
+
+class Fetch:
+    """A run of the program, with pauses that are noted and not slept."""
+
+    def __init__(self, hub: LocalHub, cache: Path) -> None:
+        self.hub = hub
+        self.cache = cache
+        self.pauses: list[float] = []
+        self.said: list[str] = []
+
+    def __call__(
+        self, action: Action = Action.FETCH, revision: str = "main", role: Role = Role.MODEL, **changes: object
+    ) -> SourceReport:
+        wanted = {"name": NAME, "revision": revision, "endpoint": self.hub.endpoint, **changes}
+        task = Task(
+            field="spec.model",
+            volume="weights",
+            action=action,
+            folder=str(self.cache),
+            repository=Repository(**wanted),  # type: ignore[arg-type]
+            expectation=Expectation(role=role),
+        )
+        return run(TaskList(tasks=(task,)), self.said.append, self._open).sources[0]
+
+    def _open(self, repository: Repository, say: Say) -> Hub:
+        return Hub(repository, say, self.pauses.append)
+
+    @property
+    def folder(self) -> Path:
+        return self.cache / folder_name(NAME, COMMIT)
+
+
+@pytest.fixture
+def fetch(hub: LocalHub, tmp_path: Path) -> Fetch:
+    return Fetch(hub, tmp_path / "cache")
+
+
+def downloads(hub: LocalHub) -> list[str]:
+    return [request for request in hub.seen if request.startswith("GET /store/")]
+
+
+def test_a_model_comes_whole_under_the_name_of_its_commit(hub: LocalHub, fetch: Fetch) -> None:
+    report = fetch()
+    assert (report.commit, report.facts and report.facts.architecture) == (COMMIT, "LlamaForCausalLM")
+    source = hub.folders[NAME]
+    assert {path.name for path in fetch.folder.iterdir()} == {path.name for path in source.iterdir()}
+    assert all((fetch.folder / path.name).read_bytes() == path.read_bytes() for path in source.iterdir())
+    assert any("of 2.9 MiB" in line for line in fetch.said), fetch.said
+
+
+def test_what_is_there_is_not_fetched_again(hub: LocalHub, fetch: Fetch) -> None:
+    fetch()
+    hub.seen.clear()
+    fetch()
+    assert downloads(hub) == []
+    hub.seen.clear()
+    assert fetch(revision=COMMIT).commit == COMMIT
+    assert not hub.seen, "a full commit that is there needs no hub"
+
+
+def test_offline_takes_the_cache_and_asks_nobody(hub: LocalHub, fetch: Fetch) -> None:
+    with pytest.raises(SourceFault, match="the cache holds no acme/tiny@main"):
+        fetch(offline=True)
+    fetch()
+    hub.seen.clear()
+    assert fetch(offline=True).commit == COMMIT
+    assert not hub.seen
+
+
+@pytest.fixture
+def large(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> LocalHub:
+    """A hub whose model is larger than what the library writes at once (10 MiB)."""
+    write_model(hub.folders[NAME], size=25_000_000)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    return hub
+
+
+def test_a_cut_connection_is_gone_on_with(large: LocalHub, fetch: Fetch) -> None:
+    hub = large
+    hub.faults.cut = 2
+    fetch()
+    ranges = [request for request in hub.seen if "bytes=" in request]
+    assert ranges, "the rest was asked for, not the whole"
+    assert (fetch.folder / "model.safetensors").read_bytes() == (hub.folders[NAME] / "model.safetensors").read_bytes()
+
+
+def test_a_fetch_that_was_killed_keeps_the_files_that_are_whole(
+    hub: LocalHub, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    write_safetensors(hub.folders[NAME] / "second.safetensors")
+    hub.faults.cut_file = "second.safetensors"
+    with pytest.raises(TryAgain, match="cannot be used"):
+        fetch()
+    assert not fetch.folder.exists(), "half a model never has the name of a whole one"
+    (unfinished,) = fetch.cache.rglob("download")
+    (unfinished / "killed.incomplete").write_bytes(b"what a killed pod left")
+    hub.faults.cut_file = ""
+    hub.seen.clear()
+    fetch()
+    assert downloads(hub) == [f"GET /store/{NAME}/second.safetensors"]
+    assert not list(fetch.cache.rglob("*.incomplete"))
+
+
+def test_429_is_waited_out_as_long_as_the_hub_says(hub: LocalHub, fetch: Fetch) -> None:
+    hub.faults.busy, hub.faults.retry_after = 1, "40"
+    assert fetch().commit == COMMIT
+    assert 40 <= fetch.pauses[0] <= 41
+    assert any("it answers 429 Too Many Requests; next try in 4" in line for line in fetch.said)
+
+
+def test_patience_has_an_end(hub: LocalHub, fetch: Fetch) -> None:
+    hub.faults.broken = 1_000
+    with pytest.raises(TryAgain, match="it answers 503 Service Unavailable"):
+        fetch()
+    assert len(fetch.pauses) == 7
+    assert all(early <= 2**place for place, early in enumerate(fetch.pauses))
+
+
+def test_a_hub_that_is_not_there_is_named(hub: LocalHub, fetch: Fetch) -> None:
+    with pytest.raises(TryAgain, match=r"http://127\.0\.0\.1:9 cannot be used: ConnectError"):
+        fetch(endpoint="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason", "said"),
+    [
+        ({"name": "acme/none"}, Reason.MODEL_NOT_FOUND, "has no repository acme/none that can be seen with no"),
+        ({"revision": "v9"}, Reason.MODEL_NOT_FOUND, "acme/tiny has no revision 'v9'"),
+    ],
+)
+def test_what_is_not_there_is_named_at_once(fetch: Fetch, wanted: dict[str, str], reason: Reason, said: str) -> None:
+    with pytest.raises(SourceFault) as caught:
+        fetch(**wanted)  # type: ignore[arg-type]
+    assert caught.value.reason is reason
+    assert said in str(caught.value)
+    assert fetch.pauses == []
+
+
+def test_a_gated_model_says_what_to_do(hub: LocalHub, fetch: Fetch) -> None:
+    hub.faults.gated.add(NAME)
+    with pytest.raises(SourceFault, match="wants its terms accepted") as caught:
+        fetch()
+    assert caught.value.reason is Reason.MODEL_ACCESS_DENIED
+    with pytest.raises(SourceFault, match="wants its terms accepted"):
+        fetch(Action.INSPECT)
+
+
+def test_a_private_model_needs_its_token_which_is_said_nowhere(
+    hub: LocalHub, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.faults.tokens[NAME] = "hf_secret"
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with pytest.raises(SourceFault, match=r"with no huggingFace.tokenSecretRef"):
+        fetch()
+    assert hub.tokens_seen == set(), "no token of the environment is used"
+    monkeypatch.setenv("TOKEN_WEIGHTS", "hf_wrong")
+    with pytest.raises(SourceFault, match=r"the token of huggingFace.tokenSecretRef") as caught:
+        fetch(token_variable="TOKEN_WEIGHTS")
+    assert "hf_wrong" not in str(caught.value)
+    monkeypatch.setenv("TOKEN_WEIGHTS", "hf_secret\n")
+    assert fetch(token_variable="TOKEN_WEIGHTS").commit == COMMIT
+    assert not any("hf_" in line for line in fetch.said)
+
+
+def test_an_inspection_fetches_no_weights(hub: LocalHub, fetch: Fetch) -> None:
+    report = fetch(Action.INSPECT)
+    assert (report.commit, report.facts and report.facts.attention_heads) == (COMMIT, 4)
+    assert downloads(hub) == []
+    assert not fetch.cache.exists()
+
+
+def test_what_is_no_model_is_said_before_its_weights_come(hub: LocalHub, fetch: Fetch) -> None:
+    (hub.folders[NAME] / "tokenizer.json").unlink()
+    with pytest.raises(SourceFault, match="no tokenizer in acme/tiny"):
+        fetch()
+    assert downloads(hub) == []
+
+
+def test_an_adapter_is_fetched_too(hub: LocalHub, fetch: Fetch, tmp_path: Path) -> None:
+    hub.folders["acme/sql"] = write_adapter(tmp_path / "adapter")
+    assert fetch(role=Role.ADAPTER, name="acme/sql").facts is None
+    (folder,) = fetch.cache.glob("acme--sql@*")
+    assert (folder / "adapter_model.safetensors").is_file()
+
+
+def test_two_that_share_a_cache_fetch_once_and_both_have_it_whole(hub: LocalHub, tmp_path: Path) -> None:
+    cache, failures = tmp_path / "cache", []
+
+    def work() -> None:
+        try:
+            assert Fetch(hub, cache)().commit == COMMIT
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert hub.seen[f"GET /store/{NAME}/model.safetensors"] == 1
+
+
+def test_a_lock_that_the_file_system_ignores_costs_traffic_and_nothing_else(
+    hub: LocalHub, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Fetch(hub, fetch.cache)
+    real = Hub.fetch
+
+    def fetch_while_another_is_faster(self: Hub, *arguments: object) -> None:
+        monkeypatch.setattr(Hub, "fetch", real)
+        monkeypatch.setattr(FileLock, "acquire", lambda *_args, **_kwargs: None)
+        other()
+        real(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Hub, "fetch", fetch_while_another_is_faster)
+    assert fetch().commit == COMMIT
+    assert (fetch.folder / "model.safetensors").read_bytes() == (hub.folders[NAME] / "model.safetensors").read_bytes()
+
+
+def test_a_full_volume_is_named_before_anything_comes(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch, hub: LocalHub
+) -> None:
+    full = SimpleNamespace(total=10, used=10, free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: full)
+    with pytest.raises(SourceFault, match=r"the volume has 0\.0 GiB free") as caught:
+        fetch()
+    assert caught.value.reason is Reason.MODEL_FETCH_FAILED
+    assert downloads(hub) == []
+
+
+def test_the_program_reports_in_the_termination_message(hub: LocalHub, tmp_path: Path, capsys: object) -> None:
+    task = Task(
+        field="spec.model",
+        volume="weights",
+        action=Action.INSPECT,
+        folder="/nowhere",
+        repository=Repository(name=NAME, revision="main", endpoint=hub.endpoint),
+        expectation=Expectation(role=Role.MODEL),
+    )
+    message = tmp_path / "message"
+    assert program_entry.main([TaskList(tasks=(task,)).model_dump_json()], message) == 0
+    report = parse_report(message.read_text())
+    assert report is not None
+    assert report.sources[0].commit == COMMIT
+    hub.folders.clear()
+    assert program_entry.main([TaskList(tasks=(task,)).model_dump_json()], message) == 3
+    report = parse_report(message.read_text())
+    assert report is not None
+    assert report.fault is not None
+    assert report.fault.reason is Reason.MODEL_NOT_FOUND

@@ -1,0 +1,153 @@
+"""Which files are a model that can be served."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.weights import write_adapter, write_model, write_safetensors
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.sources.choose import choose_files
+from triton_vllm_operator.sources.fault import SourceFault
+from triton_vllm_operator.sources.program import run
+from triton_vllm_operator.sources.report import Report, fault_report, parse_report
+from triton_vllm_operator.sources.task import Action, Expectation, Role, Task, TaskList
+
+
+def check(folder: Path, role: Role = Role.MODEL, **expected: object) -> Report:
+    expectation = Expectation(role=role, **expected)  # type: ignore[arg-type]
+    task = Task(field="spec.model", volume="weights", action=Action.CHECK, folder=str(folder), expectation=expectation)
+    return run(TaskList(tasks=(task,)), say=lambda _line: None)
+
+
+def refusal(folder: Path, role: Role = Role.MODEL, **expected: object) -> str:
+    with pytest.raises(SourceFault) as caught:
+        check(folder, role, **expected)
+    assert caught.value.reason is Reason.MODEL_NOT_SERVABLE
+    return str(caught.value)
+
+
+def test_a_model_is_good_and_its_facts_are_told(tmp_path: Path) -> None:
+    (source,) = check(write_model(tmp_path), tensor_parallel_size=2, max_model_len=2048).sources
+    assert source.facts is not None
+    assert (source.facts.architecture, source.facts.attention_heads) == ("LlamaForCausalLM", 4)
+    assert source.facts.weight_bytes == (tmp_path / "model.safetensors").stat().st_size
+
+
+def _without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def _cut(folder: Path) -> None:
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:-1])
+
+
+def _index(folder: Path) -> None:
+    names = {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+
+
+def _write(name: str, text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text(text) and None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_without("config.json"), "no config.json in"),
+        (_without("model.safetensors"), "no weights in"),
+        (_without("tokenizer.json"), "no tokenizer in"),
+        (_cut, "it was cut off"),
+        (_index, "model-00002-of-00002.safetensors, named by model.safetensors.index.json, is not in"),
+        (_write("config.json", "{"), "config.json in"),
+        (_write("config.json", "[]"), "holds no JSON object"),
+        (_write("config.json", '{"architectures": ["BertForSequenceClassification"]}'), "embeds or classifies"),
+        (_write("config.json", '{"architectures": ["XLMRobertaModel"]}'), "embeds or classifies"),
+        (_write("model.safetensors", "version https://git-lfs.github.com/spec/v1"), "is no safetensors file"),
+        (_write("model.safetensors", ""), "is no safetensors file"),
+    ],
+)
+def test_what_is_no_model_is_named(tmp_path: Path, spoil: Callable[[Path], None], said: str) -> None:
+    spoil(write_model(tmp_path))
+    message = refusal(tmp_path)
+    assert message.startswith("spec.model: ")
+    assert said in message
+
+
+def test_settings_that_do_not_fit_the_model_are_named(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    assert "tensorParallelSize 3 does not divide the model's 4 attention heads; choose one of 1, 2, 4" in refusal(
+        tmp_path, tensor_parallel_size=3
+    )
+    assert "maxModelLen 4096 is more than the 2048 tokens" in refusal(tmp_path, max_model_len=4096)
+
+
+def test_what_might_be_served_passes(tmp_path: Path) -> None:
+    scaled = write_model(tmp_path / "scaled", rope_scaling={"type": "yarn", "factor": 4.0})
+    assert check(scaled, max_model_len=8192).fault is None
+    nested = write_model(tmp_path / "nested", text_config={"num_attention_heads": 6})
+    assert check(nested, tensor_parallel_size=3).fault is None
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    assert check(bare, load_format="dummy").fault is None
+    no_tokenizer = write_model(tmp_path / "no-tokenizer")
+    (no_tokenizer / "tokenizer.json").unlink()
+    assert check(no_tokenizer, needs_tokenizer=False).fault is None
+    gguf = tmp_path / "model.gguf"
+    gguf.write_bytes(b"GGUF")
+    assert check(gguf).fault is None
+    mistral = tmp_path / "mistral"
+    mistral.mkdir()
+    (mistral / "params.json").write_text("{}")
+    (mistral / "tekken.json").write_text("{}")
+    write_safetensors(mistral / "consolidated.safetensors")
+    assert check(mistral).fault is None
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert f"there is no folder {tmp_path}/gone" in refusal(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("config", "expected", "said"),
+    [
+        ({"r": 64}, {}, "the adapter has rank 64, more than 16: write spec.engine.maxLoraRank: 64"),
+        ({"r": 64}, {"max_lora_rank": 32}, "more than 32"),
+        ({"peft_type": "IA3"}, {}, "is of type IA3"),
+        ({"use_dora": True}, {}, "sets use_dora"),
+        ({"modules_to_save": ["lm_head"]}, {}, "sets modules_to_save"),
+    ],
+)
+def test_an_adapter_is_held_against_its_own_config(
+    tmp_path: Path, config: dict[str, object], expected: dict[str, int], said: str
+) -> None:
+    assert said in refusal(write_adapter(tmp_path, **config), Role.ADAPTER, **expected)
+
+
+def test_a_good_adapter_passes(tmp_path: Path) -> None:
+    assert check(write_adapter(tmp_path, r=32), Role.ADAPTER, max_lora_rank=32).fault is None
+    (tmp_path / "adapter_config.json").unlink()
+    assert "no adapter_config.json" in refusal(tmp_path, Role.ADAPTER)
+
+
+def test_weights_are_fetched_once_and_code_only_where_it_may_run() -> None:
+    names = ["config.json", "a.safetensors", "pytorch_model.bin", "consolidated.safetensors", "m.py", "onnx/model.onnx"]
+    assert choose_files(names, with_code=False) == ("a.safetensors", "config.json")
+    assert choose_files(names, with_code=True) == ("a.safetensors", "config.json", "m.py")
+    assert choose_files(["pytorch_model.bin", "config.json"], False) == ("config.json", "pytorch_model.bin")
+    assert choose_files(["consolidated.safetensors", "params.json"], False) == (
+        "consolidated.safetensors",
+        "params.json",
+    )
+
+
+def test_a_report_fits_into_a_termination_message(tmp_path: Path) -> None:
+    from triton_vllm_operator.sources.report import MESSAGE_LIMIT, Fault
+
+    long = fault_report(Fault(reason=Reason.MODEL_NOT_SERVABLE, message="x" * 10_000))
+    assert len(long.dump().encode()) < MESSAGE_LIMIT
+    report = check(write_model(tmp_path))
+    assert parse_report(report.dump()) == report
+    assert parse_report("Killed") is None
