@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from cluster.kubectl import kubectl, wait_until
-from support.adapter import bind_folder, write_adapter
+from support.adapter import write_adapter
 from support.forward import forwarded
 from support.generate import generate, generate_stream, send
 from support.llm import SMOLLM2, apply, make_llm, wait_ready
+from support.volume import bind_folder
 
 pytestmark = pytest.mark.e2e
 MODEL = "contract"

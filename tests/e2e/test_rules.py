@@ -18,12 +18,18 @@ MIG: dict[str, Any] = {**GPU, "accelerator": {"nvidiaGPU": {"resourceName": "nvi
 NGRAM = {"method": "ngram", "numSpeculativeTokens": 3}
 IMAGE = {"reference": "registry/model:1"}
 CLAIM = {"claimName": "models"}
+HUB = {"repository": "acme/tiny"}
+KEPT_HUB = {**HUB, "cache": {"persistentVolumeClaim": CLAIM}}
 ADAPTER = {"name": "sql", "persistentVolumeClaim": CLAIM}
 
 KEPT: list[dict[str, Any]] = [
     {},
     {"model": {"persistentVolumeClaim": {**CLAIM, "path": "a/b"}}},
+    {"model": {"huggingFace": HUB}},
+    {"model": {"huggingFace": {**KEPT_HUB, "revision": "refs/pr/1", "offline": True, "endpoint": "http://a.b:8080/c"}}},
+    {"model": {"huggingFace": {**HUB, "cache": {"emptyDir": {"sizeLimit": "10Gi"}}, "offline": False}}},
     {"runtime": {"image": "registry/triton:1", "vllmVersion": "0.27.1"}},
+    {"runtime": {"version": "26.08", "backend": "Project"}},
     {**GPU, "engine": {"tensorParallelSize": 8, "pipelineParallelSize": 2, "gpuMemoryUtilization": 1}},
     {**GPU, "engine": {"kvCacheMemoryBytes": "20Gi", "maxModelLen": "Auto", "enableChunkedPrefill": False}},
     {**GPU, "engine": {"kvCacheMemoryBytes": 1000, "maxModelLen": 100_000_000}},
@@ -40,11 +46,21 @@ BROKEN: list[dict[str, Any]] = [
     {"model": {"image": {**IMAGE, "path": "../etc"}}},
     {"model": {"persistentVolumeClaim": {**CLAIM, "path": "a/.."}}},
     {"model": {"image": IMAGE, "persistentVolumeClaim": CLAIM}},
+    {"model": {"image": IMAGE, "huggingFace": HUB}},
+    {"model": {"image": IMAGE, "huggingFace": HUB, "persistentVolumeClaim": CLAIM}},
+    {"model": {"huggingFace": {"repository": "acme/a..b"}}},
+    {"model": {"huggingFace": {"repository": "acme/a--b"}}},
+    {"model": {"huggingFace": {**HUB, "revision": "a..b"}}},
+    {"model": {"huggingFace": {**HUB, "offline": True}}},
+    {"model": {"huggingFace": {**HUB, "offline": True, "cache": {"emptyDir": {}}}}},
+    {"model": {"huggingFace": {**HUB, "cache": {}}}},
+    {"model": {"huggingFace": {**HUB, "cache": {"emptyDir": {}, "persistentVolumeClaim": CLAIM}}}},
     {"model": {}},
     {"runtime": {}},
     {"runtime": {"version": "26.08", "image": "registry/triton:1", "vllmVersion": "0.27.1"}},
     {"runtime": {"image": "registry/triton:1"}},
     {"runtime": {"version": "26.08", "vllmVersion": "0.27.1"}},
+    {"runtime": {"image": "registry/triton:1", "vllmVersion": "0.27.1", "backend": "Project"}},
     {"accelerator": {}},
     {"accelerator": {"cpu": {}, "nvidiaGPU": {}}},
     {"engine": {"gpuMemoryUtilization": 0.9}},

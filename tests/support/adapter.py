@@ -1,12 +1,10 @@
-"""A LoRA adapter for SmolLM2-135M, made of numbers, on a volume of the local cluster."""
+"""A LoRA adapter for SmolLM2-135M, made of numbers."""
 
 import json
 import struct
 from pathlib import Path
 
 import numpy as np
-
-from cluster.kubectl import kubectl
 
 HIDDEN, LAYERS = 576, 30
 
@@ -36,21 +34,3 @@ def _write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
         offset = end
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(tensor.tobytes() for tensor in tensors.values()))
-
-
-def bind_folder(namespace: str, claim: str, folder: Path) -> None:
-    """A PersistentVolumeClaim of that name whose volume is a folder of this node; gone with the namespace."""
-    volume = f"{namespace}-{claim}"
-    common = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
-    reference = {"namespace": namespace, "name": claim}
-    spec = {"capacity": {"storage": "1Gi"}, "hostPath": {"path": str(folder)}, "claimRef": reference, **common}
-    for manifest in (
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": spec},
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": reference,
-            "spec": {"volumeName": volume, "resources": {"requests": {"storage": "1Gi"}}, **common},
-        },
-    ):
-        kubectl("apply", "-f", "-", stdin=json.dumps(manifest))

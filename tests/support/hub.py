@@ -9,7 +9,9 @@ import re
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -61,6 +63,7 @@ class Hub:
         self.seen: Counter[str] = Counter()
         """Requests by method and path, ranges included."""
         self.tokens_seen: set[str] = set()
+        self.say: Callable[[str], None] = lambda _request: None
         hub = self
 
         class Handler(_Handler):
@@ -100,6 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         note = self.headers.get("Range", "")
         self.owner.seen[f"{self.command} {path} {note}".strip()] += 1
+        self.owner.say(f"{self.command} {path} {note}".strip())
         if token := self.headers.get("Authorization"):
             self.owner.tokens_seen.add(token)
         if self._trip("busy"):
@@ -195,4 +199,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    Hub({sys.argv[4]: Path(sys.argv[3])}, int(sys.argv[1]), host="0.0.0.0", store=sys.argv[2]).serve_forever()
+    _hub = Hub({sys.argv[4]: Path(sys.argv[3])}, int(sys.argv[1]), host="0.0.0.0", store=sys.argv[2])
+    _hub.say = partial(print, flush=True)
+    _hub.serve_forever()

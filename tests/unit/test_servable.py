@@ -82,11 +82,16 @@ def test_settings_that_do_not_fit_the_model_are_named(tmp_path: Path) -> None:
         tmp_path, tensor_parallel_size=3
     )
     assert "maxModelLen 4096 is more than the 2048 tokens" in refusal(tmp_path, max_model_len=4096)
+    write_model(tmp_path, rope_parameters={"rope_type": "default", "rope_theta": 10_000.0})
+    assert "maxModelLen 4096 is more than the 2048 tokens" in refusal(tmp_path, max_model_len=4096)
 
 
 def test_what_might_be_served_passes(tmp_path: Path) -> None:
     scaled = write_model(tmp_path / "scaled", rope_scaling={"type": "yarn", "factor": 4.0})
     assert check(scaled, max_model_len=8192).fault is None
+    layered = {"full_attention": {"rope_type": "llama3"}, "sliding_attention": {"rope_type": "default"}}
+    assert check(write_model(tmp_path / "layered", rope_parameters=layered), max_model_len=8192).fault is None
+    assert check(write_model(tmp_path / "plain"), max_model_len=8192, overrides_config=True).fault is None
     nested = write_model(tmp_path / "nested", text_config={"num_attention_heads": 6})
     assert check(nested, tensor_parallel_size=3).fault is None
     bare = tmp_path / "bare"

@@ -21,6 +21,13 @@ class ArgumentCheck(StrEnum):
     WARN = "Warn"
 
 
+class Backend(StrEnum):
+    """Which of Triton's vLLM backends serves."""
+
+    NVIDIA = "NVIDIA"
+    PROJECT = "Project"
+
+
 class Runtime(ApiModel):
     """Which Triton and vLLM serve the model: an entry of the catalogue, or an image of your own."""
 
@@ -45,6 +52,11 @@ class Runtime(ApiModel):
         pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$",
         description="The vLLM version inside runtime.image, as 0.27.1.",
     )
+    backend: Backend | None = Field(
+        None,
+        description="NVIDIA, the default on GPUs, or Project: this project's backend, which streams to many clients "
+        "at once, where the administrator offers an image with it.",
+    )
     argument_check: ArgumentCheck | None = Field(
         None,
         description="Enforce, the default, refuses an engine argument that vLLM's published version does not take; "
@@ -61,6 +73,13 @@ class Runtime(ApiModel):
     )
     def _image_names_its_vllm(self) -> bool:
         return (self.image is None) == (self.vllm_version is None)
+
+    @rule(
+        "!has(self.backend) || !has(self.image)",
+        "runtime.backend chooses among the images of a catalogue entry; runtime.image holds one backend already",
+    )
+    def _image_has_its_backend(self) -> bool:
+        return self.backend is None or self.image is None
 
 
 class NvidiaGPU(ApiModel):

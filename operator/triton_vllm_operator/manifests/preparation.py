@@ -109,7 +109,8 @@ def _build_container(
     return {
         "name": name,
         "image": image,
-        "args": [tasks.model_dump_json(by_alias=True, exclude_none=True)],
+        # Kubernetes replaces $(NAME) in arguments, and NAME could be a token's.
+        "args": [tasks.model_dump_json(by_alias=True, exclude_none=True).replace("$(", "$$(")],
         "env": [*_build_environment(sources), *build_token_variables(sources)],
         "resources": resources,
         "securityContext": CONTAINER_SECURITY,

@@ -99,7 +99,7 @@ def _revision_data(revision: Revision) -> Json:
     spec = revision.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(LIVE_FIELDS))
     data: Json = {
         "spec": spec,
-        "runtime": revision.runtime.model_dump(mode="json", by_alias=True),
+        "runtime": revision.runtime.model_dump(mode="json", by_alias=True, exclude_none=True),
         "servedName": revision.served_name,
         "repository": repository,
         "podTemplate": revision.pod_template,

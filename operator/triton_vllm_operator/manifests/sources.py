@@ -147,4 +147,5 @@ def _expectation(role: Role, spec: LLMDeploymentSpec) -> Expectation:
         trust_remote_code=bool(engine.trust_remote_code),
         load_format=str(extra["load_format"]) if "load_format" in extra else None,
         needs_tokenizer="tokenizer" not in extra and not extra.get("skip_tokenizer_init"),
+        overrides_config="hf_overrides" in extra,
     )

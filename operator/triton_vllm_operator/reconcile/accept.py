@@ -72,9 +72,13 @@ def _runtime(spec: LLMDeploymentSpec, catalogue: Catalogue) -> RuntimeEntry | Pr
             accelerator=AcceleratorKind.CPU if spec.gpu_resource is None else AcceleratorKind.NVIDIA_GPU,
         )
     version = spec.runtime.version or ""
-    return catalogue.find(version) or Problem(
+    if (entry := catalogue.find(version)) is None:
+        message = f"spec.runtime.version {version!r} is not offered here; choose one of {catalogue.versions}"
+        return Problem(Reason.UNKNOWN_RUNTIME, message)
+    return entry.with_backend(spec.runtime.backend) or Problem(
         Reason.UNKNOWN_RUNTIME,
-        f"spec.runtime.version {version!r} is not offered here; choose one of {catalogue.versions}",
+        f"spec.runtime.backend {spec.runtime.backend}: the catalogue has no image of {version} with it; leave it out"
+        + ("" if entry.accelerator is AcceleratorKind.CPU else ", or have one built (images/runtime-gpu)"),
     )
 
 

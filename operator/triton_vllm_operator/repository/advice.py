@@ -6,7 +6,7 @@ from typing import Final
 
 from triton_vllm_operator.api.engine import SchedulingPolicy
 from triton_vllm_operator.api.hub import DEFAULT_REVISION
-from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.api.spec import Backend, LLMDeploymentSpec
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.catalogue import RuntimeEntry
 
@@ -51,6 +51,8 @@ def _engine(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Iterator[str]:
             "spec.engine.schedulingPolicy priority: no request behind Triton has a priority of its own, so that all "
             "are served in the order in which they came; fcfs says what happens"
         )
+    if spec.runtime.backend is Backend.PROJECT and spec.gpu_resource is not None:
+        yield "spec.runtime.backend Project has not been tried on a GPU yet: NVIDIA's is what NVIDIA tests"
     if engine.gpus > 1 and runtime.version == _TENSOR_PARALLEL_SEGFAULT:
         yield (
             f"spec.runtime.version {runtime.version}: Triton was seen to crash there with several GPUs "

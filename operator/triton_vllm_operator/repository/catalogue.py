@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from triton_vllm_operator import __version__
 from triton_vllm_operator.api.base import ApiModel
+from triton_vllm_operator.api.spec import Backend
 
 DEFAULT_TOOLS_IMAGE: Final = f"localhost/triton-vllm-operator/model-tools:{__version__}"
 
@@ -29,6 +30,19 @@ class RuntimeEntry(ApiModel):
     triton: str = Field(min_length=1)
     vllm: str = Field(min_length=1)
     accelerator: AcceleratorKind
+    project_image: str | None = Field(None, min_length=1)
+    """The same runtime with this project's backend (images/runtime-gpu); None if nobody has built it."""
+
+    def with_backend(self, backend: Backend | None) -> "RuntimeEntry | None":
+        """This runtime with that backend, the default for None; None if there is no image of it."""
+        if self.accelerator is AcceleratorKind.CPU:
+            # NVIDIA's backend has no build for a CPU: this image holds the project's.
+            return None if backend is Backend.NVIDIA else self
+        if backend is not Backend.PROJECT:
+            return self.model_copy(update={"project_image": None})
+        if self.project_image is None:
+            return None
+        return self.model_copy(update={"image": self.project_image, "project_image": None})
 
 
 class Catalogue(ApiModel):

@@ -35,6 +35,7 @@ _POOLING: Final = (
     "RobertaModel",
     "GteModel",
 )
+_UNSCALED: Final = "default"
 _HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
 _DEFAULT_LORA_RANK: Final = 16
 _HEADER_LIMIT: Final = 100_000_000
@@ -58,7 +59,7 @@ def check_source(files: Files, expected: Expectation) -> ModelFacts | None:
     if expected.needs_tokenizer and not any(name in files for name in _TOKENIZERS) and not files.ending(".tiktoken"):
         raise not_servable(f"no tokenizer {files.where}: it needs one of {', '.join(_TOKENIZERS)}")
     facts = _find_facts(config, sum(files.sizes[name] for name in weights))
-    if expected.role is Role.MODEL:
+    if expected.role is Role.MODEL and not expected.overrides_config:
         _check_expectation(config, facts, expected)
     return facts
 
@@ -154,7 +155,15 @@ def _stretches(config: Json) -> bool:
     """Whether the model scales its positions, so that its longest sequence is not told by one number."""
     text = config.get("text_config")
     parts = (config, text if isinstance(text, dict) else {})
-    return any(part.get(key) for part in parts for key in ("rope_scaling", "rope_parameters", "auto_map"))
+    scalings = (part.get(key) for part in parts for key in ("rope_scaling", "rope_parameters"))
+    return "auto_map" in config or any(_scales(scaling) for scaling in scalings if isinstance(scaling, dict))
+
+
+def _scales(scaling: Json) -> bool:
+    kind = scaling.get("rope_type", scaling.get("type", _UNSCALED))
+    # Some models hold one set of parameters for each type of their layers.
+    nested = (value for value in scaling.values() if isinstance(value, dict))
+    return kind != _UNSCALED or any(_scales(part) for part in nested)
 
 
 def _check_adapter(files: Files, expected: Expectation) -> None:

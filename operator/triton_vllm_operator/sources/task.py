@@ -57,6 +57,8 @@ class Expectation(Value):
     load_format: str | None = None
     """The engine's `load_format`; formats that have files of their own are not checked."""
     needs_tokenizer: bool = True
+    overrides_config: bool = False
+    """Whether the engine is given other values than config.json holds (`hf_overrides`)."""
 
 
 class Task(Value):
