@@ -27,14 +27,21 @@ def write(tmp_path: Path) -> Any:
     return make
 
 
-def test_render_prints_what_the_operator_would_apply(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["render", "-f", str(LLAMA), "-o", "yaml"]) == 0
+def test_render_prints_what_the_operator_would_apply(write: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(model={"image": {"reference": "registry/model:1"}})
+    assert main(["render", "-f", file, "-o", "yaml"]) == 0
     rendered = list(yaml.safe_load_all(capsys.readouterr().out))
-    applied = World(spec=yaml.safe_load(LLAMA.read_text())["spec"]).decide().manifests
+    applied = World(spec=yaml.safe_load(Path(file).read_text())["spec"]).decide().manifests
     assert [m["kind"] for m in rendered] == [m["kind"] for m in applied]
     (ours,) = (m for m in rendered if m["kind"] == "ConfigMap")
     (theirs,) = (m for m in applied if m["kind"] == "ConfigMap")
     assert ours["data"] == theirs["data"]
+
+
+def test_render_shows_the_job_that_fetches_and_what_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "-f", str(LLAMA), "-o", "yaml"]) == 0
+    rendered = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert [m["kind"] for m in rendered] == ["Job", "Service", "ConfigMap", "Deployment", "ControllerRevision"]
 
 
 def test_render_shows_the_repository_and_stays_yaml(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +49,7 @@ def test_render_shows_the_repository_and_stays_yaml(capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     assert "# /models/llama2-7b-chat-v1.0/1/model.json:\n#   {\n" in text
     assert '#     "gpu_memory_utilization": 0.9,' in text
-    assert len(list(yaml.safe_load_all(text))) == 4
+    assert len(list(yaml.safe_load_all(text))) == 5
 
 
 def test_render_as_json_is_a_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +100,24 @@ WARNED = [
     ({"engine": {"quantization": "aqw"}}, "spec.engine.quantization 'aqw' is none that vLLM 0.27.1 brings along"),
     ({"engine": {"enforceEager": True}}, "spec.engine.enforceEager"),
     ({"engine": {"tensorParallelSize": 2}, "runtime": {"version": "26.01"}}, "issue 8651"),
+    ({"engine": {"schedulingPolicy": "priority"}}, "no request behind Triton has a priority of its own"),
+    (
+        {"runtime": {"version": "26.08", "backend": "NVIDIA"}, "model": {"huggingFace": {"repository": "a/b"}}},
+        "can move",
+    ),
+    ({"model": {"huggingFace": {"repository": "a/b"}}}, "every new pod fetches the weights again"),
+    (
+        {
+            "model": {
+                "huggingFace": {
+                    "repository": "a/b",
+                    "endpoint": "http://mirror",
+                    "tokenSecretRef": {"name": "hf", "key": "token"},
+                }
+            }
+        },
+        "allow.tokenEndpoints names http://mirror",
+    ),
     ({"runtime": {"image": "mine:1", "vllmVersion": "0.27.1"}}, "allow.customImages"),
 ]
 

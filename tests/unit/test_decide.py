@@ -100,6 +100,33 @@ def test_a_revision_with_a_pod_is_not_pruned() -> None:
     assert old in {child.name for child in world.of_kind("ControllerRevision")}
 
 
+def test_a_backend_is_chosen_among_the_images_of_a_runtime() -> None:
+    spec = {"model": {"image": {"reference": "m:1"}}, "runtime": {"version": "26.08", "backend": "Project"}}
+    world = World(spec=spec).settle()
+    assert world.condition("Accepted") == ("False", "UnknownRuntime")
+    assert "no image of 26.08 with it; leave it out, or have one built (images/runtime-gpu)" in world.message(
+        "Accepted"
+    )
+    entries = tuple(entry.model_copy(update={"project_image": "ours:1"}) for entry in world.catalogue.entries)
+    world.catalogue = world.catalogue.model_copy(update={"entries": entries})
+    assert image_of(world.settle()) == "ours:1"
+    assert image_of(World(spec={**spec, "runtime": {"version": "26.08", "backend": "NVIDIA"}}).settle()).startswith(
+        "nvcr"
+    )
+    cpu = World().edit(runtime={"version": "cpu-0.32.0", "backend": "NVIDIA"}).settle()
+    assert cpu.condition("Accepted") == ("False", "UnknownRuntime")
+    assert (
+        World().edit(runtime={"version": "cpu-0.32.0", "backend": "Project"}).settle().condition("Accepted")[0]
+        == "True"
+    )
+
+
+def image_of(world: World) -> str:
+    (deployment,) = world.of_kind("Deployment")
+    body: Any = deployment.body
+    return str(body["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
 def test_an_unknown_runtime_harms_nothing_that_ran() -> None:
     world = World().settle()
     world.pods = (make_serving(world.revision),)
