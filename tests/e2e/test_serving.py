@@ -68,6 +68,14 @@ def test_ready_is_said_only_after_a_generate(served: str) -> None:
     assert endpoints_of(served, NAME) == {pod["metadata"]["name"]}
 
 
+def test_what_runs_is_what_was_rendered(served: str) -> None:
+    """Read from the engine's own log, and from Triton's configuration of the model."""
+    wait_for(served, NAME, "says how it runs", 30, lambda x: "running" in x["status"]["engine"])
+    llm = get_llm(served, NAME)
+    assert llm["status"]["engine"]["running"] == {"vllmVersion": "0.32.0", "maxModelLen": 1024}
+    assert condition(llm, "Ready")["message"] == "1 of 1 pods generate"
+
+
 def test_it_answers_over_http(port: int) -> None:
     assert "Paris" in ask(port, MODEL, "What is the capital of France?")
 

@@ -5,13 +5,16 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from fault.fakeapi import FakeApi, client_of, serving, unavailable
+from support.pods import make_pod
 from support.simulate import CATALOGUE, CPU_SPEC
 from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.resync import Resync
+from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeResult
 from triton_vllm_operator.health.watcher import ProbeWatcher
@@ -39,7 +42,10 @@ class Operator:
 
         probes = ProbeWatcher(probe, self.changed.add, lambda *_: None)
         self.resync = Resync(self.cache, client, (), self.changed.add, Metrics())
-        self.reconciler = Reconciler(self.cache, client, probes, CATALOGUE, lambda: NOW)
+        # Nothing serves here: no pod is asked how its engine runs.
+        unused: Any = None
+        inspector = Inspector(client, unused)
+        self.reconciler = Reconciler(self.cache, client, probes, inspector, CATALOGUE, lambda: NOW)
 
     def see(self, api: FakeApi, lost: float = 0.0, chance: random.Random | None = None) -> None:
         """Take over the events of the watches; some are lost on the way."""
@@ -397,3 +403,15 @@ async def test_long_lists_come_in_pages() -> None:
     async with serving(api) as client:
         operator = await started(client)
     assert len(operator.cache) == 1203
+
+
+async def test_a_log_that_cannot_be_read_stops_nothing() -> None:
+    api = new_cluster()
+    api.fault = lambda _method, path: unavailable() if path.endswith("/log") else None
+    async with serving(api) as client, aiohttp.ClientSession() as session:
+        inspector = Inspector(client, session)
+        pod = make_pod("r1")
+        assert await inspector.last_line("ns", pod) == ""
+        assert await inspector.inspect("ns", pod, "model") is None
+    logs = [request for request in api.requests if request[1] == "pods"]
+    assert len(logs) == 2, "each is asked for once: it is not worth a back-off"

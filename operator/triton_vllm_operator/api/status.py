@@ -1,7 +1,7 @@
 """What the operator reports: the status of an LLMDeployment."""
 
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -37,6 +37,21 @@ class Condition(ApiModel):
     message: str = Field(max_length=2048, description="One sentence for people.")
 
 
+class RunningEngine(ApiModel):
+    """What the engine of the current revision says of itself at its start; empty if its log does not hold it."""
+
+    vllm_version: str | None = Field(None, max_length=64, description="As the engine names itself.")
+    max_model_len: Int32 | None = Field(
+        None, description="Longest sequence in tokens, also where the engine chose it (Auto)."
+    )
+    differences: tuple[Annotated[str, Field(max_length=256)], ...] | None = Field(
+        None,
+        max_length=16,
+        description="Where engine or server run otherwise than was rendered.",
+        json_schema_extra={LIST_TYPE: "atomic"},
+    )
+
+
 class EngineStatus(ApiModel):
     """What the engine is started with, where the spec leaves it to the version."""
 
@@ -44,6 +59,7 @@ class EngineStatus(ApiModel):
     gpu_memory_utilization: float | None = Field(
         None, gt=0, le=1, description="As the spec sets it, or else this version's default; unset on a CPU."
     )
+    running: RunningEngine | None = Field(None, description="What the engine says of itself, once a pod serves.")
 
 
 class ModelStatus(ApiModel):

@@ -15,6 +15,7 @@ from triton_vllm_operator.controller.queue import WorkQueue
 from triton_vllm_operator.controller.resync import Resync
 from triton_vllm_operator.controller.serving import StatusServer
 from triton_vllm_operator.controller.settings import Settings
+from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.prober import open_session, probe
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import ProbeResult
@@ -38,7 +39,8 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
     client = KubeClient(api, metrics.requested)
     async with open_session() as session:
         probes = ProbeWatcher(_prober(session), lambda key: queue.add(key), metrics.probed)
-        reconciler = Reconciler(cache, client, probes, catalogue, lambda: datetime.now(UTC))
+        inspector = Inspector(client, session)
+        reconciler = Reconciler(cache, client, probes, inspector, catalogue, lambda: datetime.now(UTC))
         queue = WorkQueue(reconciler.reconcile, metrics)
         resync = Resync(cache, client, settings.namespaces, queue.add, metrics)
         server = StatusServer(queue, metrics)

@@ -6,6 +6,11 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import Probe
 
 
+def url_host(ip: str) -> str:
+    """An address as it stands in a URL."""
+    return f"[{ip}]" if ":" in ip else ip
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeTarget:
     """One container to probe, and how."""
@@ -20,15 +25,11 @@ class ProbeTarget:
     """Whether the gate already says that this container generates."""
 
     @property
-    def _host(self) -> str:
-        return f"[{self.ip}]" if ":" in self.ip else self.ip
-
-    @property
     def generate_url(self) -> str:
         """Where the probe is sent."""
-        return f"http://{self._host}:{names.PORT_HTTP}/v2/models/{self.served_name}/generate_stream"
+        return f"http://{url_host(self.ip)}:{names.PORT_HTTP}/v2/models/{self.served_name}/generate_stream"
 
     @property
     def metrics_url(self) -> str:
         """Where the counters of the engine stand."""
-        return f"http://{self._host}:{names.PORT_METRICS}/metrics"
+        return f"http://{url_host(self.ip)}:{names.PORT_METRICS}/metrics"

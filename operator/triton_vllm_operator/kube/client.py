@@ -29,6 +29,7 @@ _BACKOFF_SECONDS: Final = 0.25
 _BACKOFF_CAP_SECONDS: Final = 8.0
 _PAGE: Final = 250
 _LINE_LIMIT: Final = 1000
+_START_LIMIT: Final = 256 * 1024
 _APPLY_TYPE: Final = "application/apply-patch+yaml"
 _NO_VERSION: Final = "1"
 """A version that no object has (etcd's first write is version 2): an apply that names it creates or conflicts.
@@ -102,15 +103,26 @@ class KubeClient:
         query = {"fieldManager": names.MANAGER, "force": "true", "fieldValidation": "Ignore"}
         return await self._call("PATCH", "apply", kind, path, query, manifest)
 
-    async def read_last_line(self, namespace: str, pod: str) -> str:
-        """The last line of the log of a pod of one container; empty if it has said nothing.
+    async def read_last_line(self, namespace: str, pod: str, container: str) -> str:
+        """The last line of a container's log; empty if it has said nothing.
 
         Raises:
             ApiError: the log could not be had. It is not tried again: the next line is as good.
         """
+        return (await self._read_log(namespace, pod, container, tailLines="1", limitBytes=str(_LINE_LIMIT))).strip()
+
+    async def read_log_start(self, namespace: str, pod: str, container: str) -> str:
+        """The beginning of a container's log, as far as the node still keeps it.
+
+        Raises:
+            ApiError: the log could not be had. It is not tried again.
+        """
+        return await self._read_log(namespace, pod, container, limitBytes=str(_START_LIMIT))
+
+    async def _read_log(self, namespace: str, pod: str, container: str, **query: str) -> str:
         path = POD.path(namespace, pod, "log")
-        text = await self._once("GET", "get", POD, path, {"tailLines": "1", "limitBytes": str(_LINE_LIMIT)})
-        return text.decode(errors="replace").strip()
+        text = await self._once("GET", "get", POD, path, {"container": container, **query})
+        return text.decode(errors="replace")
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Delete exactly the object of that uid; one that is gone already is no error.

@@ -35,6 +35,8 @@ class Situation:
     """Whether that has failed."""
     changed: str = ""
     """Fields in which the pods of earlier revisions differ, as `spec.engine.maxNumSeqs`; empty if there are none."""
+    differences: tuple[str, ...] = ()
+    """Where the engine runs otherwise than was rendered."""
     unreached: frozenset[str] = frozenset()
     """Names of the pods that the last probe could not reach."""
 
@@ -163,7 +165,8 @@ def _ready(situation: Situation) -> Finding:
     serving = [pod for pod in situation.current if pod.serves]
     complete = len(serving) == len(situation.current) == situation.replicas > 0
     if complete and not situation.leftover and blocked is None:
-        return _true(Reason.ALL_REPLICAS_GENERATE, f"{situation.replicas} of {situation.replicas} pods generate")
+        but = f"; but {', '.join(situation.differences)}" if situation.differences else ""
+        return _true(Reason.ALL_REPLICAS_GENERATE, f"{situation.replicas} of {situation.replicas} pods generate{but}")
     return _false(Reason.NO_POD_GENERATES, "")
 
 

@@ -1,15 +1,20 @@
 """The decision: from what is observed to what is done. Pure, with the clock passed in."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import find_changes
 from triton_vllm_operator.api.spec import LLMDeploymentSpec, Probe
-from triton_vllm_operator.api.status import EngineStatus, LLMDeploymentStatus, ModelStatus
+from triton_vllm_operator.api.status import EngineStatus, LLMDeploymentStatus, ModelStatus, RunningEngine
 from triton_vllm_operator.health.failures import Problem
+from triton_vllm_operator.health.running import (
+    find_config_differences,
+    find_engine_differences,
+    parse_engine_line,
+)
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import judge
 from triton_vllm_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, JOB, REVISION, kind_of, name_of
@@ -36,6 +41,9 @@ from triton_vllm_operator.sources.report import ModelFacts
 
 _KEPT_REVISIONS: Final = 10
 _SHOWN_CHANGES: Final = 3
+_SHOWN_DIFFERENCES: Final = 8
+_DIFFERENCE_LIMIT: Final = 256
+_INSPECT_AGAIN: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
         gates=_gates(observed, plan.probe, now),
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
-        look_again_at=_look_again_at(situation, plan, now),
+        look_again_at=_look_again_at(situation, plan, status, now),
     )
 
 
@@ -191,6 +199,7 @@ def _situation(observed: Observed, plan: _Plan) -> Situation:
         pods_refused=_pods_refused(observed),
         startup_deadline_seconds=plan.probe.startup_deadline_seconds,
         changed=_changed(observed, plan),
+        differences=_differences(observed, plan),
         unreached=frozenset(
             pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
         ),
@@ -205,6 +214,11 @@ def _changed(observed: Observed, plan: _Plan) -> str:
     paths = {change.path: None for revision in old for change in find_changes(revision.spec, plan.revision.spec)}
     shown = list(paths)[:_SHOWN_CHANGES]
     return ", ".join([*shown, f"{len(paths) - len(shown)} more"] if len(paths) > len(shown) else shown)
+
+
+def _differences(observed: Observed, plan: _Plan) -> tuple[str, ...]:
+    running = _running_engine(observed, plan.revision) if plan.revision else None
+    return (running.differences or ()) if running else ()
 
 
 def _pods_refused(observed: Observed) -> str:
@@ -226,7 +240,7 @@ def _status(observed: Observed, plan: _Plan, situation: Situation, now: datetime
         observed_generation=generation,
         url=generate_url(owner, plan.revision.served_name) if plan.revision else None,
         revision=plan.revision.name if plan.revision else None,
-        engine=_engine_status(plan.revision) if plan.revision else None,
+        engine=_engine_status(observed, plan.revision) if plan.revision else None,
         model=_model_status(plan.revision) if plan.revision else None,
         replicas=len(situation.alive),
         ready_replicas=sum(pod.serves for pod in situation.current),
@@ -234,14 +248,34 @@ def _status(observed: Observed, plan: _Plan, situation: Situation, now: datetime
     )
 
 
-def _engine_status(revision: Revision) -> EngineStatus:
+def _engine_status(observed: Observed, revision: Revision) -> EngineStatus:
     """With the defaults that vLLM changed between versions."""
     utilization = revision.spec.engine.gpu_memory_utilization
     catalogue = load_arguments(revision.runtime.vllm)
     if utilization is None and catalogue is not None and revision.spec.gpu_resource is not None:
         default = catalogue.arguments["gpu_memory_utilization"].default
         utilization = default if isinstance(default, float) else None
-    return EngineStatus(vllm_version=revision.runtime.vllm, gpu_memory_utilization=utilization)
+    return EngineStatus(
+        vllm_version=revision.runtime.vllm,
+        gpu_memory_utilization=utilization,
+        running=_running_engine(observed, revision),
+    )
+
+
+def _running_engine(observed: Observed, revision: Revision) -> RunningEngine | None:
+    """What was read now, or stands in the status already; None if no engine of this revision was asked yet."""
+    before = observed.resource.status
+    if (inspection := observed.inspection) is None:
+        return before.engine.running if before.engine and before.revision == revision.name else None
+    differences = find_config_differences(inspection.model_config)
+    if (line := parse_engine_line(inspection.log)) is None:
+        return RunningEngine(differences=_shortened(differences))
+    differences += find_engine_differences(line, revision.repository.model_json, revision.runtime.vllm)
+    return RunningEngine(vllm_version=line.vllm, max_model_len=line.max_model_len, differences=_shortened(differences))
+
+
+def _shortened(differences: tuple[str, ...]) -> tuple[str, ...] | None:
+    return tuple(text[:_DIFFERENCE_LIMIT] for text in differences[:_SHOWN_DIFFERENCES]) or None
 
 
 def _model_status(revision: Revision) -> ModelStatus | None:
@@ -252,9 +286,11 @@ def _model_status(revision: Revision) -> ModelStatus | None:
     return ModelStatus(commit=model.commit, architecture=facts.architecture, weight_bytes=facts.weight_bytes)
 
 
-def _look_again_at(situation: Situation, plan: _Plan, now: datetime) -> datetime | None:
+def _look_again_at(situation: Situation, plan: _Plan, status: LLMDeploymentStatus, now: datetime) -> datetime | None:
     waiting = [pod for pod in situation.current if not pod.serves]
     moments = [moment(pod, situation) for pod in waiting for moment in (startup_deadline, unreachable_from)]
     if plan.fetching is not None:
         moments.append(plan.fetching.look_again_at)
+    if status.engine and not status.engine.running and any(pod.serves for pod in situation.current):
+        moments.append(now + _INSPECT_AGAIN)
     return min((moment for moment in moments if moment is not None and moment > now), default=None)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import GateState, ProbeHistory
 from triton_vllm_operator.kube.pod import Pod
@@ -78,6 +79,8 @@ class Observed:
     """The pods that fetch a model beforehand."""
     progress: str = ""
     """The last line of the log of the pod that fetches."""
+    inspection: Inspection | None = None
+    """What a pod of the newest revision says of itself; read once, when the status does not hold it yet."""
     probes: Mapping[str, ProbeHistory] = field(default_factory=dict)
     revisions: tuple[Revision, ...] = ()
     refusal: Refusal | None = None

@@ -7,10 +7,11 @@ from pydantic import ValidationError
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.health.inspector import Inspector
+from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
-from triton_vllm_operator.kube.errors import ApiError
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import (
     CHILDREN,
@@ -32,7 +33,9 @@ _NAMED_AS_OWNER = (DEPLOYMENT, SERVICE)
 """Children that bear the name of the LLMDeployment, which an object of somebody else may have too."""
 
 
-async def observe(key: Key, cache: Cache, client: KubeClient, probes: ProbeWatcher) -> Observed | None:
+async def observe(
+    key: Key, cache: Cache, client: KubeClient, probes: ProbeWatcher, inspector: Inspector
+) -> Observed | None:
     """What there is; None if the LLMDeployment is gone or going.
 
     Raises:
@@ -45,7 +48,7 @@ async def observe(key: Key, cache: Cache, client: KubeClient, probes: ProbeWatch
     children, foreign = _cached(key, cache, resource.owner)
     if _had_name_conflict(resource.status):
         foreign += await _look_up_foreign(key, client, resource.owner, children, foreign)
-    pods = cache.pods(key)
+    pods, revisions = cache.pods(key), _revisions(children)
     fetch_pods = tuple(pod for pod in pods if pod.job)
     return Observed(
         resource=resource,
@@ -53,23 +56,31 @@ async def observe(key: Key, cache: Cache, client: KubeClient, probes: ProbeWatch
         foreign=tuple(foreign),
         pods=tuple(pod for pod in pods if not pod.job),
         fetch_pods=fetch_pods,
-        progress=await _read_progress(key, client, fetch_pods),
+        progress=await _read_progress(key, inspector, fetch_pods),
+        inspection=await _inspect(key, inspector, resource.status, revisions, pods),
         probes=probes.histories(key),
-        revisions=_revisions(children),
+        revisions=revisions,
     )
 
 
-async def _read_progress(key: Key, client: KubeClient, fetch_pods: tuple[Pod, ...]) -> str:
+async def _read_progress(key: Key, inspector: Inspector, fetch_pods: tuple[Pod, ...]) -> str:
     """The last word of a pod that fetches: its log is read only while it runs."""
     running = next((pod for pod in fetch_pods if pod.running), None)
-    if running is None:
-        return ""
-    try:
-        return await client.read_last_line(key.namespace, running.name)
-    except ApiError as error:
-        # The node may be out of reach; how far the fetch is can wait.
-        _LOG.warning("cannot read how far %s/%s is: %s", key.namespace, running.name, error)
-        return ""
+    return await inspector.last_line(key.namespace, running) if running else ""
+
+
+async def _inspect(
+    key: Key,
+    inspector: Inspector,
+    status: LLMDeploymentStatus,
+    revisions: tuple[Revision, ...],
+    pods: tuple[Pod, ...],
+) -> Inspection | None:
+    newest = max(revisions, key=lambda revision: revision.number, default=None)
+    if newest is None or status.revision != newest.name or (status.engine and status.engine.running):
+        return None
+    serving = next((pod for pod in pods if pod.serves and pod.revision == newest.hash), None)
+    return await inspector.inspect(key.namespace, serving, newest.served_name) if serving else None
 
 
 def _had_name_conflict(status: LLMDeploymentStatus) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
@@ -28,12 +29,14 @@ class Reconciler:
         cache: Cache,
         client: KubeClient,
         probes: ProbeWatcher,
+        inspector: Inspector,
         catalogue: Catalogue,
         clock: Callable[[], datetime],
     ) -> None:
         self._cache = cache
         self._client = client
         self._probes = probes
+        self._inspector = inspector
         self._catalogue = catalogue
         self._clock = clock
         self._writer = Writer(client, cache)
@@ -45,7 +48,7 @@ class Reconciler:
             NotSettled: the API server refuses or changes a child, or a foreign object has its name.
             ApiError: the API server could not be reached.
         """
-        observed = await observe(key, self._cache, self._client, self._probes)
+        observed = await observe(key, self._cache, self._client, self._probes, self._inspector)
         if observed is None:
             self._probes.sync(key, ())
             return None

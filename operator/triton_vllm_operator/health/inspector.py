@@ -1,0 +1,47 @@
+"""Reads once from a pod that serves what its engine and its server say of themselves. This module does I/O."""
+
+import logging
+from typing import Final
+
+import aiohttp
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.health.running import Inspection
+from triton_vllm_operator.health.target import url_host
+from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.errors import ApiError
+from triton_vllm_operator.kube.pod import Pod
+
+_LOG = logging.getLogger(__name__)
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
+
+
+class Inspector:
+    """Reads logs through the API server, and Triton's configuration from the pod."""
+
+    def __init__(self, client: KubeClient, session: aiohttp.ClientSession) -> None:
+        self._client = client
+        self._session = session
+
+    async def inspect(self, namespace: str, pod: Pod, served_name: str) -> Inspection | None:
+        """What the pod says; None if it could not be asked now."""
+        url = f"http://{url_host(pod.ip or '')}:{names.PORT_HTTP}/v2/models/{served_name}/config"
+        try:
+            log = await self._client.read_log_start(namespace, pod.name, names.CONTAINER)
+            async with self._session.get(url, timeout=_TIMEOUT, allow_redirects=False) as response:
+                config: Json = await response.json(content_type=None) if response.status == 200 else {}
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # It serves all the same; it is asked again later.
+            _LOG.warning("cannot read how the engine of %s/%s runs: %s", namespace, pod.name, error)
+            return None
+        return Inspection(log, config) if isinstance(config, dict) else Inspection(log, {})
+
+    async def last_line(self, namespace: str, pod: Pod) -> str:
+        """The last word of a pod that fetches a model; empty if it cannot be read now."""
+        try:
+            return await self._client.read_last_line(namespace, pod.name, names.FETCH_CONTAINER)
+        except ApiError as error:
+            # How far a fetch is can wait.
+            _LOG.warning("cannot read how far %s/%s is: %s", namespace, pod.name, error)
+            return ""

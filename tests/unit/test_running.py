@@ -1,0 +1,127 @@
+"""What an engine says of itself, and what is made of it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.pods import make_serving
+from support.simulate import World
+from triton_vllm_operator.health.running import (
+    Inspection,
+    find_config_differences,
+    find_engine_differences,
+    parse_engine_line,
+)
+
+# The line of vLLM 0.20.2 on an H200, cut at the end.
+LINE = (
+    "(EngineCore pid=9) INFO 11-20 [core.py:108] Initializing a V1 LLM engine (v0.20.2) with config: "
+    "model='/weights/llama3-8b', speculative_config=None, tokenizer='/weights/llama3-8b', skip_tokenizer_init=False, "
+    "tokenizer_mode=auto, revision=None, tokenizer_revision=None, trust_remote_code=False, dtype=torch.bfloat16, "
+    "max_seq_len=8192, download_dir=None, load_format=dummy, tensor_parallel_size=1, pipeline_parallel_size=1, "
+    "data_parallel_size=1, quantization=None, quantization_config=None, enforce_eager=False, kv_cache_dtype=auto, "
+    "device_config=cuda, seed=0, served_model_name=/weights/llama3-8b, enable_prefix_caching=True, "
+    "enable_chunked_prefill=True, pooler_config=None, compilation_config={'mode': 3, 'seed': 7}"
+)
+CONFIG: dict[str, Any] = {
+    "backend": "vllm",
+    "max_batch_size": 0,
+    "instance_group": [{"kind": "KIND_MODEL", "count": 1}],
+    "model_transaction_policy": {"decoupled": True},
+}
+
+
+def test_the_line_is_read_as_the_engine_prints_it() -> None:
+    line = parse_engine_line(f"before\n{LINE}\nafter")
+    assert line is not None
+    assert (line.vllm, line.max_model_len) == ("0.20.2", 8192)
+    assert line.values["dtype"] == "bfloat16"
+    assert (line.values["seed"], line.values["quantization"]) == ("0", "None")
+    assert parse_engine_line("a log without it") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"dtype": "bfloat16", "max_model_len": 8192, "enforce_eager": False, "seed": 0}, ()),
+        ({"dtype": "auto", "max_model_len": -1, "kv_cache_dtype": "auto"}, ()),
+        ({"disable_cascade_attn": True}, ()),
+        ({"max_model_len": 4096}, ("max_model_len is 8192, not 4096",)),
+        ({"dtype": "half"}, ("dtype is bfloat16, not float16",)),
+        ({"enforce_eager": True}, ("enforce_eager is False, not True",)),
+        ({"quantization": "fp8"}, ("quantization is None, not fp8",)),
+        ({"tensor_parallel_size": 2}, ("tensor_parallel_size is 1, not 2",)),
+    ],
+)
+def test_a_setting_that_did_not_arrive_is_named(given: dict[str, Any], said: tuple[str, ...]) -> None:
+    line = parse_engine_line(LINE)
+    assert line is not None
+    assert find_engine_differences(line, json.dumps({"model": "/weights", **given}), "0.20.2") == said
+
+
+def test_another_vllm_than_the_catalogue_says_is_named() -> None:
+    line = parse_engine_line(LINE.replace("v0.20.2", "v0.27.1+b1082979.nv26.8"))
+    assert line is not None
+    assert find_engine_differences(line, "{}", "0.27.1") == ()
+    assert find_engine_differences(line, "{}", "0.24.0") == ("vLLM is 0.27.1+b1082979.nv26.8, not 0.24.0",)
+
+
+def test_a_short_form_stands_for_its_long_one() -> None:
+    line = parse_engine_line(LINE.replace("kv_cache_dtype=auto", "kv_cache_dtype=fp8_e4m3"))
+    assert line is not None
+    assert find_engine_differences(line, '{"kv_cache_dtype": "fp8"}', "0.20.2") == ()
+
+
+def test_a_server_that_serves_otherwise_is_named() -> None:
+    assert find_config_differences(CONFIG) == ()
+    several = {**CONFIG, "instance_group": [{"kind": "KIND_GPU", "count": 2}]}
+    assert find_config_differences(several) == (
+        "Triton's instance kind is KIND_GPU, not KIND_MODEL",
+        "Triton's instance count is 2, not 1",
+    )
+
+
+def served(**changes: Any) -> World:
+    world = World().settle()
+    world.pods = (make_serving(world.revision),)
+    world.changes |= changes
+    return world.settle()
+
+
+def test_what_runs_stands_in_the_status_and_is_asked_once() -> None:
+    world = served()
+    assert world.decide().look_again_at is not None, "nobody has asked yet"
+    world.changes["inspection"] = Inspection(LINE.replace("0.20.2", "0.32.0"), CONFIG)
+    world.settle()
+    assert world.status.engine is not None
+    running = world.status.engine.running
+    assert running is not None
+    assert (running.vllm_version, running.max_model_len, running.differences) == ("0.32.0", 8192, None)
+    assert world.message("Ready") == "1 of 1 pods generate"
+    world.changes.clear()
+    decision = world.decide()
+    assert (decision.status, decision.look_again_at) == (None, None)
+
+
+def test_a_difference_stands_in_the_sentence_that_people_read() -> None:
+    world = served(inspection=Inspection(LINE, CONFIG))
+    assert world.condition("Ready")[0] == "True"
+    assert world.message("Ready") == "1 of 1 pods generate; but vLLM is 0.20.2, not 0.32.0"
+    world.changes.clear()
+    assert world.settle().message("Ready").endswith("not 0.32.0"), "it stays said"
+
+
+def test_a_log_without_the_line_is_not_asked_for_again() -> None:
+    world = served(inspection=Inspection("rotated away", CONFIG))
+    world.changes.clear()
+    assert world.decide().look_again_at is None
+    assert world.message("Ready") == "1 of 1 pods generate"
+
+
+def test_another_revision_is_asked_anew() -> None:
+    world = served(inspection=Inspection(LINE, CONFIG))
+    world.changes.clear()
+    world.edit(engine={"maxModelLen": 64}).settle()
+    assert world.status.engine is not None
+    assert world.status.engine.running is None
