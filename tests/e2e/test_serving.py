@@ -208,10 +208,11 @@ def test_a_killed_engine_leaves_the_service_and_is_named(served: str) -> None:
 
 
 def test_an_engine_that_cannot_start_says_why(namespace: str) -> None:
-    apply(make_llm("toolong", namespace, engine={"maxModelLen": 100000, "enforceEager": True}))
-    wait_for(namespace, "toolong", "crashed", 120, lambda x: condition(x, "Ready").get("reason") == "ContainerCrashed")
-    assert "max_model_len (100000) is greater than" in condition(get_llm(namespace, "toolong"), "Ready")["message"]
-    kubectl("-n", namespace, "delete", "llm", "toolong")
+    strange = {"hf_overrides": {"architectures": ["StrangeForCausalLM"]}}
+    apply(make_llm("strange", namespace, engine={"maxModelLen": 64, "enforceEager": True, "extraArgs": strange}))
+    wait_for(namespace, "strange", "crashed", 120, lambda x: condition(x, "Ready").get("reason") == "ContainerCrashed")
+    assert "StrangeForCausalLM" in condition(get_llm(namespace, "strange"), "Ready")["message"]
+    kubectl("-n", namespace, "delete", "llm", "strange")
 
 
 def test_a_deleted_pod_is_replaced(served: str) -> None:

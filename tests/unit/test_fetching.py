@@ -230,3 +230,11 @@ def test_an_init_container_that_refuses_the_weights_is_quoted() -> None:
     world.pods = (pod,)
     assert world.settle().condition("Ready") == ("False", "ModelNotServable")
     assert world.message("Ready") == "spec.model: no weights in /weights"
+
+
+def test_a_pod_that_fetches_its_weights_says_so() -> None:
+    world = World().settle()
+    world.pods = (make_pod(world.revision, running=False, prepares=True),)
+    assert world.settle().message("Ready") == (
+        "pod llama-1 fetches or checks its weights; see kubectl logs llama-1 -c prepare"
+    )

@@ -29,8 +29,8 @@ def find_problem(pod: Pod) -> Problem | None:
         return Problem(Reason.IMAGE_PULL_FAILED, f"pod {pod.name}: {pod.waiting_message or pod.waiting_reason}")
     if pod.waiting_reason in _CONFIG:
         return Problem(Reason.CONTAINER_CONFIG_INVALID, f"pod {pod.name}: {pod.waiting_message}")
-    if pod.preparing is not None and not pod.running:
-        return _bad_source(pod, pod.preparing)
+    if pod.unprepared is not None and not pod.running:
+        return _bad_source(pod, pod.unprepared)
     if pod.phase == "Failed":
         return Problem(Reason.POD_FAILED, f"pod {pod.name} failed: {pod.phase_message or _how(pod.ended)}")
     if pod.ended is not None and not pod.serves:

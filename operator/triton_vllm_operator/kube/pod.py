@@ -54,8 +54,10 @@ class Pod:
     """Since when kubelet calls the container ready: its port is open, whatever the gate says."""
     job: str = ""
     """The Job that this pod fetches a model for; empty for a serving pod."""
-    preparing: Ended | None = None
-    """How the init container that checks or fetches the weights last ended, if not well."""
+    prepares: bool = False
+    """Whether the init container that checks or fetches the weights runs."""
+    unprepared: Ended | None = None
+    """How that container last ended, if not well."""
 
     @property
     def serves(self) -> bool:
@@ -97,7 +99,8 @@ def project_pod(body: Json) -> Pod:
         scheduled_at=_true_since(scheduled),
         containers_ready_at=_true_since(open_port),
         job=_job(body),
-        preparing=end if (end := _last_end(prepare)) is not None and end.exit_code != 0 else None,
+        prepares="running" in _dict(prepare.get("state")),
+        unprepared=end if (end := _last_end(prepare)) is not None and end.exit_code != 0 else None,
     )
 
 

@@ -224,8 +224,12 @@ def _moving(situation: Situation) -> Finding:
         return _true(Reason.SCALING_DOWN, f"{current + len(situation.leftover) - wanted} pods too many are going")
     if current < wanted:
         return _true(Reason.CREATING_PODS, f"{current} of {wanted} pods exist")
-    starting = next((pod.name for pod in situation.current if not pod.serves), "")
-    return _true(Reason.STARTING, f"pod {starting} has not generated yet")
+    starting = [pod for pod in situation.current if not pod.serves]
+    for pod in starting:
+        if pod.prepares:
+            where = f"kubectl logs {pod.name} -c {names.PREPARE_CONTAINER}"
+            return _true(Reason.STARTING, f"pod {pod.name} fetches or checks its weights; see {where}")
+    return _true(Reason.STARTING, f"pod {starting[0].name if starting else ''} has not generated yet")
 
 
 def _degraded(situation: Situation) -> Finding:
