@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -200,5 +199,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     _hub = Hub({sys.argv[4]: Path(sys.argv[3])}, int(sys.argv[1]), host="0.0.0.0", store=sys.argv[2])
-    _hub.say = partial(print, flush=True)
+    # One write for each line: requests come in threads, and print writes the end of a line by itself.
+    _hub.say = lambda request: print(f"{request}\n", end="", flush=True)
     _hub.serve_forever()
