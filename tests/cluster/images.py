@@ -80,6 +80,7 @@ MODEL_TOOLS: Final = Image(
         "images/model-tools",
         "operator/triton_vllm_operator/sources",
         "operator/triton_vllm_operator/api/reasons.py",
+        "operator/triton_vllm_operator/api/lora.py",
         "requirements/model-tools.txt",
     ),
 )

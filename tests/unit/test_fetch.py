@@ -214,7 +214,9 @@ def test_what_is_no_model_is_said_before_its_weights_come(hub: LocalHub, fetch: 
 
 def test_an_adapter_is_fetched_too(hub: LocalHub, fetch: Fetch, tmp_path: Path) -> None:
     hub.folders["acme/sql"] = write_adapter(tmp_path / "adapter")
-    assert fetch(role=Role.ADAPTER, name="acme/sql").facts is None
+    facts = fetch(role=Role.ADAPTER, name="acme/sql").facts
+    assert facts is not None
+    assert facts.lora_rank == 8
     (folder,) = fetch.cache.glob("acme--sql@*")
     assert (folder / "adapter_model.safetensors").is_file()
 

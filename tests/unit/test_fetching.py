@@ -1,5 +1,6 @@
 """From a repository of the hub to pods: what is made when, and what is said meanwhile."""
 
+import json
 from typing import Any
 
 import pytest
@@ -130,6 +131,17 @@ def test_without_a_volume_each_pod_fetches_the_commit_that_was_resolved() -> Non
     assert task.repository is not None
     assert (task.action, task.repository.revision) == ("Fetch", COMMIT)
     assert {"name": "weights", "emptyDir": {}} in pod["volumes"]
+
+
+@pytest.mark.parametrize(("rank", "reserved"), [(8, None), (16, None), (24, 32), (64, 64), (300, 320)])
+def test_the_rank_of_the_engine_follows_the_adapters_of_a_hub(rank: int, reserved: int | None) -> None:
+    world = World()
+    adapter = {"name": "sql", "huggingFace": HUB}
+    world.spec["model"] = {"image": {"reference": "registry/model:1"}, "loraAdapters": [adapter]}
+    found = SourceReport(volume="adapter-0", commit=COMMIT, facts=ModelFacts(lora_rank=rank))
+    report(world.settle(), Report(sources=(found,))).settle()
+    body: Any = world.of_kind("ConfigMap")[0].body
+    assert json.loads(body["data"]["model.json"]).get("max_lora_rank") == reserved
 
 
 def test_progress_is_shown() -> None:

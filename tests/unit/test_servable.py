@@ -118,8 +118,9 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "expected", "said"),
     [
-        ({"r": 64}, {}, "the adapter has rank 64, more than 16: write spec.engine.maxLoraRank: 64"),
-        ({"r": 64}, {"max_lora_rank": 32}, "more than 32"),
+        ({"r": 64}, {"max_lora_rank": 16}, "the adapter has rank 64, more than 16: write spec.engine.maxLoraRank: 64"),
+        ({"r": 33}, {"max_lora_rank": 32}, "more than 32: write spec.engine.maxLoraRank: 64"),
+        ({"r": 513}, {}, "vLLM serves none above 512"),
         ({"peft_type": "IA3"}, {}, "is of type IA3"),
         ({"use_dora": True}, {}, "sets use_dora"),
         ({"modules_to_save": ["lm_head"]}, {}, "sets modules_to_save"),

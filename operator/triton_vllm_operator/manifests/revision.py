@@ -50,7 +50,9 @@ def render_revision(owner: Owner, resolved: Resolved, number: int) -> Revision:
     rolling = rolling_part(spec)
     served_name = spec.model.served_name or owner.name
     commits = {source.volume: source.commit for source in resolved.sources if source.commit}
-    repository = build_repository(spec.engine, find_places(spec, commits))
+    ranks = [source.facts.lora_rank for source in resolved.sources if source.facts and source.facts.lora_rank]
+    places = replace(find_places(spec, commits), lora_rank=max(ranks, default=None))
+    repository = build_repository(spec.engine, places)
     inputs = PodInputs(owner.name, served_name, runtime.image, repository, rolling, resolved.tools_image, commits)
     template = build_pod_template(inputs)
     unnamed = Revision("", number, rolling, runtime, served_name, repository, template, resolved.sources)

@@ -6,6 +6,7 @@ from typing import Final
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.hub import DEFAULT_REVISION, HuggingFaceSource
+from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.repository.content import Places
@@ -122,7 +123,7 @@ def build_task(placed: Placed, action: Action, spec: LLMDeploymentSpec, commits:
         action=action,
         folder=placed.mount if hub else placed.folder(commits),
         repository=_repository(placed, hub, commits) if hub else None,
-        expectation=_expectation(placed.role, spec),
+        expectation=_expectation(placed, spec),
     )
 
 
@@ -136,16 +137,24 @@ def _repository(placed: Placed, hub: HuggingFaceSource, commits: Commits) -> Rep
     )
 
 
-def _expectation(role: Role, spec: LLMDeploymentSpec) -> Expectation:
+def _expectation(placed: Placed, spec: LLMDeploymentSpec) -> Expectation:
     engine, extra = spec.engine, spec.engine.extra_args or {}
     length = engine.max_model_len
     return Expectation(
-        role=role,
+        role=placed.role,
         tensor_parallel_size=engine.tensor_parallel_size or 1,
         max_model_len=length if isinstance(length, int) else None,
-        max_lora_rank=engine.max_lora_rank,
+        max_lora_rank=_rank_limit(placed, spec),
         trust_remote_code=bool(engine.trust_remote_code),
         load_format=str(extra["load_format"]) if "load_format" in extra else None,
         needs_tokenizer="tokenizer" not in extra and not extra.get("skip_tokenizer_init"),
         overrides_config="hf_overrides" in extra,
     )
+
+
+def _rank_limit(placed: Placed, spec: LLMDeploymentSpec) -> int | None:
+    """An adapter of a hub is looked at before the engine's settings are rendered: they follow its rank."""
+    if placed.role is not Role.ADAPTER:
+        return None
+    follows = placed.source.hugging_face is not None
+    return spec.engine.max_lora_rank or (None if follows else DEFAULT_LORA_RANK)

@@ -12,6 +12,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from triton_vllm_operator.api.engine import AUTO, Engine, SpeculativeConfig
+from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK, engine_rank
 from triton_vllm_operator.api.quantity import parse_quantity
 
 # KIND_MODEL leaves the choice of GPUs to vLLM. Inputs, outputs and max_batch_size are left to the
@@ -40,6 +41,8 @@ class Places:
     """Of the draft model, if there is one."""
     adapters: Mapping[str, str] = field(default_factory=dict)
     """Of each LoRA adapter, by its name."""
+    lora_rank: int | None = None
+    """The largest rank among the adapters, as far as they were looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ def engine_arguments(engine: Engine, places: Places) -> dict[str, JsonValue]:
     if places.adapters:
         # One slot for each: with fewer, requests for different adapters wait for one another.
         arguments |= {"enable_lora": True, "max_loras": len(places.adapters)}
+        if engine.max_lora_rank is None and (places.lora_rank or 0) > DEFAULT_LORA_RANK:
+            arguments["max_lora_rank"] = engine_rank(places.lora_rank or 0)
     return {"model": places.model, **arguments, **(engine.extra_args or {})}
 
 

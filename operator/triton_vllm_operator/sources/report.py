@@ -24,12 +24,14 @@ class Fault(Value):
 
 
 class ModelFacts(Value):
-    """What the files of a model say of it."""
+    """What the files of a model, or of an adapter, say of it."""
 
     architecture: str | None = None
     attention_heads: int | None = None
     max_position_embeddings: int | None = None
     weight_bytes: int | None = None
+    lora_rank: int | None = None
+    """Of an adapter."""
 
 
 class SourceReport(Value):
@@ -39,7 +41,7 @@ class SourceReport(Value):
     commit: str | None = None
     """That the revision of a repository stands for."""
     facts: ModelFacts | None = None
-    """Of the model; None for an adapter."""
+    """None if nothing was looked at: a format that only the engine reads."""
 
 
 class Report(Value):

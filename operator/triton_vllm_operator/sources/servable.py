@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from triton_vllm_operator.api.lora import LARGEST_LORA_RANK, engine_rank
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.report import ModelFacts
@@ -37,20 +38,18 @@ _POOLING: Final = (
 )
 _UNSCALED: Final = "default"
 _HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
-_DEFAULT_LORA_RANK: Final = 16
 _HEADER_LIMIT: Final = 100_000_000
 """Bytes; safetensors' own limit of a header."""
 
 
 def check_source(files: Files, expected: Expectation) -> ModelFacts | None:
-    """What the files say of the model; None for an adapter.
+    """What the files say; None where only the engine can tell.
 
     Raises:
         SourceFault: the engine would not start with them, or could not load the adapter.
     """
     if expected.role is Role.ADAPTER:
-        _check_adapter(files, expected)
-        return None
+        return _check_adapter(files, expected)
     if expected.load_format not in _CHECKED_FORMATS:
         return None
     config = _read_config(files)
@@ -166,7 +165,7 @@ def _scales(scaling: Json) -> bool:
     return kind != _UNSCALED or any(_scales(part) for part in nested)
 
 
-def _check_adapter(files: Files, expected: Expectation) -> None:
+def _check_adapter(files: Files, expected: Expectation) -> ModelFacts:
     if _ADAPTER_CONFIG not in files:
         raise not_servable(f"no {_ADAPTER_CONFIG} {files.where}: these are not the files of a LoRA adapter")
     config = files.read_json(_ADAPTER_CONFIG)
@@ -179,6 +178,10 @@ def _check_adapter(files: Files, expected: Expectation) -> None:
             raise not_servable(f"{_ADAPTER_CONFIG} {files.where} sets {key}, which vLLM does not serve")
     if not files.ending(".safetensors", ".bin", ".pt"):
         raise not_servable(f"no adapter_model.safetensors {files.where}")
-    rank, limit = _count(config.get("r")), expected.max_lora_rank or _DEFAULT_LORA_RANK
-    if rank and rank > limit:
-        raise not_servable(f"the adapter has rank {rank}, more than {limit}: write spec.engine.maxLoraRank: {rank}")
+    rank, limit = _count(config.get("r")), expected.max_lora_rank
+    if rank and rank > LARGEST_LORA_RANK:
+        raise not_servable(f"the adapter has rank {rank}, and vLLM serves none above {LARGEST_LORA_RANK}")
+    if rank and limit and rank > limit:
+        fix = f"write spec.engine.maxLoraRank: {engine_rank(rank)}"
+        raise not_servable(f"the adapter has rank {rank}, more than {limit}: {fix}")
+    return ModelFacts(lora_rank=rank)

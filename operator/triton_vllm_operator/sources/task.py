@@ -53,6 +53,7 @@ class Expectation(Value):
     tensor_parallel_size: int = 1
     max_model_len: int | None = None
     max_lora_rank: int | None = None
+    """Largest rank of an adapter; None where the engine's follows from the adapter."""
     trust_remote_code: bool = False
     load_format: str | None = None
     """The engine's `load_format`; formats that have files of their own are not checked."""
