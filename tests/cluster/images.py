@@ -79,8 +79,11 @@ MODEL_TOOLS: Final = Image(
     (
         "images/model-tools",
         "operator/triton_vllm_operator/sources",
-        "operator/triton_vllm_operator/api/reasons.py",
+        "operator/triton_vllm_operator/__init__.py",
+        "operator/triton_vllm_operator/api/__init__.py",
+        "operator/triton_vllm_operator/api/hub_names.py",
         "operator/triton_vllm_operator/api/lora.py",
+        "operator/triton_vllm_operator/api/reasons.py",
         "requirements/model-tools.txt",
     ),
 )

@@ -39,9 +39,13 @@ class Faults:
     """Repositories that only this token sees."""
     busy: int = 0
     """So many requests are answered with 429."""
+    busy_page: str = ""
+    """Of these pages alone; all pages if empty."""
     retry_after: str = "0"
     broken: int = 0
     """So many requests are answered with 503."""
+    expired: int = 0
+    """So many downloads from the store are refused with 403: their address ran out."""
     cut: int = 0
     """So many downloads from the store end in the middle."""
     cut_file: str = ""
@@ -59,6 +63,7 @@ class Hub:
         self.store_host = store
         """Another name of this server: the real hub redirects to another host, which is asked for no metadata."""
         self.faults = Faults()
+        self.lock = threading.Lock()
         self.seen: Counter[str] = Counter()
         """Requests by method and path, ranges included."""
         self.tokens_seen: set[str] = set()
@@ -105,11 +110,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.say(f"{self.command} {path} {note}".strip())
         if token := self.headers.get("Authorization"):
             self.owner.tokens_seen.add(token)
-        if self._trip("busy"):
+        if self.owner.faults.busy_page in path and self._trip("busy"):
             return self._send(429, b"busy", {"Retry-After": self.owner.faults.retry_after})
         if self._trip("broken"):
             return self._send(503, b"broken")
         if found := _STORE.fullmatch(path):
+            if self._trip("expired"):
+                return self._send(403, b"the address ran out")
             return self._store(self.owner.folders[found["name"]] / found["file"])
         found = _API.fullmatch(path) or _FILE.fullmatch(path)
         if not found:
@@ -125,9 +132,10 @@ class _Handler(BaseHTTPRequestHandler):
         return self._file(found["name"], found["revision"], found["file"])
 
     def _trip(self, fault: str) -> bool:
-        left = getattr(self.owner.faults, fault)
-        if left > 0:
-            setattr(self.owner.faults, fault, left - 1)
+        with self.owner.lock:
+            left = getattr(self.owner.faults, fault)
+            if left > 0:
+                setattr(self.owner.faults, fault, left - 1)
         return left > 0
 
     def _may_see(self, name: str) -> bool:

@@ -1,6 +1,10 @@
 """Fetching from a hub on this machine that speaks the real one's API."""
 
+import errno
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,15 +14,17 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
+from cluster.paths import REPOSITORY
 from support.hub import Hub as LocalHub
 from support.hub import commit_of
 from support.weights import write_adapter, write_model, write_safetensors
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources import __main__ as program_entry
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain
-from triton_vllm_operator.sources.hub import Hub, Say
+from triton_vllm_operator.sources.hub import Hub
 from triton_vllm_operator.sources.placement import folder_name
 from triton_vllm_operator.sources.program import run
+from triton_vllm_operator.sources.progress import Say
 from triton_vllm_operator.sources.report import SourceReport, parse_report
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task, TaskList
 
@@ -34,6 +40,17 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
         yield server
 
 
+def task_of(hub: LocalHub, folder: Path, action: Action) -> Task:
+    return Task(
+        field="spec.model",
+        volume="weights",
+        action=action,
+        folder=str(folder),
+        repository=Repository(name=NAME, revision="main", endpoint=hub.endpoint),
+        expectation=Expectation(role=Role.MODEL),
+    )
+
+
 class Fetch:
     """A run of the program, with pauses that are noted and not slept."""
 
@@ -44,7 +61,12 @@ class Fetch:
         self.said: list[str] = []
 
     def __call__(
-        self, action: Action = Action.FETCH, revision: str = "main", role: Role = Role.MODEL, **changes: object
+        self,
+        action: Action = Action.FETCH,
+        revision: str = "main",
+        role: Role = Role.MODEL,
+        size_limit: int | None = None,
+        **changes: object,
     ) -> SourceReport:
         wanted = {"name": NAME, "revision": revision, "endpoint": self.hub.endpoint, **changes}
         task = Task(
@@ -53,6 +75,7 @@ class Fetch:
             action=action,
             folder=str(self.cache),
             repository=Repository(**wanted),  # type: ignore[arg-type]
+            size_limit=size_limit,
             expectation=Expectation(role=role),
         )
         return run(TaskList(tasks=(task,)), self.said.append, self._open).sources[0]
@@ -144,12 +167,31 @@ def test_429_is_waited_out_as_long_as_the_hub_says(hub: LocalHub, fetch: Fetch) 
     assert any("it answers 429 Too Many Requests; next try in 4" in line for line in fetch.said)
 
 
+@pytest.mark.parametrize("page", ["/resolve/", "/store/"])
+def test_429_during_a_download_is_waited_out(
+    hub: LocalHub, fetch: Fetch, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    hub.faults.busy_page, hub.faults.busy, hub.faults.retry_after = page, 4, "7"
+    assert fetch().commit == COMMIT
+    assert any(seconds >= 7 for seconds in (*slept, *fetch.pauses)), (slept, fetch.pauses)
+
+
+def test_an_address_that_ran_out_is_asked_for_anew(
+    hub: LocalHub, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    hub.faults.expired = 2
+    assert fetch().commit == COMMIT
+
+
 def test_patience_has_an_end(hub: LocalHub, fetch: Fetch) -> None:
     hub.faults.broken = 1_000
     with pytest.raises(TryAgain, match="it answers 503 Service Unavailable"):
         fetch()
     assert len(fetch.pauses) == 7
-    assert all(early <= 2**place for place, early in enumerate(fetch.pauses))
+    assert all(2**place / 2 <= pause <= 2**place for place, pause in enumerate(fetch.pauses))
 
 
 def test_a_hub_that_is_not_there_is_named(hub: LocalHub, fetch: Fetch) -> None:
@@ -256,6 +298,60 @@ def test_a_lock_that_the_file_system_ignores_costs_traffic_and_nothing_else(
     assert (fetch.folder / "model.safetensors").read_bytes() == (hub.folders[NAME] / "model.safetensors").read_bytes()
 
 
+def test_another_that_is_faster_between_two_files_is_no_fault(
+    hub: LocalHub, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, real = Fetch(hub, fetch.cache), Hub.fetch
+    calls: list[int] = []
+
+    def overtaken(self: Hub, *arguments: object) -> None:
+        real(self, *arguments)  # type: ignore[arg-type]
+        calls.append(1)
+        if len(calls) == 2:
+            # The weights are there, and before they are checked the other's folder gets its name.
+            monkeypatch.setattr(FileLock, "acquire", lambda *_args, **_kwargs: None)
+            other()
+
+    monkeypatch.setattr(Hub, "fetch", overtaken)
+    assert fetch().commit == COMMIT
+
+
+def test_a_model_that_is_larger_than_the_pods_folder_is_named_beforehand(hub: LocalHub, fetch: Fetch) -> None:
+    with pytest.raises(SourceFault, match=r"more than the 0\.0 GiB of huggingFace\.cache\.emptyDir\.sizeLimit"):
+        fetch(Action.INSPECT, size_limit=1_000)
+
+
+def test_a_hub_that_names_no_commit_is_refused(hub: LocalHub, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("support.hub.commit_of", lambda *_: "../../etc")
+    with pytest.raises(SourceFault, match="names no commit"):
+        fetch()
+
+
+def test_a_volume_that_cannot_be_written_to_is_named(
+    hub: LocalHub, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(fetch.cache))
+
+    monkeypatch.setattr(Hub, "fetch", refuse)
+    with pytest.raises(SourceFault, match=r"the volume cannot be used by user .*Read-only file system") as caught:
+        fetch()
+    assert caught.value.reason is Reason.MODEL_FETCH_FAILED
+    assert fetch.pauses == []
+
+
+def test_the_program_ends_at_once_when_it_is_told_to(hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.broken = 1_000
+    task = task_of(hub, tmp_path, Action.FETCH)
+    command = [sys.executable, "-m", "triton_vllm_operator.sources", TaskList(tasks=(task,)).model_dump_json()]
+    paths = {**os.environ, "PYTHONPATH": "operator"}
+    with subprocess.Popen(command, cwd=REPOSITORY, env=paths, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert "503" in program.stdout.readline(), "it waits for its next try"
+        program.terminate()
+        assert program.wait(timeout=5) == 143
+
+
 def test_a_full_volume_is_named_before_anything_comes(
     fetch: Fetch, monkeypatch: pytest.MonkeyPatch, hub: LocalHub
 ) -> None:
@@ -268,14 +364,7 @@ def test_a_full_volume_is_named_before_anything_comes(
 
 
 def test_the_program_reports_in_the_termination_message(hub: LocalHub, tmp_path: Path, capsys: object) -> None:
-    task = Task(
-        field="spec.model",
-        volume="weights",
-        action=Action.INSPECT,
-        folder="/nowhere",
-        repository=Repository(name=NAME, revision="main", endpoint=hub.endpoint),
-        expectation=Expectation(role=Role.MODEL),
-    )
+    task = task_of(hub, Path("/nowhere"), Action.INSPECT)
     message = tmp_path / "message"
     assert program_entry.main([TaskList(tasks=(task,)).model_dump_json()], message) == 0
     report = parse_report(message.read_text())

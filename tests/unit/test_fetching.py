@@ -1,6 +1,7 @@
 """From a repository of the hub to pods: what is made when, and what is said meanwhile."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,7 +147,10 @@ def test_the_rank_of_the_engine_follows_the_adapters_of_a_hub(rank: int, reserve
 
 def test_progress_is_shown() -> None:
     world = hub_world().settle()
-    world.changes |= {"fetch_pods": (fetch_pod(world),), "progress": "fetching acme/tiny: 1.2 of 4.0 GiB"}
+    world.changes |= {
+        "fetch_pods": (fetch_pod(world),),
+        "progress": {fetch_pod(world).name: "fetching acme/tiny: 1.2 of 4.0 GiB"},
+    }
     assert world.settle().message("Ready") == "fetching acme/tiny: 1.2 of 4.0 GiB"
     assert world.decide().look_again_at is not None
 
@@ -191,6 +195,57 @@ def test_what_keeps_the_job_from_running_is_named() -> None:
 def test_a_result_that_got_lost_is_looked_up_again() -> None:
     world = end_job(hub_world().settle(), "Complete")
     assert [child.kind for child in world.decide().prunes] == [JOB]
+
+
+def test_an_edit_of_something_else_moves_no_branch() -> None:
+    world = report(hub_world().settle(), GOOD).settle()
+    world.changes.clear()
+    world.settle().edit(engine={"maxModelLen": 64}).settle()
+    body: Any = job_of(world).body
+    (task,) = TaskList.model_validate_json(body["spec"]["template"]["spec"]["containers"][0]["args"][0]).tasks
+    assert task.repository is not None
+    assert task.repository.revision == COMMIT
+    world.edit(model={"huggingFace": {**HUB, "revision": "v2"}}).settle()
+    (job,) = world.of_kind("Job")
+    assert COMMIT not in str(job.body), "another revision is asked for"
+
+
+def test_a_job_that_gets_no_pod_is_named() -> None:
+    world = hub_world().settle()
+    job = job_of(world)
+    started = {**job.body, "status": {"startTime": NOW.isoformat()}}
+    world.children["Job", job.name] = Child(JOB, job.name, job.uid, started)
+    assert world.settle().message("Ready") == "looking up the model"
+    assert world.later(61).settle().message("Ready") == (
+        f"Job {job.name} has no running pod; see kubectl describe job {job.name}"
+    )
+
+
+def test_the_fault_that_ended_the_job_is_the_one_that_is_said() -> None:
+    world = hub_world().settle()
+    said = {
+        "a": ("2026-11-23T12:00:02Z", 3, "no such repository"),
+        "b": ("2026-11-23T12:00:01Z", 1, "it answers 503"),
+        "c": ("2026-11-23T12:00:00Z", 1, "it answers 429"),
+    }
+    pods = []
+    for name, (finished, code, message) in said.items():
+        fault = fault_report(Fault(reason=Reason.MODEL_FETCH_FAILED, message=message))
+        ended = Ended("Error", code, fault.dump(), finished)
+        pods.append(replace(fetch_pod(world, phase="Failed", running=False, ended=ended), name=name))
+    world.changes["fetch_pods"] = tuple(pods[1:])
+    assert world.settle().message("Ready") == "trying again: it answers 503"
+    world.changes["fetch_pods"] = tuple(pods)
+    assert end_job(world, "Failed").settle().message("Ready").startswith("no such repository; it is tried again")
+
+
+@pytest.mark.parametrize("commit", ["../../etc", "a" * 41, "A" * 40, ""])
+def test_a_result_that_names_no_commit_is_no_result(commit: str) -> None:
+    world = hub_world().settle()
+    forged = json.dumps({"sources": [{"volume": "weights", "commit": commit}]})
+    pod = fetch_pod(world, phase="Succeeded", running=False, ended=Ended("Completed", 0, forged))
+    world.changes["fetch_pods"] = (pod,)
+    assert world.settle().of_kind("Deployment") == []
 
 
 def test_the_old_revision_serves_while_the_new_model_comes() -> None:

@@ -11,8 +11,18 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.choose import choose_files
 from triton_vllm_operator.sources.fault import SourceFault
 from triton_vllm_operator.sources.program import run
-from triton_vllm_operator.sources.report import Report, fault_report, parse_report
+from triton_vllm_operator.sources.report import (
+    Fault,
+    ModelFacts,
+    Report,
+    SourceReport,
+    fault_report,
+    parse_report,
+)
 from triton_vllm_operator.sources.task import Action, Expectation, Role, Task, TaskList
+
+KUBELET_KEEPS = 4096
+"""Bytes of a termination message."""
 
 
 def check(folder: Path, role: Role = Role.MODEL, **expected: object) -> Report:
@@ -138,22 +148,55 @@ def test_a_good_adapter_passes(tmp_path: Path) -> None:
     assert "no adapter_config.json" in refusal(tmp_path, Role.ADAPTER)
 
 
-def test_weights_are_fetched_once_and_code_only_where_it_may_run() -> None:
-    names = ["config.json", "a.safetensors", "pytorch_model.bin", "consolidated.safetensors", "m.py", "onnx/model.onnx"]
-    assert choose_files(names, with_code=False) == ("a.safetensors", "config.json")
-    assert choose_files(names, with_code=True) == ("a.safetensors", "config.json", "m.py")
-    assert choose_files(["pytorch_model.bin", "config.json"], False) == ("config.json", "pytorch_model.bin")
-    assert choose_files(["consolidated.safetensors", "params.json"], False) == (
-        "consolidated.safetensors",
-        "params.json",
-    )
+NAMES = ["config.json", "a.safetensors", "pytorch_model.bin", "consolidated.safetensors", "m.py", "onnx/model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("names", "load_format", "chosen"),
+    [
+        (NAMES, None, ("a.safetensors", "config.json", "m.py")),
+        (NAMES, "safetensors", ("a.safetensors", "config.json", "m.py")),
+        (NAMES, "mistral", ("config.json", "consolidated.safetensors", "m.py")),
+        (NAMES, "pt", ("config.json", "m.py", "pytorch_model.bin")),
+        (NAMES, "dummy", ("config.json", "m.py")),
+        (["pytorch_model.bin", "config.json"], None, ("config.json", "pytorch_model.bin")),
+        (["consolidated.safetensors", "params.json"], None, ("consolidated.safetensors", "params.json")),
+        (["../evil.json", "a/../b.json", "a.safetensors"], None, ("a.safetensors",)),
+    ],
+)
+def test_each_weight_is_fetched_once(names: list[str], load_format: str | None, chosen: tuple[str, ...]) -> None:
+    assert choose_files(names, load_format) == chosen
+
+
+def test_a_format_that_names_no_files_is_refused() -> None:
+    with pytest.raises(SourceFault, match="load_format gguf does not tell which files"):
+        choose_files(NAMES, "gguf")
+
+
+def test_a_stale_index_of_other_weights_means_nothing(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    (tmp_path / "training_args.bin").write_bytes(b"x")
+    (tmp_path / "pytorch_model.bin.index.json").write_text('{"weight_map": {"a": "pytorch_model-00001.bin"}}')
+    (source,) = check(tmp_path).sources
+    assert source.facts is not None
+    assert source.facts.weight_bytes == (tmp_path / "model.safetensors").stat().st_size
+
+
+def test_a_draft_without_a_tokenizer_passes(tmp_path: Path) -> None:
+    (write_model(tmp_path) / "tokenizer.json").unlink()
+    assert check(tmp_path, Role.DRAFT, needs_tokenizer=False).fault is None
 
 
 def test_a_report_fits_into_a_termination_message(tmp_path: Path) -> None:
-    from triton_vllm_operator.sources.report import MESSAGE_LIMIT, Fault
-
-    long = fault_report(Fault(reason=Reason.MODEL_NOT_SERVABLE, message="x" * 10_000))
-    assert len(long.dump().encode()) < MESSAGE_LIMIT
+    for text in ("x", "\\", "\0", "\U0001f600"):
+        long = fault_report(Fault(reason=Reason.MODEL_NOT_SERVABLE, message=text * 10_000))
+        assert len(long.dump().encode()) < KUBELET_KEEPS
+    facts = ModelFacts(architecture="A" * 128, attention_heads=128, max_position_embeddings=10**7, weight_bytes=10**12)
+    adapters = (
+        SourceReport(volume=f"adapter-{n}", commit="a" * 40, facts=ModelFacts(lora_rank=512)) for n in range(32)
+    )
+    model = SourceReport(volume="weights", commit="a" * 40, facts=facts)
+    assert len(Report(sources=(model, model, *adapters)).dump().encode()) < KUBELET_KEEPS
     report = check(write_model(tmp_path))
     assert parse_report(report.dump()) == report
     assert parse_report("Killed") is None

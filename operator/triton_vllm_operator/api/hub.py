@@ -5,8 +5,10 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from triton_vllm_operator.api.base import ApiModel, ObjectName, Quantity, rule
+from triton_vllm_operator.api.hub_names import HUB
 
 DEFAULT_REVISION: Final = "main"
+ENDPOINT_PATTERN: Final = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$"
 RepositoryName = Annotated[
     str,
     Field(min_length=1, max_length=96, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"),
@@ -56,14 +58,14 @@ class HuggingFaceSource(ApiModel):
         min_length=1,
         max_length=128,
         pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
-        description="Branch, tag or commit; it is resolved to a commit once. Unset means main.",
+        description="Branch, tag or commit; it is resolved to a commit when it is first written. Unset means main.",
     )
     token_secret_ref: SecretKey | None = Field(None, description="Access token, for a private or gated repository.")
     endpoint: str | None = Field(
         None,
         min_length=8,
         max_length=256,
-        pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$",
+        pattern=ENDPOINT_PATTERN,
         description="A mirror of the hub, as https://mirror.example.com; unset means the hub itself.",
     )
     offline: bool | None = Field(None, description="Take what the cache holds, and ask no hub.")
@@ -86,6 +88,11 @@ class HuggingFaceSource(ApiModel):
     )
     def _has_a_cache_when_offline(self) -> bool:
         return not self.offline or self.claim_name is not None
+
+    @property
+    def mirror(self) -> str | None:
+        """The endpoint, if it is not the hub itself."""
+        return None if self.endpoint == HUB else self.endpoint
 
     @property
     def claim_name(self) -> str | None:

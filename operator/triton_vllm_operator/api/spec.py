@@ -7,11 +7,17 @@ from pydantic import Field
 
 from triton_vllm_operator.api.base import ApiModel, Quantity, rule
 from triton_vllm_operator.api.engine import Engine
-from triton_vllm_operator.api.model import Model
+from triton_vllm_operator.api.model import LoraAdapter, Model, ModelSource
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
 
+DRAFT_FIELD: Final = "spec.engine.speculativeConfig.model"
 DEFAULT_GPU_RESOURCE: Final = "nvidia.com/gpu"
 MIG_RESOURCE: Final = "nvidia.com/mig-"
+
+
+def adapter_field(adapter: LoraAdapter) -> str:
+    """The field of an adapter, for messages."""
+    return f"spec.model.loraAdapters[{adapter.name}]"
 
 
 class ArgumentCheck(StrEnum):
@@ -183,6 +189,21 @@ class LLMDeploymentSpec(ApiModel):
     )
     def _rank_has_an_adapter(self) -> bool:
         return self.engine.max_lora_rank is None or self.model.lora_adapters is not None
+
+    @property
+    def draft(self) -> ModelSource | None:
+        """The draft model of speculative decoding."""
+        return self.engine.speculative_config.model if self.engine.speculative_config else None
+
+    @property
+    def sources(self) -> tuple[tuple[str, ModelSource], ...]:
+        """Everything that is read from a source, with the field that names it: the model, its draft, its adapters."""
+        draft = self.draft
+        return (
+            ("spec.model", self.model),
+            *([(DRAFT_FIELD, draft)] if draft else []),
+            *((adapter_field(adapter), adapter) for adapter in self.model.adapters),
+        )
 
     @property
     def gpu_resource(self) -> str | None:

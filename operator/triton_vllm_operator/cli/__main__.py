@@ -62,7 +62,7 @@ def _render(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str
     owner, spec = document.owner, verdict.spec
     # Offline a branch cannot be resolved: its name stands where the commit will.
     revision = render_revision(owner, Resolved(spec, verdict.runtime, catalogue.tools_image), number=1)
-    jobs = (build_fetch_job(owner, spec, catalogue.tools_image),) if needs_fetch(spec) else ()
+    jobs = (build_fetch_job(owner, spec, catalogue.tools_image, {}),) if needs_fetch(spec) else ()
     manifests = (*jobs, *build_children(owner, revision, spec.replicas, spec.probe))
     return ACCEPTED, print_manifests(manifests, revision, options.output)
 

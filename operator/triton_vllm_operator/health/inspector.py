@@ -1,6 +1,9 @@
 """Reads once from a pod that serves what its engine and its server say of themselves. This module does I/O."""
 
+import json
 import logging
+import time
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -14,6 +17,7 @@ from triton_vllm_operator.kube.errors import ApiError
 from triton_vllm_operator.kube.pod import Pod
 
 _LOG = logging.getLogger(__name__)
+REST_SECONDS: Final = 60.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
@@ -23,19 +27,35 @@ class Inspector:
     def __init__(self, client: KubeClient, session: aiohttp.ClientSession) -> None:
         self._client = client
         self._session = session
+        self._not_before: dict[str, float] = {}
+        """When to ask a pod again that could not be asked, by uid."""
 
     async def inspect(self, namespace: str, pod: Pod, served_name: str) -> Inspection | None:
-        """What the pod says; None if it could not be asked now."""
+        """What the pod says; None if it could not be asked now: every event would ask it again, so it rests."""
+        now = time.monotonic()
+        if now < self._not_before.get(pod.uid, 0.0):
+            return None
+        inspection = await self._inspect(namespace, pod, served_name)
+        if inspection is None:
+            # Pods that went while they rested are forgotten with the others.
+            resting = {uid: until for uid, until in self._not_before.items() if until > now}
+            self._not_before = {**resting, pod.uid: now + REST_SECONDS}
+        return inspection
+
+    async def _inspect(self, namespace: str, pod: Pod, served_name: str) -> Inspection | None:
         url = f"http://{url_host(pod.ip or '')}:{names.PORT_HTTP}/v2/models/{served_name}/config"
         try:
             log = await self._client.read_log_start(namespace, pod.name, names.CONTAINER)
             async with self._session.get(url, timeout=_TIMEOUT, allow_redirects=False) as response:
-                config: Json = await response.json(content_type=None) if response.status == 200 else {}
+                config: Json = json.loads(await response.read()) if response.status == HTTPStatus.OK else {}
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # It serves all the same; it is asked again later.
             _LOG.warning("cannot read how the engine of %s/%s runs: %s", namespace, pod.name, error)
             return None
-        return Inspection(log, config) if isinstance(config, dict) else Inspection(log, {})
+        if not isinstance(config, dict) or not config:
+            _LOG.warning("%s answers %d and no configuration", url, response.status)
+            return None
+        return Inspection(log, config)
 
     async def last_line(self, namespace: str, pod: Pod) -> str:
         """The last word of a pod that fetches a model; empty if it cannot be read now."""

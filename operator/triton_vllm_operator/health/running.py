@@ -10,7 +10,8 @@ from pydantic import JsonValue
 
 from triton_vllm_operator.api.base import Json
 
-_LINE: Final = re.compile(r"Initializing a V1 LLM engine \(v(?P<version>[^)]+)\) with config: (?P<values>.+)")
+_LINE: Final = re.compile(r"Initializing a V1 LLM engine \(v(?P<version>[^)\s]{1,64})\) with config: (?P<values>.+)")
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
 _RELEASE: Final = re.compile(r"\d+\.\d+\.\d+")
 # As the line calls it, and as AsyncEngineArgs does.
 _NAMES: Final = {
@@ -53,7 +54,7 @@ class EngineLine:
     def max_model_len(self) -> int | None:
         """The longest sequence, also where the engine chose it."""
         value = self.values.get("max_model_len", "")
-        return int(value) if value.isdigit() else None
+        return int(value) if _COUNT.fullmatch(value) else None
 
 
 def parse_engine_line(log: str) -> EngineLine | None:

@@ -191,7 +191,8 @@ def _pack(kind: Kind, body: Json) -> bytes:
     content: Json = {name: body[name] for name in _CONTENT[kind] if name in body}
     if kind in _READ_CONDITIONS and isinstance(status := content.get("status"), dict):
         conditions = status.get("conditions", [])
-        content["status"] = {"conditions": [c for c in conditions if c.get("type") in _READ_CONDITIONS[kind]]}
+        read = {"conditions": [c for c in conditions if c.get("type") in _READ_CONDITIONS[kind]]}
+        content["status"] = {**read, "startTime": status["startTime"]} if "startTime" in status else read
         metadata.pop("generation", None)
     text = json.dumps({"metadata": metadata, **content}, sort_keys=True, separators=(",", ":"))
     # A window as large as the objects: the default of 32 KiB takes 256 KiB of fresh memory for each of them.

@@ -27,6 +27,8 @@ class Ended:
     reason: str
     exit_code: int
     message: str
+    finished_at: str = ""
+    """RFC 3339."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,10 @@ def _ended(terminated: Any) -> Ended | None:
     if not terminated:
         return None
     return Ended(
-        str(terminated.get("reason", "")), int(terminated.get("exitCode", 0)), str(terminated.get("message", ""))
+        reason=str(terminated.get("reason", "")),
+        exit_code=int(terminated.get("exitCode", 0)),
+        message=str(terminated.get("message", "")),
+        finished_at=str(terminated.get("finishedAt", "")),
     )
 
 

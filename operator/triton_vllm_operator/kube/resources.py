@@ -1,6 +1,7 @@
 """The kinds of objects that the operator touches, and their paths."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from triton_vllm_operator.api import names
@@ -64,6 +65,32 @@ def metadata_of(body: Json) -> Json:
 def name_of(body: Json) -> str:
     """The name of an object."""
     return str(metadata_of(body).get("name", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectCondition:
+    """A condition of an object's status that is True."""
+
+    message: str
+    since: datetime | None
+
+
+def true_condition(body: Json, kind: str) -> ObjectCondition | None:
+    """The condition of that type, if it is True."""
+    status = body.get("status")
+    conditions = status.get("conditions") if isinstance(status, dict) else None
+    for condition in conditions or ():
+        if condition.get("type") == kind and condition.get("status") == "True":
+            since = condition.get("lastTransitionTime")
+            return ObjectCondition(str(condition.get("message", "")), datetime.fromisoformat(since) if since else None)
+    return None
+
+
+def start_time(body: Json) -> datetime | None:
+    """When the controller of an object first worked on it."""
+    status = body.get("status")
+    text = status.get("startTime") if isinstance(status, dict) else None
+    return datetime.fromisoformat(str(text)) if text else None
 
 
 def controller_of(body: Json) -> Json:

@@ -22,8 +22,7 @@ from triton_vllm_operator.sources.task import Action, TaskList
 
 _FETCH_RESOURCES: Final[Json] = {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "4Gi"}}
 _CHECK_RESOURCES: Final[Json] = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}}
-_TRIES: Final = 6
-_MINOR_KEYS: Final = ("topologySpreadConstraints", "runtimeClassName")
+_RETRIES: Final = 6
 
 
 def needs_fetch(spec: LLMDeploymentSpec) -> bool:
@@ -55,8 +54,10 @@ def build_prepare_container(spec: LLMDeploymentSpec, image: str, commits: Commit
     )
 
 
-def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str) -> Json:
+def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str, known: Commits) -> Json:
     """The Job that resolves every repository of the spec, and fetches those that are kept on volumes.
+
+    What `known` holds was resolved before and is looked up by its commit.
 
     It runs where the serving pods may run, so that a volume is bound to a zone that they can reach, but needs no GPU.
     """
@@ -64,7 +65,7 @@ def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str) -> Json:
     kept = [placed for placed in wanted if _is_kept(placed)]
     tasks = TaskList(
         tasks=tuple(
-            build_task(placed, Action.FETCH if _is_kept(placed) else Action.INSPECT, spec, {}) for placed in wanted
+            build_task(placed, Action.FETCH if _is_kept(placed) else Action.INSPECT, spec, known) for placed in wanted
         )
     )
     mounts: list[Json] = [{"name": placed.volume, "mountPath": placed.mount} for placed in kept]
@@ -79,7 +80,7 @@ def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str) -> Json:
         **_build_scheduling(spec),
     }
     content: Json = {
-        "backoffLimit": _TRIES,
+        "backoffLimit": _RETRIES,
         "podFailurePolicy": {
             "rules": [
                 {
@@ -130,9 +131,8 @@ def _build_environment(placed: tuple[Placed, ...]) -> list[Json]:
 
 def _build_scheduling(spec: LLMDeploymentSpec) -> Json:
     scheduling = spec.scheduling or Scheduling()
-    built: Json = scheduling.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"tolerations"})
-    for key in _MINOR_KEYS:
-        built.pop(key, None)
+    left_out = {"tolerations", "topology_spread_constraints", "runtime_class_name"}
+    built: Json = scheduling.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=left_out)
     tolerations = [t.model_dump(mode="json", by_alias=True, exclude_none=True) for t in scheduling.tolerations or ()]
     if spec.gpu_resource is not None:
         # Kubernetes gives a pod that asks for GPUs this toleration by itself, and this one asks for none.

@@ -8,7 +8,8 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.hub import DEFAULT_REVISION, HuggingFaceSource
 from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.model import ModelSource
-from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.api.quantity import parse_quantity
+from triton_vllm_operator.api.spec import DRAFT_FIELD, LLMDeploymentSpec, adapter_field
 from triton_vllm_operator.repository.content import Places
 from triton_vllm_operator.sources.placement import folder_name
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task
@@ -38,31 +39,36 @@ class Placed:
         """The environment variable of its access token."""
         return f"TOKEN_{self.volume.upper().replace('-', '_')}"
 
+    load_format: str | None
+    """The engine's `load_format`, which speaks of the model alone."""
+
     def folder(self, commits: Commits) -> str:
         """Where the files lie in the container. A revision that is not resolved yet stands for itself."""
         hub = self.source.hugging_face
         if hub is not None:
             commit = commits.get(self.volume, hub.revision or DEFAULT_REVISION)
-            return f"{self.mount}/{folder_name(hub.repository, commit)}"
+            return f"{self.mount}/{folder_name(hub.repository, commit, self.load_format)}"
         return f"{self.mount}/{self.source.path}" if self.source.path else self.mount
 
 
 def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
     """Everything that the pod reads from a source."""
-    draft = spec.engine.speculative_config.model if spec.engine.speculative_config else None
+    draft = spec.draft
+    load_format = (spec.engine.extra_args or {}).get("load_format")
     adapters = (
-        Placed(
-            f"spec.model.loraAdapters[{adapter.name}]",
-            f"adapter-{number}",
-            f"{ADAPTERS}/{adapter.name}",
-            Role.ADAPTER,
-            adapter,
-        )
+        Placed(adapter_field(adapter), f"adapter-{number}", f"{ADAPTERS}/{adapter.name}", Role.ADAPTER, adapter, None)
         for number, adapter in enumerate(spec.model.adapters)
     )
     return (
-        Placed("spec.model", MODEL_VOLUME, WEIGHTS, Role.MODEL, spec.model),
-        *([Placed("spec.engine.speculativeConfig.model", "draft", DRAFT, Role.DRAFT, draft)] if draft else []),
+        Placed(
+            "spec.model",
+            MODEL_VOLUME,
+            WEIGHTS,
+            Role.MODEL,
+            spec.model,
+            load_format if isinstance(load_format, str) else None,
+        ),
+        *([Placed(DRAFT_FIELD, "draft", DRAFT, Role.DRAFT, draft, None)] if draft else []),
         *adapters,
     )
 
@@ -123,6 +129,7 @@ def build_task(placed: Placed, action: Action, spec: LLMDeploymentSpec, commits:
         action=action,
         folder=placed.mount if hub else placed.folder(commits),
         repository=_repository(placed, hub, commits) if hub else None,
+        size_limit=_size_limit(hub),
         expectation=_expectation(placed, spec),
     )
 
@@ -138,23 +145,30 @@ def _repository(placed: Placed, hub: HuggingFaceSource, commits: Commits) -> Rep
 
 
 def _expectation(placed: Placed, spec: LLMDeploymentSpec) -> Expectation:
+    """What the engine's settings say of a source; most of them speak of the model alone."""
+    if placed.role is Role.DRAFT:
+        # It is given the model's tokenizer where it has none, and may be split otherwise.
+        return Expectation(role=placed.role, needs_tokenizer=False)
+    if placed.role is Role.ADAPTER:
+        return Expectation(role=placed.role, max_lora_rank=_rank_limit(placed, spec))
     engine, extra = spec.engine, spec.engine.extra_args or {}
     length = engine.max_model_len
     return Expectation(
         role=placed.role,
         tensor_parallel_size=engine.tensor_parallel_size or 1,
         max_model_len=length if isinstance(length, int) else None,
-        max_lora_rank=_rank_limit(placed, spec),
-        trust_remote_code=bool(engine.trust_remote_code),
-        load_format=str(extra["load_format"]) if "load_format" in extra else None,
-        needs_tokenizer="tokenizer" not in extra and not extra.get("skip_tokenizer_init"),
+        load_format=placed.load_format,
+        needs_tokenizer="tokenizer" not in extra,
         overrides_config="hf_overrides" in extra,
     )
 
 
 def _rank_limit(placed: Placed, spec: LLMDeploymentSpec) -> int | None:
     """An adapter of a hub is looked at before the engine's settings are rendered: they follow its rank."""
-    if placed.role is not Role.ADAPTER:
-        return None
     follows = placed.source.hugging_face is not None
     return spec.engine.max_lora_rank or (None if follows else DEFAULT_LORA_RANK)
+
+
+def _size_limit(hub: HuggingFaceSource | None) -> int | None:
+    folder = hub.cache.empty_dir if hub and hub.cache else None
+    return int(parse_quantity(folder.size_limit)) if folder and folder.size_limit else None

@@ -10,7 +10,6 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import ArgumentCheck, LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.manifests.revision import Revision
-from triton_vllm_operator.manifests.sources import place_sources
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.repository.arguments import catalogued_versions, load_arguments
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
@@ -94,12 +93,12 @@ def _forbidden_by_administrator(spec: LLMDeploymentSpec, catalogue: Catalogue) -
 
 def _forbidden_endpoint(spec: LLMDeploymentSpec, catalogue: Catalogue) -> Problem | None:
     """A Secret that its author cannot read must not leave by way of a mirror of his own."""
-    for placed in place_sources(spec):
-        hub = placed.source.hugging_face
-        if hub is None or hub.endpoint is None or hub.token_secret_ref is None:
+    for field, source in spec.sources:
+        hub = source.hugging_face
+        if hub is None or hub.token_secret_ref is None or hub.mirror is None:
             continue
-        if catalogue.token_endpoints is not None and hub.endpoint not in catalogue.token_endpoints:
-            message = f"{placed.field}.huggingFace: the administrator lets no token be sent to {hub.endpoint}; "
+        if catalogue.token_endpoints is not None and hub.mirror not in catalogue.token_endpoints:
+            message = f"{field}.huggingFace: the administrator lets no token be sent to {hub.endpoint}; "
             fix = "leave tokenSecretRef out, or ask for the mirror in the chart's allow.tokenEndpoints"
             return Problem(Reason.FORBIDDEN_BY_ADMINISTRATOR, message + fix)
     return None

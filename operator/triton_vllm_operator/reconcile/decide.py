@@ -17,7 +17,7 @@ from triton_vllm_operator.health.running import (
 )
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import judge
-from triton_vllm_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, JOB, REVISION, kind_of, name_of
+from triton_vllm_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, JOB, REVISION, kind_of, name_of, true_condition
 from triton_vllm_operator.manifests.config_map import build_config_map, repository_name
 from triton_vllm_operator.manifests.deployment import build_deployment
 from triton_vllm_operator.manifests.identity import Owner
@@ -43,7 +43,7 @@ _KEPT_REVISIONS: Final = 10
 _SHOWN_CHANGES: Final = 3
 _SHOWN_DIFFERENCES: Final = 8
 _DIFFERENCE_LIMIT: Final = 256
-_INSPECT_AGAIN: Final = timedelta(seconds=60)
+_INSPECT_AGAIN: Final = timedelta(seconds=61)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _plan(observed: Observed, verdict: Accepted | NotAccepted, catalogue: Catalo
     if verdict.known is not None:
         revision = _again_the_newest(verdict.known, newest)
         return _Plan(revision, spec.replicas, spec.probe, unchecked=verdict.unchecked)
-    fetched = find_fetched(observed, spec, catalogue.tools_image, now)
+    fetched = find_fetched(observed, spec, newest, catalogue.tools_image, now)
     if isinstance(fetched, Fetching):
         return _Plan(newest, spec.replicas, spec.probe, unchecked=verdict.unchecked, fetching=fetched)
     resolved = Resolved(spec, verdict.runtime, catalogue.tools_image, fetched.sources)
@@ -223,11 +223,8 @@ def _differences(observed: Observed, plan: _Plan) -> tuple[str, ...]:
 
 def _pods_refused(observed: Observed) -> str:
     for child in observed.children_of(DEPLOYMENT):
-        status = child.body.get("status")
-        conditions = status.get("conditions") if isinstance(status, dict) else None
-        for condition in conditions or ():
-            if condition.get("status") == "True":
-                return str(condition.get("message", ""))
+        if failure := true_condition(child.body, "ReplicaFailure"):
+            return failure.message
     return ""
 
 

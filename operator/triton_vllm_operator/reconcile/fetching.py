@@ -1,5 +1,6 @@
 """What must be found out about the repositories of a spec before there can be a revision of it. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -9,13 +10,17 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem, find_problem
 from triton_vllm_operator.kube.pod import Pod
-from triton_vllm_operator.kube.resources import JOB, name_of
+from triton_vllm_operator.kube.resources import JOB, name_of, start_time, true_condition
 from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
+from triton_vllm_operator.manifests.revision import Revision
+from triton_vllm_operator.manifests.sources import Commits, place_sources
 from triton_vllm_operator.reconcile.model import Child, Observed
-from triton_vllm_operator.sources.report import Fault, Report, SourceReport, parse_report
+from triton_vllm_operator.sources.report import EXIT_FAULT, Fault, Report, SourceReport, parse_report
 
-_LOOK_SECONDS: Final = 10
+_LOOK: Final = timedelta(seconds=10)
 """Between two looks at the progress."""
+_POD_LATE_AFTER: Final = timedelta(seconds=60)
+"""Without a running pod; what keeps a Job from making one (a quota, a LimitRange) stands in events alone."""
 _RETRY_AFTER: Final = timedelta(minutes=5)
 """After which a fetch that failed is tried anew: a token may have been mended, terms accepted."""
 
@@ -39,38 +44,47 @@ class Fetching:
     look_again_at: datetime | None
 
 
-def find_fetched(observed: Observed, spec: LLMDeploymentSpec, tools_image: str, now: datetime) -> Fetched | Fetching:
+def find_fetched(
+    observed: Observed, spec: LLMDeploymentSpec, newest: Revision | None, tools_image: str, now: datetime
+) -> Fetched | Fetching:
     """How far the repositories of a spec are resolved, and those that are kept on volumes fetched."""
     if not needs_fetch(spec):
         return Fetched(())
-    job = build_fetch_job(observed.resource.owner, spec, tools_image)
+    job = build_fetch_job(observed.resource.owner, spec, tools_image, _known_commits(spec, newest))
     name = name_of(job)
     there = next((child for child in observed.children_of(JOB) if child.name == name), None)
     pods = tuple(pod for pod in observed.fetch_pods if pod.job == name)
-    if (report := _result(pods)) is not None:
+    if (report := _result(pods, spec)) is not None:
         return Fetched(report.sources)
-    failed_at = _condition_time(there, "Failed")
-    if failed_at is not None:
-        return _after_failure(job, _last_fault(pods, name), failed_at, now)
-    if _condition_time(there, "Complete") is not None and not any(pod.running for pod in pods):
+    if there is not None and (failed := true_condition(there.body, "Failed")):
+        return _after_failure(job, _last_fault(pods, name), failed.since or now, now)
+    if there is not None and true_condition(there.body, "Complete") and not any(pod.running for pod in pods):
         # The pod that knew the result is gone: the next one finds everything fetched.
         return Fetching(None, Problem(Reason.FETCHING_MODEL, "looking at the model again"), False, None)
-    return Fetching(job, _under_way(pods, observed.progress), False, now + timedelta(seconds=_LOOK_SECONDS))
+    return Fetching(job, _under_way(there, pods, observed.progress, now), False, now + _LOOK)
 
 
-def _result(pods: tuple[Pod, ...]) -> Report | None:
+def _known_commits(spec: LLMDeploymentSpec, newest: Revision | None) -> Commits:
+    """Commits of sources that the newest revision has too: an edit of something else moves no branch."""
+    if newest is None:
+        return {}
+    found = {source.volume: source.commit for source in newest.sources if source.commit}
+    known = {
+        (placed.mount, placed.source.hugging_face): found[placed.volume]
+        for placed in place_sources(newest.spec)
+        if placed.volume in found
+    }
+    wanted = ((placed.volume, (placed.mount, placed.source.hugging_face)) for placed in place_sources(spec))
+    return {volume: known[source] for volume, source in wanted if source in known}
+
+
+def _result(pods: tuple[Pod, ...], spec: LLMDeploymentSpec) -> Report | None:
+    """The report of a pod that succeeded, if it speaks of every repository of the spec."""
+    wanted = {placed.volume for placed in place_sources(spec) if placed.source.hugging_face is not None}
     for pod in pods:
-        if pod.phase == "Succeeded" and pod.ended is not None and (report := parse_report(pod.ended.message)):
+        report = parse_report(pod.ended.message) if pod.phase == "Succeeded" and pod.ended else None
+        if report is not None and {source.volume for source in report.sources if source.commit} == wanted:
             return report
-    return None
-
-
-def _condition_time(job: Child | None, kind: str) -> datetime | None:
-    status = job.body.get("status") if job else None
-    conditions = status.get("conditions") if isinstance(status, dict) else None
-    for condition in conditions or ():
-        if condition.get("type") == kind and condition.get("status") == "True":
-            return datetime.fromisoformat(str(condition.get("lastTransitionTime")))
     return None
 
 
@@ -84,24 +98,28 @@ def _after_failure(job: Json, problem: Problem, failed_at: datetime, now: dateti
 
 
 def _last_fault(pods: tuple[Pod, ...], job: str) -> Problem:
-    faults = [fault for pod in pods if (fault := _fault(pod))]
-    if faults:
-        return Problem(faults[-1].reason, faults[-1].message)
+    if fault := _newest_fault(pods):
+        return Problem(fault.reason, fault.message)
     problem = next((problem for pod in pods if (problem := find_problem(pod))), None)
     return problem or Problem(Reason.MODEL_FETCH_FAILED, f"Job {job} failed without a word; see kubectl describe job")
 
 
-def _fault(pod: Pod) -> Fault | None:
-    report = parse_report(pod.ended.message) if pod.ended else None
-    return report.fault if report else None
+def _newest_fault(pods: tuple[Pod, ...]) -> Fault | None:
+    """What ended the Job if a pod said that trying again does not help, else the last that was said."""
+    ended = [(pod.ended.exit_code == EXIT_FAULT, pod.ended.finished_at, pod.ended.message) for pod in pods if pod.ended]
+    reports = (parse_report(message) for _, _, message in sorted(ended, reverse=True))
+    return next((report.fault for report in reports if report and report.fault), None)
 
 
-def _under_way(pods: tuple[Pod, ...], progress: str) -> Problem:
+def _under_way(job: Child | None, pods: tuple[Pod, ...], progress: Mapping[str, str], now: datetime) -> Problem:
     alive = [pod for pod in pods if pod.phase != "Failed" and not pod.terminating]
-    failed = [fault.message for pod in pods if pod not in alive and (fault := _fault(pod))]
-    for pod in alive:
-        if problem := find_problem(pod):
-            return problem
-    if failed and not any(pod.running for pod in alive):
-        return Problem(Reason.FETCHING_MODEL, f"trying again: {failed[-1]}")
-    return Problem(Reason.FETCHING_MODEL, progress or "looking up the model")
+    if running := next((pod for pod in alive if pod.running), None):
+        return Problem(Reason.FETCHING_MODEL, progress.get(running.name) or "looking up the model")
+    if problem := next((problem for pod in alive if (problem := find_problem(pod))), None):
+        return problem
+    if fault := _newest_fault(tuple(pod for pod in pods if pod not in alive)):
+        return Problem(Reason.FETCHING_MODEL, f"trying again: {fault.message}")
+    started = start_time(job.body) if job else None
+    if job is not None and started is not None and now - started >= _POD_LATE_AFTER:
+        return Problem(Reason.FETCHING_MODEL, f"Job {job.name} has no running pod; see kubectl describe job {job.name}")
+    return Problem(Reason.FETCHING_MODEL, "looking up the model")

@@ -77,8 +77,8 @@ class Observed:
     """The pods that serve, or will."""
     fetch_pods: tuple[Pod, ...] = ()
     """The pods that fetch a model beforehand."""
-    progress: str = ""
-    """The last line of the log of the pod that fetches."""
+    progress: Mapping[str, str] = field(default_factory=dict)
+    """The last line of the log of each pod that fetches, by its name."""
     inspection: Inspection | None = None
     """What a pod of the newest revision says of itself; read once, when the status does not hold it yet."""
     probes: Mapping[str, ProbeHistory] = field(default_factory=dict)

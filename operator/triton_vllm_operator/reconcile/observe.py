@@ -63,10 +63,9 @@ async def observe(
     )
 
 
-async def _read_progress(key: Key, inspector: Inspector, fetch_pods: tuple[Pod, ...]) -> str:
-    """The last word of a pod that fetches: its log is read only while it runs."""
-    running = next((pod for pod in fetch_pods if pod.running), None)
-    return await inspector.last_line(key.namespace, running) if running else ""
+async def _read_progress(key: Key, inspector: Inspector, fetch_pods: tuple[Pod, ...]) -> dict[str, str]:
+    """The last word of each pod that fetches: a log is read only while its pod runs."""
+    return {pod.name: await inspector.last_line(key.namespace, pod) for pod in fetch_pods if pod.running}
 
 
 async def _inspect(

@@ -1,17 +1,15 @@
 """What is allowed, and yet worth a word before it is applied. Pure."""
 
-import re
 from collections.abc import Iterator
-from typing import Final
 
 from triton_vllm_operator.api.engine import SchedulingPolicy
 from triton_vllm_operator.api.hub import DEFAULT_REVISION
+from triton_vllm_operator.api.hub_names import is_commit
 from triton_vllm_operator.api.spec import Backend, LLMDeploymentSpec
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.catalogue import RuntimeEntry
 
 # https://github.com/triton-inference-server/server/issues/8651
-_COMMIT: Final = re.compile("[0-9a-f]{40}")
 _TENSOR_PARALLEL_SEGFAULT = "26.01"
 
 
@@ -68,18 +66,24 @@ def _engine(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Iterator[str]:
 
 
 def _hub(spec: LLMDeploymentSpec) -> Iterator[str]:
-    if (hub := spec.model.hugging_face) is None:
-        return
-    if hub.claim_name is None:
-        yield (
-            "spec.model.huggingFace.cache: without a persistentVolumeClaim every new pod fetches the weights again, "
-            "and holds its GPUs while it does"
-        )
-    if not _COMMIT.fullmatch(hub.revision or ""):
-        yield (
-            f"spec.model.huggingFace.revision {hub.revision or DEFAULT_REVISION!r} can move: it is resolved to a "
-            "commit once, and status.model.commit says to which; a full commit is the same everywhere"
-        )
+    for field, source in spec.sources:
+        if (hub := source.hugging_face) is None:
+            continue
+        if hub.claim_name is None:
+            yield (
+                f"{field}.huggingFace.cache: without a persistentVolumeClaim every new pod fetches the weights again, "
+                "and holds its GPUs while it does"
+            )
+        if not is_commit(hub.revision or ""):
+            yield (
+                f"{field}.huggingFace.revision {hub.revision or DEFAULT_REVISION!r} can move: it is resolved to a "
+                "commit when it is first written; a full commit is the same everywhere"
+            )
+        if hub.mirror and hub.token_secret_ref:
+            yield (
+                f"{field}.huggingFace is refused unless the chart's allow.tokenEndpoints names {hub.mirror}, since a "
+                "token is sent there"
+            )
 
 
 def _permissions(spec: LLMDeploymentSpec) -> Iterator[str]:
@@ -90,9 +94,3 @@ def _permissions(spec: LLMDeploymentSpec) -> Iterator[str]:
         )
     if spec.runtime.image is not None:
         yield "spec.runtime.image is refused unless the chart's allow.customImages is true"
-    hub = spec.model.hugging_face
-    if hub is not None and hub.endpoint and hub.token_secret_ref:
-        yield (
-            f"spec.model.huggingFace is refused unless the chart's allow.tokenEndpoints names {hub.endpoint}, since a "
-            "token is sent there"
-        )

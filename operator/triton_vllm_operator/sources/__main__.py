@@ -3,6 +3,8 @@
 Exit codes: 0 all sources are good, 3 one is not and trying again does not help, 1 try again.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -18,6 +20,8 @@ _MESSAGE_FILE: Final = Path("/dev/termination-log")
 
 def main(arguments: list[str], message_file: Path = _MESSAGE_FILE) -> int:
     """Do the tasks of the one argument; the exit code."""
+    # Process 1 of a container has no default for it, and what was fetched so far stays.
+    signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
     code, report = _report(TaskList.model_validate_json(arguments[0]))
     message_file.write_text(report.dump())
     _say(report.fault.message if report.fault else "done")
@@ -29,7 +33,7 @@ def _report(tasks: TaskList) -> tuple[int, Report]:
         return 0, run(tasks, _say)
     except SourceFault as fault:
         return EXIT_FAULT, fault_report(Fault(reason=fault.reason, message=str(fault)))
-    except TryAgain as error:
+    except (TryAgain, OSError) as error:
         return EXIT_TRY_AGAIN, fault_report(Fault(reason=Reason.MODEL_FETCH_FAILED, message=str(error)))
 
 

@@ -1,6 +1,5 @@
 """The hub: resolves revisions and fetches files, by the hub's own library, with patience where it helps."""
 
-import errno
 import os
 import random
 import time
@@ -20,13 +19,15 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    XetDownloadError,
 )
 
+from triton_vllm_operator.api.hub_names import HUB, is_commit
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain
+from triton_vllm_operator.sources.progress import Say
 from triton_vllm_operator.sources.task import Repository
 
-Say = Callable[[str], None]
 _T = TypeVar("_T")
 _TRIES: Final = 8
 _PAUSE_CAP_SECONDS: Final = 300.0
@@ -34,7 +35,7 @@ _FIRST_PAUSE_SECONDS: Final = 1.0
 _LIST_TIMEOUT_SECONDS: Final = 30.0
 _WORKERS: Final = 4
 _PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_MAY_PASS: Final = (HfHubHTTPError, LocalEntryNotFoundError, XetDownloadError, httpx2.HTTPError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ class Hub:
                 name, revision=revision, files_metadata=True, timeout=_LIST_TIMEOUT_SECONDS, token=self._token
             )
         )
-        if found.sha is None:
-            raise TryAgain(f"{self._hub} names no commit of {name}@{revision}")
+        if found.sha is None or not is_commit(found.sha):
+            raise SourceFault(Reason.MODEL_FETCH_FAILED, f"{self._hub} names no commit of {name}@{revision}")
         return Snapshot(found.sha, {file.rfilename: file.size or 0 for file in found.siblings or ()})
 
     def fetch(self, snapshot: Snapshot, names: tuple[str, ...], folder: Path) -> None:
@@ -102,12 +103,17 @@ class Hub:
             raise TryAgain(f"{name} came with {found} bytes where the hub names {wanted}")
 
     def _patiently(self, ask: Callable[[], _T]) -> _T:
-        """Ask again after a pause where that helps: doubling, spread, capped; as long as the hub says where it does."""
+        """Ask again after a pause where that helps: doubling, spread, capped; as long as the hub says where it does.
+
+        During a download the library itself waits out 429, as long as it is told.
+        """
         for attempt in range(_TRIES):
             try:
                 return ask()
-            except (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError) as error:
+            except _MAY_PASS as error:
                 cause = _cause(error)
+                if _is_of_the_volume(cause):
+                    raise
                 if fault := self._fault(cause):
                     raise fault from error
                 if attempt == _TRIES - 1:
@@ -125,7 +131,8 @@ class Hub:
         name, revision = self._repository.name, self._repository.revision
         token = "the token of huggingFace.tokenSecretRef" if self._token else "no huggingFace.tokenSecretRef"
         # GatedRepoError is a kind of RepositoryNotFoundError: the order counts.
-        if isinstance(error, GatedRepoError | DisabledRepoError) or _status(error) == HTTPStatus.FORBIDDEN:
+        denied = isinstance(error, GatedRepoError | DisabledRepoError) or _status(error) == HTTPStatus.FORBIDDEN
+        if denied and not self._is_from_store(error):
             return SourceFault(
                 Reason.MODEL_ACCESS_DENIED,
                 f"{self._hub} gives no access to {name} with {token}: a gated repository wants its terms accepted by "
@@ -137,12 +144,20 @@ class Hub:
             )
         if isinstance(error, RevisionNotFoundError):
             return SourceFault(Reason.MODEL_NOT_FOUND, f"{name} has no revision {revision!r}")
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return SourceFault(Reason.MODEL_FETCH_FAILED, f"the volume is full: {name} does not fit into it")
         status = _status(error)
-        if status is not None and status not in _PASSING and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        if (
+            status is not None
+            and status not in _PASSING
+            and not self._is_from_store(error)
+            and status < HTTPStatus.INTERNAL_SERVER_ERROR
+        ):
             return SourceFault(Reason.MODEL_FETCH_FAILED, f"{self._hub} does not serve {name}: {_say_error(error)}")
         return None
+
+    def _is_from_store(self, error: BaseException) -> bool:
+        """Whether an answer is not the hub's own: an address that it signed may have run out, and a new one helps."""
+        response = getattr(error, "response", None)
+        return response is not None and response.url.host != httpx2.URL(self._repository.endpoint or HUB).host
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -150,6 +165,13 @@ def _cause(error: BaseException) -> BaseException:
     while isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _is_of_the_volume(error: BaseException) -> bool:
+    """Full, read-only, not ours: no matter of patience."""
+    if not isinstance(error, OSError) or isinstance(error, ConnectionError | TimeoutError):
+        return False
+    return error.errno is not None
 
 
 def _status(error: BaseException) -> int | None:

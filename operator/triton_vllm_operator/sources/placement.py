@@ -1,6 +1,15 @@
 """The name of a fetched model's folder: the program makes it, and the manifests point to it. Pure."""
 
+from typing import Final
 
-def folder_name(repository: str, commit: str) -> str:
-    """One folder for each commit, as `meta-llama--Llama-2-7b-chat-hf@f5db02db...`; a hub's names hold no `--`."""
-    return f"{repository.replace('/', '--')}@{commit}"
+OTHER_FORMATS: Final = ("mistral", "pt", "npcache", "dummy")
+"""Values of vLLM's `load_format` for which other files of a repository are fetched than usual."""
+
+
+def folder_name(repository: str, commit: str, load_format: str | None = None) -> str:
+    """One folder for each commit, as `meta-llama--Llama-2-7b-chat-hf@f5db02db...`; a hub's names hold no `--`.
+
+    A `load_format` that reads other files than usual has folders of its own.
+    """
+    other = f"+{load_format}" if load_format in OTHER_FORMATS else ""
+    return f"{repository.replace('/', '--')}@{commit}{other}"

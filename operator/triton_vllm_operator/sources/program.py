@@ -7,21 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from triton_vllm_operator.api.hub_names import is_commit
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.choose import choose_files
-from triton_vllm_operator.sources.fault import SourceFault, not_servable
+from triton_vllm_operator.sources.fault import SourceFault, TryAgain, not_servable
 from triton_vllm_operator.sources.files import Files, list_folder
 from triton_vllm_operator.sources.hub import Hub, Snapshot
-from triton_vllm_operator.sources.progress import Progress
+from triton_vllm_operator.sources.progress import Progress, Say
 from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport
 from triton_vllm_operator.sources.servable import check_complete, check_source
 from triton_vllm_operator.sources.store import Store
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Task, TaskList
 
-_COMMIT_LENGTH: Final = 40
 _CONFIGURATION: Final = ("config.json", "params.json", "adapter_config.json")
 _INDEX: Final = ".index.json"
-Say = Callable[[str], None]
 OpenHub = Callable[[Repository, Say], Hub]
 
 
@@ -38,6 +37,8 @@ def run(tasks: TaskList, say: Say, open_hub: OpenHub = Hub) -> Report:
             reports.append(_run_task(task, say, open_hub))
         except SourceFault as fault:
             raise SourceFault(fault.reason, f"{task.field}: {fault}") from fault
+        except TryAgain as error:
+            raise TryAgain(f"{task.field}: {error}") from error
     return Report(sources=tuple(reports))
 
 
@@ -67,10 +68,10 @@ def _read_from_start(file: BinaryIO, count: int) -> bytes:
 
 
 def _fetch(task: Task, repository: Repository, say: Say, open_hub: OpenHub) -> SourceReport:
-    store = Store(Path(task.folder), say)
+    store = Store(Path(task.folder), task.expectation.load_format, say)
     if repository.offline:
         return _take_cached(task, repository, store)
-    if len(repository.revision) == _COMMIT_LENGTH and (there := store.find(repository.name, repository.revision)):
+    if is_commit(repository.revision) and (there := store.find(repository.name, repository.revision)):
         return _check_folder(task, there, repository.revision)
     hub = open_hub(repository, say)
     snapshot = hub.look_up()
@@ -84,7 +85,7 @@ def _fetch(task: Task, repository: Repository, say: Say, open_hub: OpenHub) -> S
 
 
 def _fetch_files(task: Task, repository: Repository, hub: Hub, snapshot: Snapshot, folder: Path, say: Say) -> None:
-    names = choose_files(snapshot.sizes, task.expectation.trust_remote_code)
+    names = choose_files(snapshot.sizes, task.expectation.load_format)
     _check_listing(hub, snapshot, names, task.expectation, repository.name)
     total = sum(snapshot.sizes[name] for name in names)
     progress = Progress(f"fetching {repository.name}", folder, total, say)
@@ -101,8 +102,8 @@ def _fetch_files(task: Task, repository: Repository, hub: Hub, snapshot: Snapsho
 
 
 def _take_cached(task: Task, repository: Repository, store: Store) -> SourceReport:
-    is_commit = len(repository.revision) == _COMMIT_LENGTH
-    commit = repository.revision if is_commit else store.recall(repository.name, repository.revision)
+    pinned = is_commit(repository.revision)
+    commit = repository.revision if pinned else store.recall(repository.name, repository.revision)
     folder = store.find(repository.name, commit) if commit else None
     if folder is None:
         raise SourceFault(
@@ -114,8 +115,15 @@ def _take_cached(task: Task, repository: Repository, store: Store) -> SourceRepo
 
 def _inspect(task: Task, repository: Repository, hub: Hub) -> SourceReport:
     snapshot = hub.look_up()
-    names = choose_files(snapshot.sizes, task.expectation.trust_remote_code)
+    names = choose_files(snapshot.sizes, task.expectation.load_format)
     facts = _check_listing(hub, snapshot, names, task.expectation, repository.name)
+    total = sum(snapshot.sizes[name] for name in names)
+    if task.size_limit is not None and total > task.size_limit:
+        raise SourceFault(
+            Reason.MODEL_FETCH_FAILED,
+            f"{repository.name} takes {total / 2**30:.1f} GiB, more than the {task.size_limit / 2**30:.1f} GiB of "
+            "huggingFace.cache.emptyDir.sizeLimit",
+        )
     return SourceReport(volume=task.volume, commit=snapshot.commit, facts=facts)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
+Say = Callable[[str], None]
+"""Takes one line for people."""
 _PERIOD_SECONDS: Final = 5.0
 _GIB: Final = 2**30
 _MIB: Final = 2**20
@@ -13,7 +15,7 @@ _MIB: Final = 2**20
 class Progress:
     """Says how many of `total` bytes lie in a folder, while its context is open."""
 
-    def __init__(self, what: str, folder: Path, total: int, say: Callable[[str], None]) -> None:
+    def __init__(self, what: str, folder: Path, total: int, say: Say) -> None:
         self._what = what
         self._folder = folder
         self._total = total

@@ -2,14 +2,14 @@
 
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from triton_vllm_operator.api.hub_names import COMMIT_PATTERN
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.task import Value
 
-MESSAGE_LIMIT: Final = 4096
-"""Bytes of a termination message that the kubelet keeps."""
-_FAULT_TEXT_LIMIT: Final = 1000
+_FAULT_TEXT_LIMIT: Final = 800
+"""Characters, of up to four bytes; the kubelet keeps 4096 bytes of a termination message."""
 
 EXIT_FAULT: Final = 3
 """Exit code for what trying again does not mend."""
@@ -26,10 +26,10 @@ class Fault(Value):
 class ModelFacts(Value):
     """What the files of a model, or of an adapter, say of it."""
 
-    architecture: str | None = None
+    architecture: str | None = Field(None, max_length=128)
     attention_heads: int | None = None
     max_position_embeddings: int | None = None
-    weight_bytes: int | None = None
+    weight_bytes: int | None = Field(None, ge=0, lt=2**53)
     lora_rank: int | None = None
     """Of an adapter."""
 
@@ -38,7 +38,7 @@ class SourceReport(Value):
     """One source that was found good."""
 
     volume: str
-    commit: str | None = None
+    commit: str | None = Field(None, pattern=COMMIT_PATTERN)
     """That the revision of a repository stands for."""
     facts: ModelFacts | None = None
     """None if nothing was looked at: a format that only the engine reads."""
@@ -57,7 +57,8 @@ class Report(Value):
 
 def fault_report(fault: Fault) -> Report:
     """A report of nothing but what is wrong; its text is cut to fit."""
-    return Report(fault=Fault(reason=fault.reason, message=fault.message[:_FAULT_TEXT_LIMIT]))
+    printable = "".join(character if character.isprintable() else " " for character in fault.message)
+    return Report(fault=Fault(reason=fault.reason, message=printable[:_FAULT_TEXT_LIMIT]))
 
 
 def parse_report(message: str) -> Report | None:

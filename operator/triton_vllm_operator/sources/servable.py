@@ -17,8 +17,12 @@ from triton_vllm_operator.sources.task import Expectation, Role
 _CONFIG: Final = "config.json"
 _MISTRAL_CONFIG: Final = "params.json"
 _ADAPTER_CONFIG: Final = "adapter_config.json"
-_WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-_INDEXES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# Kinds of weights in the order in which vLLM looks for them, each with the index that names its parts.
+_WEIGHTS: Final = (
+    ((".safetensors",), "model.safetensors.index.json"),
+    ((".bin", ".pt", ".pth"), "pytorch_model.bin.index.json"),
+    ((".gguf",), ""),
+)
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt", "spiece.model")
 # Formats that are read from files with these names; the others (dummy, tensorizer, ...) have their own.
 _CHECKED_FORMATS: Final = (None, "auto", "hf", "safetensors", "pt", "npcache", "bitsandbytes", "fastsafetensors")
@@ -82,17 +86,16 @@ def _check_architecture(files: Files, config: Json) -> None:
 
 
 def _check_weights(files: Files) -> tuple[str, ...]:
-    weights = files.ending(*_WEIGHTS)
+    """The files of the kind of weights that the engine reads: others may lie about, with an index that is stale."""
+    kinds = ((files.ending(*ends), index) for ends, index in _WEIGHTS)
+    weights, index = next(((found, index) for found, index in kinds if found), ((), ""))
     if not weights:
         raise not_servable(f"no weights {files.where}: it needs *.safetensors")
-    for index in _INDEXES:
-        if index not in files or not files.ending(index.split(".")[1]):
-            continue
-        mapped = files.read_json(index).get("weight_map")
-        missing = sorted({str(name) for name in mapped.values()} - set(files.sizes)) if isinstance(mapped, dict) else []
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise not_servable(f"{missing[0]}{more}, named by {index}, is not {files.where}")
+    mapped = files.read_json(index).get("weight_map") if index in files else None
+    missing = sorted({str(name) for name in mapped.values()} - set(files.sizes)) if isinstance(mapped, dict) else []
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise not_servable(f"{missing[0]}{more}, named by {index}, is not {files.where}")
     return weights
 
 

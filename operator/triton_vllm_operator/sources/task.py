@@ -54,7 +54,6 @@ class Expectation(Value):
     max_model_len: int | None = None
     max_lora_rank: int | None = None
     """Largest rank of an adapter; None where the engine's follows from the adapter."""
-    trust_remote_code: bool = False
     load_format: str | None = None
     """The engine's `load_format`; formats that have files of their own are not checked."""
     needs_tokenizer: bool = True
@@ -73,6 +72,8 @@ class Task(Value):
     folder: str
     """Of the weights (CHECK), or the root under which fetched ones are kept."""
     repository: Repository | None = None
+    size_limit: int | None = None
+    """Bytes that the pod's own folder may hold; None if there is no limit, or the folder is on a volume."""
     expectation: Expectation
 
 
