@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+from typing import Final
 
 import uvloop
 
@@ -13,9 +14,14 @@ from triton_vllm_operator.controller.process import run
 from triton_vllm_operator.controller.settings import settings_from_process
 from triton_vllm_operator.repository.catalogue import load_catalogue
 
+# Fields that hold any JSON (extraArgs, affinity) may nest as deep as the API server reads: ten thousand levels. What
+# Python refuses to parse would otherwise end the process for every LLMDeployment.
+_DEEPEST_JSON: Final = 50_000
+
 
 def main() -> int:
     """Run until a signal; the exit code."""
+    sys.setrecursionlimit(_DEEPEST_JSON)
     try:
         settings = settings_from_process()
         catalogue = load_catalogue(settings.catalogue).model_copy(

@@ -50,6 +50,7 @@ BROKEN: list[dict[str, Any]] = [
     {"model": {"image": IMAGE, "huggingFace": HUB, "persistentVolumeClaim": CLAIM}},
     {"model": {"huggingFace": {"repository": "acme/a..b"}}},
     {"model": {"huggingFace": {"repository": "acme/a--b"}}},
+    {"model": {"huggingFace": {"repository": "acme/a.git"}}},
     {"model": {"huggingFace": {**HUB, "revision": "a..b"}}},
     {"model": {"huggingFace": {**HUB, "offline": True}}},
     {"model": {"huggingFace": {**HUB, "offline": True, "cache": {"emptyDir": {}}}}},

@@ -15,6 +15,7 @@ from support.hub import commit_of
 from support.hub_pod import REPOSITORY, downloads, start_hub
 from support.llm import SMOLLM2, apply, condition, get_llm, is_scaled_to_zero, make_llm, pods_of, wait_for, wait_ready
 from support.volume import bind_folder
+from triton_vllm_operator.sources.placement import folder_name
 
 pytestmark = pytest.mark.e2e
 COMMIT = commit_of(REPOSITORY)
@@ -44,16 +45,17 @@ def wait_reason(namespace: str, name: str, reason: str, seconds: float = 60) -> 
 
 
 def test_a_model_of_the_hub_is_fetched_to_a_volume_and_answers(shared_namespace: str, endpoint: str) -> None:
-    seen: list[tuple[str, int]] = []
+    seen: list[tuple[str, bool]] = []
 
     def watch(llm: dict[str, Any]) -> bool:
-        pods = len(pods_of(shared_namespace, "smol"))
-        seen.append((condition(llm, "Ready").get("reason", ""), pods))
+        deployed = bool(_children(shared_namespace, "smol", "deployments"))
+        seen.append((condition(get_llm(shared_namespace, "smol"), "Ready").get("reason", ""), deployed))
         return condition(llm, "Ready").get("status") == "True"
 
     apply(hub_llm("smol", shared_namespace, endpoint))
     wait_for(shared_namespace, "smol", "is ready", 300, watch)
-    assert any(reason == "FetchingModel" for reason, _ in seen), seen
+    assert ("FetchingModel", False) in seen, seen
+    assert ("FetchingModel", True) not in seen, "no Deployment, and so no GPU, before the model is there"
     model = get_llm(shared_namespace, "smol")["status"]["model"]
     assert (model["commit"], model["architecture"]) == (COMMIT, "LlamaForCausalLM")
     assert _children(shared_namespace, "smol", "jobs") == [], "the Job goes when its work is done"
@@ -71,7 +73,10 @@ def test_what_is_on_the_volume_is_not_fetched_again(shared_namespace: str, endpo
     wait_for(shared_namespace, "offline", "is settled", 60, is_scaled_to_zero)
     assert downloads(shared_namespace, "model.safetensors") == before
     (offline,) = _children(shared_namespace, "offline", "configmaps")
-    assert json.loads(offline["data"]["model.json"])["model"] == f"/weights/acme--smollm2@{COMMIT}"
+    assert (
+        json.loads(offline["data"]["model.json"])["model"]
+        == f"/weights/{folder_name(REPOSITORY, COMMIT, None, endpoint)}"
+    )
 
 
 @pytest.mark.full

@@ -59,7 +59,7 @@ def _fetched(job: Child) -> Pod:
     tasks = TaskList.model_validate_json(container["args"][0]).tasks
     found = tuple(SourceReport(volume=task.volume, commit=COMMIT) for task in tasks)
     ended = Ended("Completed", 0, Report(sources=found).dump())
-    return make_pod("", f"{job.name}-x", job=job.name, phase="Succeeded", running=False, ended=ended)
+    return make_pod("", f"{job.name}-x", job_uid=job.uid, phase="Succeeded", running=False, ended=ended)
 
 
 @pytest.mark.parametrize("scenario", sorted(SCENARIOS.glob("*.in.yaml")), ids=lambda p: p.name.removesuffix(".in.yaml"))

@@ -26,6 +26,7 @@ from triton_vllm_operator.sources.placement import folder_name
 from triton_vllm_operator.sources.program import run
 from triton_vllm_operator.sources.progress import Say
 from triton_vllm_operator.sources.report import SourceReport, parse_report
+from triton_vllm_operator.sources.store import Store
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task, TaskList
 
 NAME = "acme/tiny"
@@ -85,7 +86,7 @@ class Fetch:
 
     @property
     def folder(self) -> Path:
-        return self.cache / folder_name(NAME, COMMIT)
+        return self.cache / folder_name(NAME, COMMIT, None, self.hub.endpoint)
 
 
 @pytest.fixture
@@ -252,6 +253,34 @@ def test_what_is_no_model_is_said_before_its_weights_come(hub: LocalHub, fetch: 
     with pytest.raises(SourceFault, match="no tokenizer in acme/tiny"):
         fetch()
     assert downloads(hub) == []
+
+
+def test_what_a_mirror_served_is_not_taken_for_what_the_hub_serves(hub: LocalHub, fetch: Fetch, tmp_path: Path) -> None:
+    with LocalHub({NAME: write_model(tmp_path / "evil", architectures=["EvilForCausalLM"])}) as mirror:
+        facts = Fetch(mirror, fetch.cache)(revision=COMMIT).facts
+    assert facts is not None
+    assert facts.architecture == "EvilForCausalLM"
+    facts = fetch(revision=COMMIT).facts
+    assert facts is not None
+    assert facts.architecture == "LlamaForCausalLM"
+
+
+def test_what_came_spoilt_is_fetched_anew_when_the_hub_is_mended(hub: LocalHub, fetch: Fetch) -> None:
+    good = (hub.folders[NAME] / "model.safetensors").read_bytes()
+    (hub.folders[NAME] / "model.safetensors").write_bytes(b"<html>" + bytes(len(good) - 6))
+    with pytest.raises(SourceFault, match="is no safetensors file"):
+        fetch()
+    (hub.folders[NAME] / "model.safetensors").write_bytes(good)
+    assert fetch().commit == COMMIT
+
+
+def test_a_volume_without_locks_is_used_without(hub: LocalHub, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(Store, "_acquire", no_locks)
+    assert fetch().commit == COMMIT
+    assert any("this volume has no locks" in line for line in fetch.said)
 
 
 def test_an_adapter_is_fetched_too(hub: LocalHub, fetch: Fetch, tmp_path: Path) -> None:

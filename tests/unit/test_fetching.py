@@ -36,7 +36,7 @@ def job_of(world: World) -> Child:
 
 def fetch_pod(world: World, **changes: Any) -> Pod:
     name = f"{job_of(world).name}-x"
-    return make_pod("", name, job=job_of(world).name, **changes)
+    return make_pod("", name, job_uid=job_of(world).uid, **changes)
 
 
 def report(world: World, result: Report, phase: str = "Succeeded") -> World:
@@ -71,10 +71,15 @@ def test_the_job_runs_where_the_pods_will_and_asks_for_no_gpu() -> None:
     spec = {
         "model": {"huggingFace": HUB},
         "runtime": {"version": "26.08"},
-        "scheduling": {"nodeSelector": {"zone": "a"}, "imagePullSecrets": [{"name": "registry"}]},
+        "scheduling": {
+            "nodeSelector": {"zone": "a"},
+            "imagePullSecrets": [{"name": "registry"}],
+            "affinity": {"nodeAffinity": {}, "podAntiAffinity": {}},
+        },
     }
     pod = job_of(World(spec=spec).settle()).body["spec"]["template"]["spec"]  # type: ignore[index, call-overload]
     assert pod["nodeSelector"] == {"zone": "a"}
+    assert pod["affinity"] == {"nodeAffinity": {}}
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert "nvidia.com/gpu" not in str(pod["containers"][0]["resources"])
@@ -115,7 +120,9 @@ def test_what_was_fetched_becomes_a_revision_and_the_job_goes() -> None:
 def test_pods_find_the_weights_on_the_volume_and_fetch_nothing() -> None:
     world = report(hub_world().settle(), GOOD).settle()
     pod = world.of_kind("Deployment")[0].body["spec"]["template"]["spec"]  # type: ignore[index, call-overload]
-    assert "initContainers" not in pod
+    (prepare,) = pod["initContainers"]
+    (task,) = TaskList.model_validate_json(prepare["args"][0]).tasks
+    assert (task.action, task.folder, task.repository) == ("Check", f"/weights/acme--tiny@{COMMIT}", None)
     assert {"name": "weights", "persistentVolumeClaim": {"claimName": "models"}} in pod["volumes"]
     assert {"name": "weights", "mountPath": "/weights", "readOnly": True} in pod["containers"][0]["volumeMounts"]
     assert "TOKEN" not in str(pod)
@@ -190,6 +197,27 @@ def test_what_keeps_the_job_from_running_is_named() -> None:
     world.changes["fetch_pods"] = (missing,)
     assert world.settle().condition("Ready") == ("False", "ContainerConfigInvalid")
     assert 'secret "hf" not found' in world.message("Ready")
+
+
+OTHER = json.dumps({"sources": [{"volume": "other", "commit": COMMIT}]})
+
+
+@pytest.mark.parametrize("text", ["Killed", "{}", OTHER])
+def test_a_report_that_says_nothing_makes_no_pods_and_no_hot_loop(text: str) -> None:
+    world = hub_world().settle()
+    pod = fetch_pod(world, phase="Succeeded", running=False, ended=Ended("Completed", 0, text))
+    world.changes["fetch_pods"] = (pod,)
+    end_job(world, "Complete").settle()
+    assert world.of_kind("Deployment") == []
+    assert "left no report that can be read" in world.message("Ready")
+    assert (world.decide().writes, world.decide().prunes) == ((), ())
+
+
+def test_a_pod_of_another_job_of_that_name_is_not_listened_to() -> None:
+    world = hub_world().settle()
+    report(world, GOOD)
+    world.changes["fetch_pods"] = (replace(world.changes["fetch_pods"][0], job_uid="another"),)
+    assert world.settle().of_kind("Deployment") == []
 
 
 def test_a_result_that_got_lost_is_looked_up_again() -> None:

@@ -67,6 +67,19 @@ def test_another_vllm_than_the_catalogue_says_is_named() -> None:
     assert find_engine_differences(line, "{}", "0.24.0") == ("vLLM is 0.27.1+b1082979.nv26.8, not 0.24.0",)
 
 
+def test_the_engines_name_of_a_kernel_is_no_difference() -> None:
+    line = parse_engine_line(LINE.replace("quantization=None", "quantization=auto_awq"))
+    assert line is not None
+    assert find_engine_differences(line, '{"quantization": "awq"}', "0.20.2") == ()
+
+
+@pytest.mark.parametrize("value", ["3000000000", "\u00b2", "9" * 5000, "-1"])
+def test_a_log_cannot_make_the_decision_fail(value: str) -> None:
+    world = served(inspection=Inspection(LINE.replace("max_seq_len=8192", f"max_seq_len={value}"), CONFIG))
+    assert world.condition("Ready")[0] == "True"
+    assert parse_engine_line(LINE.replace("v0.20.2", "v" + "9" * 100)) is None
+
+
 def test_a_short_form_stands_for_its_long_one() -> None:
     line = parse_engine_line(LINE.replace("kv_cache_dtype=auto", "kv_cache_dtype=fp8_e4m3"))
     assert line is not None

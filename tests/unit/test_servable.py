@@ -1,6 +1,7 @@
 """Which files are a model that can be served."""
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def _index(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
 
 
+def _header(header: dict[str, object]) -> Callable[[Path], None]:
+    text = json.dumps(header).encode()
+    data = struct.pack("<Q", len(text)) + text
+    return lambda folder: (folder / "model.safetensors").write_bytes(data) and None
+
+
 def _write(name: str, text: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_text(text) and None
 
@@ -77,6 +84,9 @@ def _write(name: str, text: str) -> Callable[[Path], None]:
         (_write("config.json", '{"architectures": ["XLMRobertaModel"]}'), "embeds or classifies"),
         (_write("model.safetensors", "version https://git-lfs.github.com/spec/v1"), "is no safetensors file"),
         (_write("model.safetensors", ""), "is no safetensors file"),
+        (_header({"w": {"data_offsets": [0, "x"]}}), "its header cannot be read"),
+        (_header({"w": {"data_offsets": [0, None]}}), "its header cannot be read"),
+        (_write("config.json", "[" * 100_000), "is no JSON"),
     ],
 )
 def test_what_is_no_model_is_named(tmp_path: Path, spoil: Callable[[Path], None], said: str) -> None:
@@ -102,6 +112,13 @@ def test_what_might_be_served_passes(tmp_path: Path) -> None:
     layered = {"full_attention": {"rope_type": "llama3"}, "sliding_attention": {"rope_type": "default"}}
     assert check(write_model(tmp_path / "layered", rope_parameters=layered), max_model_len=8192).fault is None
     assert check(write_model(tmp_path / "plain"), max_model_len=8192, overrides_config=True).fault is None
+    assert check(write_model(tmp_path / "cohere", model_max_length=131072), max_model_len=8192).fault is None
+    odd = write_model(tmp_path / "odd", architectures=["GteModel"])
+    assert check(odd, overrides_config=True).fault is None
+    for name in ("tiktoken.model", "tokenizer.tok.json", "tokenizer.model.v7", "rwkv_vocab_v1.txt", "vocab.json"):
+        other = write_model(tmp_path / name)
+        (other / "tokenizer.json").rename(other / name)
+        assert check(other).fault is None, name
     nested = write_model(tmp_path / "nested", text_config={"num_attention_heads": 6})
     assert check(nested, tensor_parallel_size=3).fault is None
     bare = tmp_path / "bare"
@@ -134,6 +151,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         ({"peft_type": "IA3"}, {}, "is of type IA3"),
         ({"use_dora": True}, {}, "sets use_dora"),
         ({"modules_to_save": ["lm_head"]}, {}, "sets modules_to_save"),
+        ({"rank_pattern": {"o_proj": 64}}, {"max_lora_rank": 16}, "the adapter has rank 64"),
     ],
 )
 def test_an_adapter_is_held_against_its_own_config(

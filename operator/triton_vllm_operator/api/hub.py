@@ -9,9 +9,10 @@ from triton_vllm_operator.api.hub_names import HUB
 
 DEFAULT_REVISION: Final = "main"
 ENDPOINT_PATTERN: Final = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$"
+_WORD: Final = "[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?"
 RepositoryName = Annotated[
     str,
-    Field(min_length=1, max_length=96, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"),
+    Field(min_length=1, max_length=96, pattern=f"^{_WORD}(/{_WORD})?$"),
 ]
 """As the hub takes it: https://github.com/huggingface/huggingface_hub/blob/main/src/huggingface_hub/utils/_validators.py"""
 
@@ -72,11 +73,12 @@ class HuggingFaceSource(ApiModel):
     cache: FetchCache | None = Field(None, description="Where the weights are kept; unset means emptyDir.")
 
     @rule(
-        "!self.repository.contains('..') && !self.repository.contains('--')",
-        "repository holds '..' or '--', which the hub does not allow",
+        "!self.repository.contains('..') && !self.repository.contains('--') && !self.repository.endsWith('.git')",
+        "repository holds '..' or '--' or ends with '.git', which the hub does not allow",
     )
     def _is_a_hub_name(self) -> bool:
-        return ".." not in self.repository and "--" not in self.repository
+        name = self.repository
+        return ".." not in name and "--" not in name and not name.endswith(".git")
 
     @rule("!has(self.revision) || !self.revision.contains('..')", "revision holds '..', which git does not allow")
     def _is_a_git_name(self) -> bool:

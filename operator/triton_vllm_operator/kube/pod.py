@@ -54,8 +54,8 @@ class Pod:
     scheduled_at: datetime | None = None
     containers_ready_at: datetime | None = None
     """Since when kubelet calls the container ready: its port is open, whatever the gate says."""
-    job: str = ""
-    """The Job that this pod fetches a model for; empty for a serving pod."""
+    job_uid: str = ""
+    """Of the Job that this pod fetches a model for; empty for a serving pod."""
     prepares: bool = False
     """Whether the init container that checks or fetches the weights runs."""
     unprepared: Ended | None = None
@@ -100,7 +100,7 @@ def project_pod(body: Json) -> Pod:
         unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
         scheduled_at=_true_since(scheduled),
         containers_ready_at=_true_since(open_port),
-        job=_job(body),
+        job_uid=_job_uid(body),
         prepares="running" in _dict(prepare.get("state")),
         unprepared=end if (end := _last_end(prepare)) is not None and end.exit_code != 0 else None,
     )
@@ -115,9 +115,9 @@ def _last_end(container: dict[str, Any]) -> Ended | None:
     return _ended(state.get("terminated") or last.get("terminated"))
 
 
-def _job(body: Json) -> str:
+def _job_uid(body: Json) -> str:
     owner = controller_of(body)
-    return str(owner.get("name")) if owner.get("kind") == "Job" else ""
+    return str(owner.get("uid")) if owner.get("kind") == "Job" else ""
 
 
 def _gate(condition: Any) -> Gate | None:

@@ -44,7 +44,6 @@ class PodInputs:
 def build_pod_template(inputs: PodInputs) -> Json:
     """The pod template, without the label that names its revision."""
     scheduling = inputs.spec.scheduling or Scheduling()
-    prepare = build_prepare_container(inputs.spec, inputs.tools_image, inputs.commits)
     spec: Json = {
         "readinessGates": [{"conditionType": names.READINESS_GATE}],
         "automountServiceAccountToken": False,
@@ -52,7 +51,7 @@ def build_pod_template(inputs: PodInputs) -> Json:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
         "securityContext": POD_SECURITY,
-        **({"initContainers": [prepare]} if prepare else {}),
+        "initContainers": [build_prepare_container(inputs.spec, inputs.tools_image, inputs.commits)],
         "containers": [_build_container(inputs)],
         "volumes": _build_volumes(inputs),
         **_build_scheduling(scheduling, inputs.instance),

@@ -30,28 +30,23 @@ def needs_fetch(spec: LLMDeploymentSpec) -> bool:
     return any(placed.source.hugging_face is not None for placed in place_sources(spec))
 
 
-def build_prepare_container(spec: LLMDeploymentSpec, image: str, commits: Commits) -> Json | None:
-    """The init container: fetches what is kept in the pod, checks what lies on volumes; None if nothing is left to do.
-
-    What a Job has fetched to a volume was checked by it.
-    """
-    wanted = [placed for placed in place_sources(spec) if not _is_kept(placed)]
-    if not wanted:
-        return None
+def build_prepare_container(spec: LLMDeploymentSpec, image: str, commits: Commits) -> Json:
+    """The init container: fetches what is kept in the pod, checks what lies on volumes, also what a Job put there."""
+    placed = place_sources(spec)
+    fetched = {source.volume for source in placed if source.source.hugging_face is not None and not _is_kept(source)}
     tasks = TaskList(
         tasks=tuple(
-            build_task(placed, Action.FETCH if placed.source.hugging_face else Action.CHECK, spec, commits)
-            for placed in wanted
+            build_task(source, Action.FETCH if source.volume in fetched else Action.CHECK, spec, commits)
+            for source in placed
         )
     )
-    fetches = any(placed.source.hugging_face for placed in wanted)
     mounts: list[Json] = [
-        {"name": placed.volume, "mountPath": placed.mount, "readOnly": placed.source.hugging_face is None}
-        for placed in wanted
+        {"name": source.volume, "mountPath": source.mount, "readOnly": source.volume not in fetched}
+        for source in placed
     ]
-    return _build_container(
-        names.PREPARE_CONTAINER, image, tasks, wanted, mounts, _FETCH_RESOURCES if fetches else _CHECK_RESOURCES
-    )
+    asking = tuple(source for source in placed if source.volume in fetched)
+    resources = _FETCH_RESOURCES if fetched else _CHECK_RESOURCES
+    return _build_container(names.PREPARE_CONTAINER, image, tasks, asking, mounts, resources)
 
 
 def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str, known: Commits) -> Json:
@@ -111,7 +106,7 @@ def _build_container(
         "name": name,
         "image": image,
         # Kubernetes replaces $(NAME) in arguments, and NAME could be a token's.
-        "args": [tasks.model_dump_json(by_alias=True, exclude_none=True).replace("$(", "$$(")],
+        "args": [tasks.model_dump_json(by_alias=True, exclude_none=True).replace("$", "$$")],
         "env": [*_build_environment(sources), *build_token_variables(sources)],
         "resources": resources,
         "securityContext": CONTAINER_SECURITY,
@@ -131,7 +126,13 @@ def _build_environment(placed: tuple[Placed, ...]) -> list[Json]:
 
 def _build_scheduling(spec: LLMDeploymentSpec) -> Json:
     scheduling = spec.scheduling or Scheduling()
-    left_out = {"tolerations", "topology_spread_constraints", "runtime_class_name"}
+    # Rules between serving pods do not hold for this one: anti-affinity to them could keep it from every node.
+    left_out: dict[str, bool | set[str]] = {
+        "tolerations": True,
+        "topology_spread_constraints": True,
+        "runtime_class_name": True,
+        "affinity": {"pod_affinity", "pod_anti_affinity"},
+    }
     built: Json = scheduling.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=left_out)
     tolerations = [t.model_dump(mode="json", by_alias=True, exclude_none=True) for t in scheduling.tolerations or ()]
     if spec.gpu_resource is not None:

@@ -19,6 +19,9 @@ DRAFT: Final = "/draft"
 ADAPTERS: Final = "/adapters"
 MODEL_VOLUME: Final = "weights"
 
+_OVERRIDES: Final = ("hf_overrides", "hf_config_path", "config_format", "rope_scaling", "rope_theta")
+"""Arguments that give the engine other values than the model's config.json holds."""
+
 Commits = Mapping[str, str]
 """What the revisions of repositories stand for, by the volume of the source."""
 
@@ -47,7 +50,7 @@ class Placed:
         hub = self.source.hugging_face
         if hub is not None:
             commit = commits.get(self.volume, hub.revision or DEFAULT_REVISION)
-            return f"{self.mount}/{folder_name(hub.repository, commit, self.load_format)}"
+            return f"{self.mount}/{folder_name(hub.repository, commit, self.load_format, hub.mirror)}"
         return f"{self.mount}/{self.source.path}" if self.source.path else self.mount
 
 
@@ -127,8 +130,8 @@ def build_task(placed: Placed, action: Action, spec: LLMDeploymentSpec, commits:
         field=placed.field,
         volume=placed.volume,
         action=action,
-        folder=placed.mount if hub else placed.folder(commits),
-        repository=_repository(placed, hub, commits) if hub else None,
+        folder=placed.folder(commits) if action is Action.CHECK else placed.mount,
+        repository=_repository(placed, hub, commits) if hub and action is not Action.CHECK else None,
         size_limit=_size_limit(hub),
         expectation=_expectation(placed, spec),
     )
@@ -138,7 +141,7 @@ def _repository(placed: Placed, hub: HuggingFaceSource, commits: Commits) -> Rep
     return Repository(
         name=hub.repository,
         revision=commits.get(placed.volume, hub.revision or DEFAULT_REVISION),
-        endpoint=hub.endpoint,
+        endpoint=hub.mirror,
         offline=bool(hub.offline),
         token_variable=placed.token_variable if hub.token_secret_ref else None,
     )
@@ -159,7 +162,7 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec) -> Expectation:
         max_model_len=length if isinstance(length, int) else None,
         load_format=placed.load_format,
         needs_tokenizer="tokenizer" not in extra,
-        overrides_config="hf_overrides" in extra,
+        overrides_config=any(name in extra for name in _OVERRIDES),
     )
 
 

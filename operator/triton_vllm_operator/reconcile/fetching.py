@@ -53,15 +53,23 @@ def find_fetched(
     job = build_fetch_job(observed.resource.owner, spec, tools_image, _known_commits(spec, newest))
     name = name_of(job)
     there = next((child for child in observed.children_of(JOB) if child.name == name), None)
-    pods = tuple(pod for pod in observed.fetch_pods if pod.job == name)
+    pods = tuple(pod for pod in observed.fetch_pods if there is not None and pod.job_uid == there.uid)
     if (report := _result(pods, spec)) is not None:
         return Fetched(report.sources)
     if there is not None and (failed := true_condition(there.body, "Failed")):
         return _after_failure(job, _last_fault(pods, name), failed.since or now, now)
-    if there is not None and true_condition(there.body, "Complete") and not any(pod.running for pod in pods):
-        # The pod that knew the result is gone: the next one finds everything fetched.
-        return Fetching(None, Problem(Reason.FETCHING_MODEL, "looking at the model again"), False, None)
+    if there is not None and (complete := true_condition(there.body, "Complete")) and not any(p.running for p in pods):
+        return _after_nothing(job, pods, complete.since or now, now)
     return Fetching(job, _under_way(there, pods, observed.progress, now), False, now + _LOOK)
+
+
+def _after_nothing(job: Json, pods: tuple[Pod, ...], ended_at: datetime, now: datetime) -> Fetching:
+    """A Job that ended well, and left no result."""
+    if not pods:
+        # The pod that knew it is gone: the next one finds everything fetched.
+        return Fetching(None, Problem(Reason.FETCHING_MODEL, "looking at the model again"), False, None)
+    message = f"Job {name_of(job)} left no report that can be read; is its image of the operator's own version?"
+    return _after_failure(job, Problem(Reason.MODEL_FETCH_FAILED, message), ended_at, now)
 
 
 def _known_commits(spec: LLMDeploymentSpec, newest: Revision | None) -> Commits:
@@ -83,7 +91,11 @@ def _result(pods: tuple[Pod, ...], spec: LLMDeploymentSpec) -> Report | None:
     wanted = {placed.volume for placed in place_sources(spec) if placed.source.hugging_face is not None}
     for pod in pods:
         report = parse_report(pod.ended.message) if pod.phase == "Succeeded" and pod.ended else None
-        if report is not None and {source.volume for source in report.sources if source.commit} == wanted:
+        if (
+            report is not None
+            and report.fault is None
+            and {source.volume for source in report.sources if source.commit} == wanted
+        ):
             return report
     return None
 

@@ -49,12 +49,12 @@ async def observe(
     if _had_name_conflict(resource.status):
         foreign += await _look_up_foreign(key, client, resource.owner, children, foreign)
     pods, revisions = cache.pods(key), _revisions(children)
-    fetch_pods = tuple(pod for pod in pods if pod.job)
+    fetch_pods = tuple(pod for pod in pods if pod.job_uid)
     return Observed(
         resource=resource,
         children=tuple(children),
         foreign=tuple(foreign),
-        pods=tuple(pod for pod in pods if not pod.job),
+        pods=tuple(pod for pod in pods if not pod.job_uid),
         fetch_pods=fetch_pods,
         progress=await _read_progress(key, inspector, fetch_pods),
         inspection=await _inspect(key, inspector, resource.status, revisions, pods),

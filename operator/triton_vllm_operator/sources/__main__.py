@@ -6,6 +6,7 @@ Exit codes: 0 all sources are good, 3 one is not and trying again does not help,
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Final
 
@@ -33,8 +34,12 @@ def _report(tasks: TaskList) -> tuple[int, Report]:
         return 0, run(tasks, _say)
     except SourceFault as fault:
         return EXIT_FAULT, fault_report(Fault(reason=fault.reason, message=str(fault)))
-    except (TryAgain, OSError) as error:
+    except TryAgain as error:
         return EXIT_TRY_AGAIN, fault_report(Fault(reason=Reason.MODEL_FETCH_FAILED, message=str(error)))
+    except Exception as error:  # whatever a hub or a file does, the status must not be silent about it
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}"
+        return EXIT_TRY_AGAIN, fault_report(Fault(reason=Reason.MODEL_FETCH_FAILED, message=message))
 
 
 def _say(line: str) -> None:

@@ -6,9 +6,10 @@ from typing import Final
 
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.placement import OTHER_FORMATS
+from triton_vllm_operator.sources.servable import TOKENIZERS
 
 # Python code comes along: whether it runs is for the engine's trust_remote_code to say, which may change later.
-_SMALL: Final = ("*.json", "*.jsonl", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.vocab", "*.spm", "*.tok", "*.py")
+_SMALL: Final = ("*.json", "*.jsonl", "*.txt", "*.jinja", "*.py", *TOKENIZERS)
 _SAFETENSORS: Final = ("*.safetensors",)
 _PICKLED: Final = ("pytorch_model*.bin", "adapter_model.bin", "*.pt", "*.pth")
 # Mistral's repositories hold every weight twice, once in a format of their own.

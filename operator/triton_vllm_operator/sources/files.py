@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from triton_vllm_operator.sources.fault import not_servable
@@ -26,6 +27,10 @@ class Files:
         """The names that end so, sorted."""
         return tuple(sorted(name for name in self.sizes if name.endswith(ends)))
 
+    def matching(self, *patterns: str) -> tuple[str, ...]:
+        """The names that one of these shell patterns fits, sorted."""
+        return tuple(sorted(name for name in self.sizes if any(fnmatch(name, pattern) for pattern in patterns)))
+
     def read_json(self, name: str) -> Json:
         """The object in a JSON file.
 
@@ -34,7 +39,7 @@ class Files:
         """
         try:
             parsed = json.loads(self.read(name))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise not_servable(f"{name} {self.where} is no JSON: {error}") from error
         if not isinstance(parsed, dict):
             raise not_servable(f"{name} {self.where} holds no JSON object")

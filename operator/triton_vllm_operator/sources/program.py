@@ -68,19 +68,18 @@ def _read_from_start(file: BinaryIO, count: int) -> bytes:
 
 
 def _fetch(task: Task, repository: Repository, say: Say, open_hub: OpenHub) -> SourceReport:
-    store = Store(Path(task.folder), task.expectation.load_format, say)
+    store = Store(Path(task.folder), repository, task.expectation.load_format, say)
     if repository.offline:
         return _take_cached(task, repository, store)
-    if is_commit(repository.revision) and (there := store.find(repository.name, repository.revision)):
+    if is_commit(repository.revision) and (there := store.find(repository.revision)):
         return _check_folder(task, there, repository.revision)
     hub = open_hub(repository, say)
     snapshot = hub.look_up()
     folder = store.fill(
-        repository.name,
         snapshot.commit,
         lambda unfinished: _fetch_files(task, repository, hub, snapshot, unfinished, say),
     )
-    store.remember(repository.name, repository.revision, snapshot.commit)
+    store.remember(snapshot.commit)
     return _check_folder(task, folder, snapshot.commit)
 
 
@@ -98,13 +97,18 @@ def _fetch_files(task: Task, repository: Repository, hub: Hub, snapshot: Snapsho
         )
     with progress:
         hub.fetch(snapshot, names, folder)
-    _check_folder(task, folder, snapshot.commit)
+    try:
+        _check_folder(task, folder, snapshot.commit)
+    except SourceFault:
+        # What came is not what the listing promised; kept, it would stay bad when the hub is mended.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _take_cached(task: Task, repository: Repository, store: Store) -> SourceReport:
     pinned = is_commit(repository.revision)
-    commit = repository.revision if pinned else store.recall(repository.name, repository.revision)
-    folder = store.find(repository.name, commit) if commit else None
+    commit = repository.revision if pinned else store.recall()
+    folder = store.find(commit) if commit else None
     if folder is None:
         raise SourceFault(
             Reason.MODEL_NOT_FOUND,

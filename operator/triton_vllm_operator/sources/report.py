@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from triton_vllm_operator.api.hub_names import COMMIT_PATTERN
 from triton_vllm_operator.api.reasons import Reason
@@ -16,14 +16,20 @@ EXIT_FAULT: Final = 3
 EXIT_TRY_AGAIN: Final = 1
 
 
-class Fault(Value):
+class Said(Value):
+    """What the program says: a newer one may say more."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Fault(Said):
     """Why a source cannot be served."""
 
     reason: Reason
     message: str
 
 
-class ModelFacts(Value):
+class ModelFacts(Said):
     """What the files of a model, or of an adapter, say of it."""
 
     architecture: str | None = Field(None, max_length=128)
@@ -34,7 +40,7 @@ class ModelFacts(Value):
     """Of an adapter."""
 
 
-class SourceReport(Value):
+class SourceReport(Said):
     """One source that was found good."""
 
     volume: str
@@ -44,7 +50,7 @@ class SourceReport(Value):
     """None if nothing was looked at: a format that only the engine reads."""
 
 
-class Report(Value):
+class Report(Said):
     """All sources, or what is wrong with the first bad one."""
 
     sources: tuple[SourceReport, ...] = ()

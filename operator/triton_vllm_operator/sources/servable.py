@@ -23,7 +23,18 @@ _WEIGHTS: Final = (
     ((".bin", ".pt", ".pth"), "pytorch_model.bin.index.json"),
     ((".gguf",), ""),
 )
-_TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt", "spiece.model")
+TOKENIZERS: Final = (
+    "*token*",
+    "*vocab*",
+    "*.tiktoken",
+    "*.model",
+    "*.model.*",
+    "*.spm",
+    "*.tok",
+    "tekken.json",
+    "merges.txt",
+)
+"""Names under which tokenizers come. There are many: a model without any of these has none."""
 # Formats that are read from files with these names; the others (dummy, tensorizer, ...) have their own.
 _CHECKED_FORMATS: Final = (None, "auto", "hf", "safetensors", "pt", "npcache", "bitsandbytes", "fastsafetensors")
 # Architectures of models that embed, classify or score.
@@ -42,6 +53,7 @@ _POOLING: Final = (
 )
 _UNSCALED: Final = "default"
 _HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
+_SAVED_MODULES: Final = frozenset({"classifier", "score"})
 _HEADER_LIMIT: Final = 100_000_000
 """Bytes; safetensors' own limit of a header."""
 
@@ -57,10 +69,11 @@ def check_source(files: Files, expected: Expectation) -> ModelFacts | None:
     if expected.load_format not in _CHECKED_FORMATS:
         return None
     config = _read_config(files)
-    _check_architecture(files, config)
+    if not expected.overrides_config:
+        _check_architecture(files, config)
     weights = _check_weights(files)
-    if expected.needs_tokenizer and not any(name in files for name in _TOKENIZERS) and not files.ending(".tiktoken"):
-        raise not_servable(f"no tokenizer {files.where}: it needs one of {', '.join(_TOKENIZERS)}")
+    if expected.needs_tokenizer and not files.matching(*TOKENIZERS):
+        raise not_servable(f"no tokenizer {files.where}: it needs tokenizer.json, tokenizer.model or the like")
     facts = _find_facts(config, sum(files.sizes[name] for name in weights))
     if expected.role is Role.MODEL and not expected.overrides_config:
         _check_expectation(config, facts, expected)
@@ -110,9 +123,10 @@ def check_complete(name: str, size: int, read_start: Callable[[int], bytes]) -> 
         raise not_servable(f"{name} is no safetensors file")
     try:
         header = json.loads(read_start(8 + length)[8:])
-        end = max((tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"), default=0)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        ends = [int(tensor["data_offsets"][1]) for key, tensor in header.items() if key != "__metadata__"]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise not_servable(f"{name} is no safetensors file: its header cannot be read") from error
+    end = max(ends, default=0)
     if size != 8 + length + end:
         raise not_servable(f"{name} has {size} bytes where its header says {8 + length + end}: it was cut off")
 
@@ -145,7 +159,8 @@ def _check_expectation(config: Json, facts: ModelFacts, expected: Expectation) -
             f"spec.engine.tensorParallelSize {ranks} does not divide the model's {heads} attention heads; "
             f"choose one of {fitting}"
         )
-    longest = facts.max_position_embeddings
+    # https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py: Command-R's model_max_length counts.
+    longest = max(facts.max_position_embeddings or 0, _count(config.get("model_max_length")) or 0)
     if longest and expected.max_model_len and expected.max_model_len > longest and not _stretches(config):
         raise not_servable(
             f"spec.engine.maxModelLen {expected.max_model_len} is more than the {longest} tokens that the model knows "
@@ -175,13 +190,19 @@ def _check_adapter(files: Files, expected: Expectation) -> ModelFacts:
     kind = config.get("peft_type", "LORA")
     if kind != "LORA":
         raise not_servable(f"{_ADAPTER_CONFIG} {files.where} is of type {kind}; only LORA is served")
-    for key in ("use_dora", "modules_to_save"):
-        # https://github.com/vllm-project/vllm/blob/main/vllm/lora/peft_helper.py
-        if config.get(key):
-            raise not_servable(f"{_ADAPTER_CONFIG} {files.where} sets {key}, which vLLM does not serve")
+    # https://github.com/vllm-project/vllm/blob/main/vllm/lora/peft_helper.py
+    saved = config.get("modules_to_save")
+    refused = {
+        "use_dora": bool(config.get("use_dora")),
+        "modules_to_save": isinstance(saved, list) and not set(map(str, saved)) <= _SAVED_MODULES,
+    }
+    for key in (key for key, is_set in refused.items() if is_set):
+        raise not_servable(f"{_ADAPTER_CONFIG} {files.where} sets {key}, which vLLM does not serve")
     if not files.ending(".safetensors", ".bin", ".pt"):
         raise not_servable(f"no adapter_model.safetensors {files.where}")
-    rank, limit = _count(config.get("r")), expected.max_lora_rank
+    patterns = config.get("rank_pattern")
+    ranks = [config.get("r"), *(patterns.values() if isinstance(patterns, dict) else ())]
+    rank, limit = max(filter(None, map(_count, ranks)), default=None), expected.max_lora_rank
     if rank and rank > LARGEST_LORA_RANK:
         raise not_servable(f"the adapter has rank {rank}, and vLLM serves none above {LARGEST_LORA_RANK}")
     if rank and limit and rank > limit:
