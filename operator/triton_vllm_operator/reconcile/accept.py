@@ -1,6 +1,7 @@
 """The gates that a spec passes before anything is made of it, in order. Pure."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -14,6 +15,9 @@ from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.repository.arguments import catalogued_versions, load_arguments
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
 from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments
+
+_SHOWN_PATH: Final = 12
+"""Parts of a field's path that a message shows: values of any JSON may nest very deep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,8 @@ def _accelerator_mismatch(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Pro
 def describe_error(error: ValidationError) -> str:
     """The first thing that is wrong with a spec, with its field and what was found."""
     first = error.errors()[0]
-    field = ".".join(["spec", *map(str, first["loc"])])
+    path = [str(part) for part in first["loc"]]
+    field = ".".join(["spec", *path[:_SHOWN_PATH], *(["..."] if len(path) > _SHOWN_PATH else [])])
     if first["type"] == "extra_forbidden":
         return f"{field}: there is no such field"
     found = first.get("input")
