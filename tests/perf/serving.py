@@ -30,7 +30,12 @@ import aiohttp
 NAME = "model"
 PORT = 18000
 START_SECONDS = 900
-CONFIG = 'backend: "vllm"\ninstance_group [{ count: 1 kind: KIND_MODEL }]\n'
+# As the operator writes it.
+CONFIG = """\
+backend: "vllm"
+instance_group [{ count: 1 kind: KIND_MODEL }]
+parameters { key: "REPORT_CUSTOM_METRICS" value { string_value: "true" } }
+"""
 TOKENS_OF_TRITON = re.compile(rb'"num_output_tokens":\[?(\d+)')
 TOKENS_OF_VLLM = re.compile(rb'"completion_tokens":(\d+)')
 
@@ -53,7 +58,7 @@ class Result:
     tokens_per_second: float
     first_token_ms: float
     """Median until the first frame, or until the whole answer."""
-    frames_per_request: float
+    frames_median: int
     incomplete: int
 
 
@@ -74,7 +79,7 @@ class Triton:
             server = os.environ.get("TRITONSERVER", "tritonserver")
             backends = os.environ.get("TRITON_BACKENDS", "/opt/tritonserver/backends")
             yield [server, f"--model-repository={folder}", f"--backend-directory={backends}", f"--http-port={PORT}",
-                   "--allow-grpc=false", "--allow-metrics=false"]  # fmt: skip
+                   "--allow-grpc=false", f"--metrics-port={PORT + 2}", "--allow-gpu-metrics=false"]  # fmt: skip
 
     def request(self, prompt: str, case: Case) -> tuple[str, dict[str, object]]:
         """Path and body of one request."""
@@ -206,7 +211,7 @@ def measure(server: Server, case: Case, processes: int, pool: Pool, seed: int) -
     return Result(
         tokens_per_second=round(sum(row[2] for row in rows) / seconds, 1),
         first_token_ms=round(1000 * firsts[len(firsts) // 2], 1),
-        frames_per_request=round(sum(row[1] for row in rows) / len(rows), 1),
+        frames_median=sorted(row[1] for row in rows)[len(rows) // 2],
         incomplete=sum(row[2] != case.tokens for row in rows),
     )
 
@@ -223,11 +228,13 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", choices=["whole", "stream"], default=["whole", "stream"])
     parser.add_argument("--words", type=int, default=50, help="words of each prompt")
     parser.add_argument("--processes", type=int, default=max(1, min(8, (os.cpu_count() or 2) // 2)))
+    parser.add_argument("--passes", type=int, default=1, help="times that each case is measured on one server")
     parser.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--servers", nargs="+", choices=["vllm", "triton"], default=["vllm", "triton"])
     options = parser.parse_args()
     cases = [
         Case(concurrency, max(concurrency * options.rounds, options.least), streaming, options.tokens, options.words)
+        for _ in range(options.passes)
         for streaming in (mode == "stream" for mode in options.modes)
         for concurrency in options.concurrency
     ]

@@ -12,8 +12,16 @@ def bind_folder(namespace: str, claim: str, folder: Path, mode: str = "ReadOnlyM
     common = {"accessModes": [mode], "storageClassName": ""}
     reference = {"namespace": namespace, "name": claim}
     spec = {"capacity": {"storage": "1Gi"}, "hostPath": {"path": str(folder)}, "claimRef": reference, **common}
+    # Volumes have no namespace, and may still belong to one.
+    uid = kubectl("get", "namespace", namespace, "-o", "jsonpath={.metadata.uid}")
+    owner = {"apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": uid}
     for manifest in (
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": spec},
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": volume, "ownerReferences": [owner]},
+            "spec": spec,
+        },
         {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",

@@ -181,9 +181,37 @@ def test_what_is_wrong_with_a_model_is_said_and_tried_again_in_time() -> None:
 def test_a_fetch_between_two_tries_says_why() -> None:
     world = hub_world().settle()
     fault = Fault(reason=Reason.MODEL_FETCH_FAILED, message="the hub cannot be used: it answers 503")
-    report(world, fault_report(fault), "Failed").settle()
+    ended = Ended("Error", 1, fault_report(fault).dump())
+    world.changes["fetch_pods"] = (fetch_pod(world, phase="Failed", running=False, ended=ended),)
+    world.settle()
     assert world.condition("Ready") == ("False", "FetchingModel")
     assert world.message("Ready") == "trying again: the hub cannot be used: it answers 503"
+
+
+def test_a_fault_that_is_final_is_said_before_the_job_says_so() -> None:
+    world = hub_world().settle()
+    fault = fault_report(Fault(reason=Reason.MODEL_NOT_FOUND, message="acme/tiny has no revision 'nope'"))
+    report(world, fault, "Failed").settle()
+    assert world.condition("Ready") == ("False", "ModelNotFound")
+    assert world.message("Ready") == "acme/tiny has no revision 'nope'"
+
+
+def test_a_fetch_that_has_just_ended_is_no_crash() -> None:
+    world = hub_world().settle()
+    world.changes["fetch_pods"] = (fetch_pod(world, running=False, ended=Ended("Completed", 0, GOOD.dump())),)
+    assert world.settle().condition("Ready") == ("False", "FetchingModel")
+
+
+def test_the_last_fault_stays_said_until_the_next_pod_speaks() -> None:
+    world = hub_world().settle()
+    fault = Fault(reason=Reason.MODEL_FETCH_FAILED, message="the hub cannot be used")
+    ended = Ended("Error", 1, fault_report(fault).dump(), "2026-11-23T12:00:00Z")
+    failed = fetch_pod(world, phase="Failed", running=False, ended=ended)
+    running = replace(fetch_pod(world), name="next")
+    world.changes["fetch_pods"] = (failed, running)
+    assert world.settle().message("Ready") == "trying again: the hub cannot be used"
+    world.changes["progress"] = {"next": "fetching acme/tiny: 0.1 of 4.0 GiB"}
+    assert world.settle().message("Ready") == "fetching acme/tiny: 0.1 of 4.0 GiB"
 
 
 def test_what_keeps_the_job_from_running_is_named() -> None:

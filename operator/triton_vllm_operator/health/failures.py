@@ -1,6 +1,7 @@
 """What keeps a pod from generating, read from its status. Pure."""
 
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
@@ -11,6 +12,9 @@ _PULL: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 )
 _CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+_CLAIM_REMEDY: Final = "create the claim, or name another one in spec.model"
+_LINE_LIMIT: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class Problem:
 def find_problem(pod: Pod) -> Problem | None:
     """The problem that the status of a pod names; None while nothing is wrong with it."""
     if pod.unschedulable:
-        return Problem(Reason.UNSCHEDULABLE, f"pod {pod.name} fits on no node: {pod.unschedulable}")
+        remedy = f"; {_CLAIM_REMEDY}" if "persistentvolumeclaim" in pod.unschedulable else ""
+        return Problem(Reason.UNSCHEDULABLE, f"pod {pod.name} fits on no node: {pod.unschedulable}{remedy}")
     if pod.waiting_reason in _PULL:
         return Problem(Reason.IMAGE_PULL_FAILED, f"pod {pod.name}: {pod.waiting_message or pod.waiting_reason}")
     if pod.waiting_reason in _CONFIG:
@@ -82,4 +87,4 @@ def _how(ended: Ended | None) -> str:
 def _telling_line(message: str) -> str:
     """The last line of a termination message that names an error; Triton's tables follow it."""
     lines = [line.strip() for line in message.splitlines() if "rror" in line and not line.lstrip().startswith("|")]
-    return lines[-1][:300] if lines else ""
+    return shorten(lines[-1], _LINE_LIMIT, placeholder=" ...") if lines else ""

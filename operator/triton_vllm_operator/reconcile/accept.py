@@ -177,5 +177,7 @@ def describe_error(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{field}: there is no such field"
     found = first.get("input")
+    if first["type"] == "string_type" and isinstance(found, int | float):
+        return f'{field}: {first["msg"]}; write it in quotes: "{found}"'
     shown = "" if isinstance(found, dict | ApiModel) else f", found {found!r}"
     return f"{field}: {first['msg']}{shown}"

@@ -56,6 +56,9 @@ def find_fetched(
     pods = tuple(pod for pod in observed.fetch_pods if there is not None and pod.job_uid == there.uid)
     if (report := _result(pods, spec)) is not None:
         return Fetched(report.sources)
+    if (final := _final_fault(pods)) is not None and there is not None and not true_condition(there.body, "Failed"):
+        # The Job says so a moment later, and with it when it is tried again.
+        return Fetching(job, Problem(final.reason, final.message), True, now + _LOOK)
     if there is not None and (failed := true_condition(there.body, "Failed")):
         return _after_failure(job, _last_fault(pods, name), failed.since or now, now)
     if there is not None and (complete := true_condition(there.body, "Complete")) and not any(p.running for p in pods):
@@ -116,6 +119,11 @@ def _last_fault(pods: tuple[Pod, ...], job: str) -> Problem:
     return problem or Problem(Reason.MODEL_FETCH_FAILED, f"Job {job} failed without a word; see kubectl describe job")
 
 
+def _final_fault(pods: tuple[Pod, ...]) -> Fault | None:
+    """What trying again does not mend."""
+    return _newest_fault(tuple(pod for pod in pods if pod.ended and pod.ended.exit_code == EXIT_FAULT))
+
+
 def _newest_fault(pods: tuple[Pod, ...]) -> Fault | None:
     """What ended the Job if a pod said that trying again does not help, else the last that was said."""
     ended = [(pod.ended.exit_code == EXIT_FAULT, pod.ended.finished_at, pod.ended.message) for pod in pods if pod.ended]
@@ -125,12 +133,17 @@ def _newest_fault(pods: tuple[Pod, ...]) -> Fault | None:
 
 def _under_way(job: Child | None, pods: tuple[Pod, ...], progress: Mapping[str, str], now: datetime) -> Problem:
     alive = [pod for pod in pods if pod.phase != "Failed" and not pod.terminating]
-    if running := next((pod for pod in alive if pod.running), None):
-        return Problem(Reason.FETCHING_MODEL, progress.get(running.name) or "looking up the model")
-    if problem := next((problem for pod in alive if (problem := find_problem(pod))), None):
+    running = next((pod for pod in alive if pod.running), None)
+    if running is not None and (said := progress.get(running.name)):
+        return Problem(Reason.FETCHING_MODEL, said)
+    # One that ended well tells of it a moment later.
+    waiting = (pod for pod in alive if not pod.running and (pod.ended is None or pod.ended.exit_code != 0))
+    if problem := next((problem for pod in waiting if (problem := find_problem(pod))), None):
         return problem
     if fault := _newest_fault(tuple(pod for pod in pods if pod not in alive)):
         return Problem(Reason.FETCHING_MODEL, f"trying again: {fault.message}")
+    if running is not None:
+        return Problem(Reason.FETCHING_MODEL, "looking up the model")
     started = start_time(job.body) if job else None
     if job is not None and started is not None and now - started >= _POD_LATE_AFTER:
         return Problem(Reason.FETCHING_MODEL, f"Job {job.name} has no running pod; see kubectl describe job {job.name}")

@@ -50,7 +50,7 @@ def _engine(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Iterator[str]:
             "are served in the order in which they came; fcfs says what happens"
         )
     if spec.runtime.backend is Backend.PROJECT and spec.gpu_resource is not None:
-        yield "spec.runtime.backend Project has not been tried on a GPU yet: NVIDIA's is what NVIDIA tests"
+        yield "spec.runtime.backend Project: its image has not been tried on a GPU yet; NVIDIA's is what NVIDIA tests"
     if engine.gpus > 1 and runtime.version == _TENSOR_PARALLEL_SEGFAULT:
         yield (
             f"spec.runtime.version {runtime.version}: Triton was seen to crash there with several GPUs "
