@@ -8,7 +8,7 @@ import pytest
 
 from cluster import node
 from cluster.images import ensure_images
-from cluster.kubectl import kubectl
+from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.install import check_operator, install_operator, replace_operator_pod
 
 
@@ -38,9 +38,15 @@ def no_unexpected_errors(cluster: str) -> Iterator[None]:
     check_operator(began)
 
 
+def _service_accounts(namespace: str) -> list[str]:
+    return [found["metadata"]["name"] for found in kubectl_json("-n", namespace, "get", "serviceaccounts")["items"]]
+
+
 def _namespace(labels: tuple[str, ...] = ()) -> Iterator[str]:
     name = f"e2e-{uuid4().hex[:8]}"
     kubectl("create", "namespace", name)
+    # Pods of no controller are refused until it is there; after an outage of the API server that takes a while.
+    wait_until("the namespace has its service account", 60, lambda: "default" in _service_accounts(name), every=0.2)
     if labels:
         kubectl("label", "namespace", name, *labels)
     yield name

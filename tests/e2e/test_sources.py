@@ -104,7 +104,8 @@ def test_a_repository_that_is_not_there_is_named_and_tried_again_when_asked(
     )
     assert _children(shared_namespace, "lost", "deployments") == [], "no GPU waits for it"
     (job,) = _children(shared_namespace, "lost", "jobs")
-    assert f"kubectl delete job {job['metadata']['name']}" in message
+    again = f"kubectl delete job {job['metadata']['name']}"
+    wait_for(shared_namespace, "lost", "says how", 30, lambda x: again in condition(x, "Ready")["message"])
     kubectl("-n", shared_namespace, "delete", "job", job["metadata"]["name"])
     wait_until("the Job is there anew", 30, lambda: _is_new(shared_namespace, "lost", job["metadata"]["uid"]))
     kubectl("-n", shared_namespace, "delete", "llm", "lost")
