@@ -229,15 +229,24 @@ def _sweep() -> None:
     check_alone()
     for name in reversed(COMPONENTS):
         stop_process(name)
-    for marker in (str(paths.CONTAINERD_SOCKET), str(paths.KUBELET_ROOT)):
-        for pid in pids_with_argument(marker):
-            kill(pid)
+    _kill_helpers()
     _kill_pods()
     _unmount_below(paths.RUN, paths.KUBELET_ROOT)
     network.take_down()
     shutil.rmtree(paths.RUN, ignore_errors=True)
     shutil.rmtree(paths.KUBELET_ROOT, ignore_errors=True)
     _remove_pod_cgroups()
+
+
+def _kill_helpers() -> None:
+    """Shims, and the runc of a pod that was being made: it outlives its shim, and both take a moment to end."""
+    deadline = time.monotonic() + 5
+    while (pids := [pid for marker in (paths.RUN, paths.KUBELET_ROOT) for pid in pids_with_argument(str(marker))]) and (
+        time.monotonic() < deadline
+    ):
+        for pid in pids:
+            kill(pid)
+        time.sleep(0.02)
 
 
 def _kill_pods() -> None:

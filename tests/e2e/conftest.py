@@ -45,8 +45,9 @@ def _service_accounts(namespace: str) -> list[str]:
 def _namespace(labels: tuple[str, ...] = ()) -> Iterator[str]:
     name = f"e2e-{uuid4().hex[:8]}"
     kubectl("create", "namespace", name)
-    # Pods of no controller are refused until it is there; after an outage of the API server that takes a while.
-    wait_until("the namespace has its service account", 60, lambda: "default" in _service_accounts(name), every=0.2)
+    # Pods of no controller are refused until it is there. After an outage of the API server the controllers' watches
+    # back off for up to 60 s each (client-go's reflector: 30 s and as much jitter), and this takes two of them.
+    wait_until("the namespace has its service account", 180, lambda: "default" in _service_accounts(name), every=0.2)
     if labels:
         kubectl("label", "namespace", name, *labels)
     yield name

@@ -21,6 +21,14 @@ KILLED_AT = [
 ]
 
 
+def command_of(pid: int) -> str:
+    """The command line of a process, so that a leftover can be recognised."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:
+        return "(it has ended since)"
+
+
 def leftovers() -> list[str]:
     """What a stopped cluster has left on the machine."""
     ours = (paths.RUN, paths.KUBELET_ROOT)
@@ -30,7 +38,7 @@ def leftovers() -> list[str]:
     families = [family for family in ("ip", "ip6") if succeeds(["nft", "list", "table", family, "kube-proxy"])]
     rules = [rule for tool in ("iptables", "ip6tables") for rule in run([f"{tool}-save"]).splitlines()]
     return [
-        *(f"process {pid}" for pid in processes),
+        *(f"process {pid}: {command_of(pid)}" for pid in processes),
         *(f"mount {point}" for point in mounts if any(point.is_relative_to(folder) for folder in ours)),
         *(f"interface {name}" for name in interfaces if name == network.BRIDGE or name.startswith("veth")),
         *(f"table {family} kube-proxy" for family in families),
