@@ -39,6 +39,10 @@ PREPARE_CONTAINER: Final = "prepare"
 """The init container that checks or fetches the weights."""
 FETCH_CONTAINER: Final = "fetch"
 """The container of the Job that fetches them beforehand."""
+MODEL_VOLUME: Final = "weights"
+DRAFT_VOLUME: Final = "draft"
+ADAPTER_VOLUME: Final = "adapter-"
+"""Followed by the place of the adapter in the list, from 0."""
 PORT_HTTP: Final = 8000
 PORT_GRPC: Final = 8001
 PORT_METRICS: Final = 8002

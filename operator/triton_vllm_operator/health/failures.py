@@ -1,11 +1,14 @@
 """What keeps a pod from generating, read from its status. Pure."""
 
+import re
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Final
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.kube.pod import Ended, Pod
+from triton_vllm_operator.api.spec import DRAFT_FIELD
+from triton_vllm_operator.kube.pod import Ended, Image, Pod
 from triton_vllm_operator.sources.report import parse_report
 
 _PULL: Final = frozenset(
@@ -13,7 +16,11 @@ _PULL: Final = frozenset(
 )
 _CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
+_PULL_SECRET: Final = "a private registry needs spec.scheduling.imagePullSecrets"
+_NEVER_PULLED: Final = "bring it to the node, or let its pullPolicy be IfNotPresent"
 _CLAIM_REMEDY: Final = "create the claim, or name another one in spec.model"
+# The kubelet's messages alternate between the error and the error after this: one sentence, or each would be a write.
+_BACK_OFF: Final = re.compile(r'^Back-off pulling image "[^"]*": (ErrImagePull: )?')
 _LINE_LIMIT: Final = 400
 
 
@@ -31,7 +38,7 @@ def find_problem(pod: Pod) -> Problem | None:
         remedy = f"; {_CLAIM_REMEDY}" if "persistentvolumeclaim" in pod.unschedulable else ""
         return Problem(Reason.UNSCHEDULABLE, f"pod {pod.name} fits on no node: {pod.unschedulable}{remedy}")
     if pod.waiting_reason in _PULL:
-        return Problem(Reason.IMAGE_PULL_FAILED, f"pod {pod.name}: {pod.waiting_message or pod.waiting_reason}")
+        return Problem(Reason.IMAGE_PULL_FAILED, _missing_image(pod))
     if pod.waiting_reason in _CONFIG:
         return Problem(Reason.CONTAINER_CONFIG_INVALID, f"pod {pod.name}: {pod.waiting_message}")
     if pod.unprepared is not None and not pod.running:
@@ -41,6 +48,31 @@ def find_problem(pod: Pod) -> Problem | None:
     if pod.ended is not None and not pod.serves:
         return _crash(pod, pod.ended)
     return None
+
+
+def _missing_image(pod: Pod) -> str:
+    detail = _BACK_OFF.sub("", pod.waiting_message) or pod.waiting_reason
+    if pod.awaited_image is None:
+        return f"pod {pod.name}: {detail}"
+    found = f"{_image_field(pod.awaited_image)}: pod {pod.name} has not got the image {pod.awaited_image.reference}"
+    remedy = _NEVER_PULLED if pod.waiting_reason == "ErrImageNeverPull" else _PULL_SECRET
+    return f"{found}: {detail}; {remedy}"
+
+
+def _image_field(image: Image) -> str:
+    """What a user would change for another image."""
+    if image.holder.startswith(names.ADAPTER_VOLUME):
+        return f"spec.model.loraAdapters[{image.holder.removeprefix(names.ADAPTER_VOLUME)}].image"
+    return _IMAGE_FIELDS.get(image.holder, "the pod")
+
+
+_IMAGE_FIELDS: Final = {
+    names.MODEL_VOLUME: "spec.model.image",
+    names.DRAFT_VOLUME: f"{DRAFT_FIELD}.image",
+    names.CONTAINER: "spec.runtime",
+    names.PREPARE_CONTAINER: "modelTools.image of the operator's chart",
+    names.FETCH_CONTAINER: "modelTools.image of the operator's chart",
+}
 
 
 def _bad_source(pod: Pod, ended: Ended) -> Problem:

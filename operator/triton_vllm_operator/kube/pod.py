@@ -32,6 +32,15 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """An image that a pod waits for."""
+
+    reference: str
+    holder: str
+    """The volume or the container that it is for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """A pod of an LLMDeployment, reduced to what is decided on."""
 
@@ -48,6 +57,8 @@ class Pod:
     running: bool = False
     waiting_reason: str = ""
     waiting_message: str = ""
+    awaited_image: Image | None = None
+    """The one that `waiting_message` speaks of."""
     ended: Ended | None = None
     """How the container ended: the present one if it does not run, else the one before it."""
     unschedulable: str = ""
@@ -96,6 +107,7 @@ def project_pod(body: Json) -> Pod:
         running="running" in state,
         waiting_reason=str(waiting.get("reason", "")),
         waiting_message=str(waiting.get("message", "")),
+        awaited_image=_awaited_image(_dict(body.get("spec")), str(waiting.get("message", ""))),
         ended=_last_end(container),
         unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
         scheduled_at=_true_since(scheduled),
@@ -104,6 +116,17 @@ def project_pod(body: Json) -> Pod:
         prepares="running" in _dict(prepare.get("state")),
         unprepared=end if (end := _last_end(prepare)) is not None and end.exit_code != 0 else None,
     )
+
+
+def _awaited_image(spec: dict[str, Any], message: str) -> Image | None:
+    """The image of the pod that a kubelet's message names; the longest, if the name of one holds that of another."""
+    if not message:
+        return None
+    volumes = [(_dict(volume.get("image")).get("reference"), volume["name"]) for volume in _list(spec.get("volumes"))]
+    containers = [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]
+    images = [*volumes, *((container.get("image"), container["name"]) for container in containers)]
+    found = [Image(reference, holder) for reference, holder in images if reference and reference in message]
+    return max(found, key=lambda image: len(image.reference), default=None)
 
 
 def _container(status: dict[str, Any], key: str, wanted: tuple[str, ...]) -> dict[str, Any]:

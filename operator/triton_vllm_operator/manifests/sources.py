@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.hub import DEFAULT_REVISION, HuggingFaceSource
 from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
@@ -17,7 +18,6 @@ from triton_vllm_operator.sources.task import Action, Expectation, Repository, R
 WEIGHTS: Final = "/weights"
 DRAFT: Final = "/draft"
 ADAPTERS: Final = "/adapters"
-MODEL_VOLUME: Final = "weights"
 
 _OVERRIDES: Final = ("hf_overrides", "hf_config_path", "config_format", "rope_scaling", "rope_theta")
 """Arguments that give the engine other values than the model's config.json holds."""
@@ -59,19 +59,26 @@ def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
     draft = spec.draft
     load_format = (spec.engine.extra_args or {}).get("load_format")
     adapters = (
-        Placed(adapter_field(adapter), f"adapter-{number}", f"{ADAPTERS}/{adapter.name}", Role.ADAPTER, adapter, None)
+        Placed(
+            adapter_field(adapter),
+            f"{names.ADAPTER_VOLUME}{number}",
+            f"{ADAPTERS}/{adapter.name}",
+            Role.ADAPTER,
+            adapter,
+            None,
+        )
         for number, adapter in enumerate(spec.model.adapters)
     )
     return (
         Placed(
             "spec.model",
-            MODEL_VOLUME,
+            names.MODEL_VOLUME,
             WEIGHTS,
             Role.MODEL,
             spec.model,
             load_format if isinstance(load_format, str) else None,
         ),
-        *([Placed(DRAFT_FIELD, "draft", DRAFT, Role.DRAFT, draft, None)] if draft else []),
+        *([Placed(DRAFT_FIELD, names.DRAFT_VOLUME, DRAFT, Role.DRAFT, draft, None)] if draft else []),
         *adapters,
     )
 

@@ -23,7 +23,6 @@ from triton_vllm_operator.manifests.deployment import build_deployment
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Resolved, Revision, build_controller_revision, render_revision
 from triton_vllm_operator.manifests.service import build_service, generate_url
-from triton_vllm_operator.manifests.sources import MODEL_VOLUME
 from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept
 from triton_vllm_operator.reconcile.conditions import (
     Situation,
@@ -276,7 +275,7 @@ def _shortened(differences: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def _model_status(revision: Revision) -> ModelStatus | None:
-    model = next((source for source in revision.sources if source.volume == MODEL_VOLUME), None)
+    model = next((source for source in revision.sources if source.volume == names.MODEL_VOLUME), None)
     if model is None:
         return None
     facts = model.facts or ModelFacts()
