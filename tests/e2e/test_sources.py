@@ -1,6 +1,7 @@
 """Models of a hub, fetched by the real program from a hub of this cluster; and what is said of files that are none."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,18 @@ CACHE = {"persistentVolumeClaim": {"claimName": "models"}}
 
 
 @pytest.fixture(scope="module")
-def endpoint(shared_namespace: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A hub in the namespace, and a volume `models` to fetch to."""
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that is the volume `models`."""
     folder = tmp_path_factory.mktemp("models")
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o777)
-    bind_folder(shared_namespace, "models", folder, "ReadWriteMany")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def endpoint(shared_namespace: str, models: Path) -> str:
+    """A hub in the namespace, and a volume `models` to fetch to."""
+    bind_folder(shared_namespace, "models", models, "ReadWriteMany")
     return start_hub(shared_namespace)
 
 
@@ -77,6 +84,18 @@ def test_what_is_on_the_volume_is_not_fetched_again(shared_namespace: str, endpo
         json.loads(offline["data"]["model.json"])["model"]
         == f"/weights/{folder_name(REPOSITORY, COMMIT, None, endpoint)}"
     )
+
+
+def test_a_volume_that_was_emptied_is_filled_again(shared_namespace: str, endpoint: str, models: Path) -> None:
+    before = downloads(shared_namespace, "model.safetensors")
+    shutil.rmtree(models / folder_name(REPOSITORY, COMMIT, None, endpoint))
+    apply(hub_llm("again", shared_namespace, endpoint, replicas=1))
+    message = wait_reason(shared_namespace, "again", "FetchingModel")
+    assert message.startswith("the volume was emptied") or "were fetched again" in message
+    wait_ready(shared_namespace, "again")
+    assert downloads(shared_namespace, "model.safetensors") == before + 1
+    assert _children(shared_namespace, "again", "jobs") == [], "the Job goes when its work is done"
+    kubectl("-n", shared_namespace, "delete", "llm", "again")
 
 
 @pytest.mark.full

@@ -117,6 +117,52 @@ def test_what_was_fetched_becomes_a_revision_and_the_job_goes() -> None:
     assert (world.status.model.commit, world.status.model.weight_bytes) == (COMMIT, 123)
 
 
+def lost_pod(world: World, reason: Reason = Reason.MODEL_NOT_FOUND, volume: str = "weights") -> Pod:
+    """A pod whose init container found no folder, or something else wrong."""
+    fault = fault_report(Fault(reason=reason, message="spec.model: there is no folder", volume=volume))
+    return make_pod(world.revision, running=False, unprepared=Ended("Error", 3, fault.dump()))
+
+
+def fetched_world(**changes: Any) -> World:
+    world = report(hub_world(**changes).settle(), GOOD).settle()
+    world.changes.clear()
+    return world.settle()
+
+
+def test_a_volume_that_was_emptied_is_filled_again_with_the_same_commit() -> None:
+    world = fetched_world()
+    before = kinds(world)
+    world.pods = (lost_pod(world),)
+    assert kinds(world.settle()) == {*before, "Job"}
+    task = TaskList.model_validate_json(job_of(world).body["spec"]["template"]["spec"]["containers"][0]["args"][0])  # type: ignore[index, call-overload]
+    assert task.tasks[0].repository is not None
+    assert task.tasks[0].repository.revision == COMMIT
+    assert world.condition("Ready") == ("False", "FetchingModel")
+    assert world.message("Ready") == "the volume was emptied since its weights were fetched; looking up the model"
+    report(world, GOOD).settle()
+    assert kinds(world) == {*before, "Job"}, "the pod has not looked again"
+    assert "llama-1 looks at them within minutes" in world.message("Ready")
+    decision = world.decide()
+    assert (decision.writes, decision.prunes, decision.status) == ((), (), None)
+    world.pods = (make_serving(world.revision),)
+    assert kinds(world.settle()) == before
+    assert world.condition("Ready")[0] == "True"
+
+
+def test_weights_that_are_there_and_bad_are_not_fetched_again() -> None:
+    world = fetched_world()
+    world.pods = (lost_pod(world, reason=Reason.MODEL_NOT_SERVABLE),)
+    assert "Job" not in kinds(world.settle())
+    assert world.condition("Ready") == ("False", "ModelNotServable")
+
+
+def test_a_folder_of_the_users_own_is_not_fetched() -> None:
+    world = fetched_world()
+    world.pods = (lost_pod(world, volume="adapter-0"),)
+    assert "Job" not in kinds(world.settle())
+    assert world.condition("Ready") == ("False", "ModelNotFound")
+
+
 def test_pods_find_the_weights_on_the_volume_and_fetch_nothing() -> None:
     world = report(hub_world().settle(), GOOD).settle()
     pod = world.of_kind("Deployment")[0].body["spec"]["template"]["spec"]  # type: ignore[index, call-overload]

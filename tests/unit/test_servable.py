@@ -32,10 +32,12 @@ def check(folder: Path, role: Role = Role.MODEL, **expected: object) -> Report:
     return run(TaskList(tasks=(task,)), say=lambda _line: None)
 
 
-def refusal(folder: Path, role: Role = Role.MODEL, **expected: object) -> str:
+def refusal(
+    folder: Path, role: Role = Role.MODEL, reason: Reason = Reason.MODEL_NOT_SERVABLE, **expected: object
+) -> str:
     with pytest.raises(SourceFault) as caught:
         check(folder, role, **expected)
-    assert caught.value.reason is Reason.MODEL_NOT_SERVABLE
+    assert caught.value.reason is reason
     return str(caught.value)
 
 
@@ -139,7 +141,7 @@ def test_what_might_be_served_passes(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert f"there is no folder {tmp_path}/gone" in refusal(tmp_path / "gone")
+    assert f"there is no folder {tmp_path}/gone" in refusal(tmp_path / "gone", reason=Reason.MODEL_NOT_FOUND)
 
 
 @pytest.mark.parametrize(

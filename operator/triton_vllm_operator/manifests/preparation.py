@@ -30,6 +30,11 @@ def needs_fetch(spec: LLMDeploymentSpec) -> bool:
     return any(placed.source.hugging_face is not None for placed in place_sources(spec))
 
 
+def kept_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
+    """The sources that are fetched to volumes, once for all pods."""
+    return tuple(placed for placed in place_sources(spec) if _is_kept(placed))
+
+
 def build_prepare_container(spec: LLMDeploymentSpec, image: str, commits: Commits) -> Json:
     """The init container: fetches what is kept in the pod, checks what lies on volumes, also what a Job put there."""
     placed = place_sources(spec)
@@ -57,7 +62,7 @@ def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str, known: Co
     It runs where the serving pods may run, so that a volume is bound to a zone that they can reach, but needs no GPU.
     """
     wanted = [placed for placed in place_sources(spec) if placed.source.hugging_face is not None]
-    kept = [placed for placed in wanted if _is_kept(placed)]
+    kept = kept_sources(spec)
     tasks = TaskList(
         tasks=tuple(
             build_task(placed, Action.FETCH if _is_kept(placed) else Action.INSPECT, spec, known) for placed in wanted

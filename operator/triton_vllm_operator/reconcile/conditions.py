@@ -30,7 +30,7 @@ class Situation:
     """Why Kubernetes makes no pods (a quota, for example); empty if it does."""
     startup_deadline_seconds: int
     waiting: Problem | None = None
-    """What the accepted spec waits for before pods are made of it; `revision` is then an earlier one."""
+    """What the accepted spec waits for before its pods can be made, or can start."""
     waits_in_vain: bool = False
     """Whether that has failed."""
     changed: str = ""
@@ -177,8 +177,7 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
         return _false(Reason.SETTLED, "nothing is left to do")
     if situation.waiting is not None:
         status = ConditionStatus.FALSE if situation.waits_in_vain else ConditionStatus.TRUE
-        kept = "; what was accepted before keeps running" if situation.revision else ""
-        return Finding(status, situation.waiting.reason, situation.waiting.message + kept)
+        return Finding(status, situation.waiting.reason, situation.waiting.message)
     for pod in situation.current:
         deadline = startup_deadline(pod, situation)
         if deadline is not None and deadline <= now:

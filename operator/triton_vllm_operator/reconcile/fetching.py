@@ -1,7 +1,7 @@
 """What must be found out about the repositories of a spec before there can be a revision of it. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,7 +11,7 @@ from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem, find_problem
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import JOB, name_of, start_time, true_condition
-from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
+from triton_vllm_operator.manifests.preparation import build_fetch_job, kept_sources, needs_fetch
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.sources import Commits, place_sources
 from triton_vllm_operator.reconcile.model import Child, Observed
@@ -64,6 +64,36 @@ def find_fetched(
     if there is not None and (complete := true_condition(there.body, "Complete")) and not any(p.running for p in pods):
         return _after_nothing(job, pods, complete.since or now, now)
     return Fetching(job, _under_way(there, pods, observed.progress, now), False, now + _LOOK)
+
+
+def find_lost(
+    observed: Observed, spec: LLMDeploymentSpec, revision: Revision, tools_image: str, now: datetime
+) -> Fetching | None:
+    """How far the weights of a revision are fetched again, where a pod found its volume without them; else None.
+
+    The Job stays until the pod has looked again: it is what says that they were fetched.
+    """
+    kept = {placed.volume for placed in kept_sources(spec)}
+    lost = next((pod for pod in observed.pods if pod.revision == revision.hash and _misses(pod) in kept), None)
+    if lost is None:
+        return None
+    fetched = find_fetched(observed, spec, revision, tools_image, now)
+    if isinstance(fetched, Fetching):
+        return replace(fetched, problem=_of_loss(fetched.problem))
+    job = build_fetch_job(observed.resource.owner, spec, tools_image, _known_commits(spec, revision))
+    message = f"its weights were fetched again; pod {lost.name} looks at them within minutes, at once if it is deleted"
+    return Fetching(job, Problem(Reason.FETCHING_MODEL, message), failed=False, look_again_at=None)
+
+
+def _misses(pod: Pod) -> str | None:
+    """The volume that was without the weights when the pod looked last."""
+    report = parse_report(pod.unprepared.message) if pod.unprepared is not None and not pod.running else None
+    fault = report.fault if report is not None else None
+    return fault.volume if fault is not None and fault.reason is Reason.MODEL_NOT_FOUND else None
+
+
+def _of_loss(problem: Problem) -> Problem:
+    return Problem(problem.reason, f"the volume was emptied since its weights were fetched; {problem.message}")
 
 
 def _after_nothing(job: Json, pods: tuple[Pod, ...], ended_at: datetime, now: datetime) -> Fetching:

@@ -33,7 +33,7 @@ def _report(tasks: TaskList) -> tuple[int, Report]:
     try:
         return 0, run(tasks, _say)
     except SourceFault as fault:
-        return EXIT_FAULT, fault_report(Fault(reason=fault.reason, message=str(fault)))
+        return EXIT_FAULT, fault_report(Fault(reason=fault.reason, message=str(fault), volume=fault.volume))
     except TryAgain as error:
         return EXIT_TRY_AGAIN, fault_report(Fault(reason=Reason.MODEL_FETCH_FAILED, message=str(error)))
     except Exception as error:  # whatever a hub or a file does, the status must not be silent about it

@@ -6,9 +6,11 @@ from triton_vllm_operator.api.reasons import Reason
 class SourceFault(Exception):
     """A source cannot be served, and trying again does not help."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: Reason, message: str, volume: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.volume = volume
+        """Of the source; None until it is known which one is spoken of."""
 
 
 class TryAgain(Exception):

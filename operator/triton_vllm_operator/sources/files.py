@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from triton_vllm_operator.sources.fault import not_servable
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.sources.fault import SourceFault, not_servable
 
 Json = dict[str, object]
 
@@ -53,6 +54,6 @@ def list_folder(folder: Path) -> Files:
         SourceFault: there is no such folder.
     """
     if not folder.is_dir():
-        raise not_servable(f"there is no folder {folder}: is its path right?")
+        raise SourceFault(Reason.MODEL_NOT_FOUND, f"there is no folder {folder}: is its path right?")
     sizes = {entry.name: entry.stat().st_size for entry in folder.iterdir() if entry.is_file()}
     return Files(sizes, lambda name: (folder / name).read_bytes(), f"in {folder}")

@@ -36,7 +36,7 @@ def run(tasks: TaskList, say: Say, open_hub: OpenHub = Hub) -> Report:
         try:
             reports.append(_run_task(task, say, open_hub))
         except SourceFault as fault:
-            raise SourceFault(fault.reason, f"{task.field}: {fault}") from fault
+            raise SourceFault(fault.reason, f"{task.field}: {fault}", task.volume) from fault
         except TryAgain as error:
             raise TryAgain(f"{task.field}: {error}") from error
     return Report(sources=tuple(reports))

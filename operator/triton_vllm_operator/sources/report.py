@@ -27,6 +27,8 @@ class Fault(Said):
 
     reason: Reason
     message: str
+    volume: str | None = None
+    """Of the source; None if nothing is said of one."""
 
 
 class ModelFacts(Said):
@@ -64,7 +66,7 @@ class Report(Said):
 def fault_report(fault: Fault) -> Report:
     """A report of nothing but what is wrong; its text is cut to fit."""
     printable = "".join(character if character.isprintable() else " " for character in fault.message)
-    return Report(fault=Fault(reason=fault.reason, message=printable[:_FAULT_TEXT_LIMIT]))
+    return Report(fault=fault.model_copy(update={"message": printable[:_FAULT_TEXT_LIMIT]}))
 
 
 def parse_report(message: str) -> Report | None:
