@@ -81,6 +81,7 @@ BROKEN: list[dict[str, Any]] = [
     {"engine": {"speculativeConfig": {**NGRAM, "model": {"image": IMAGE}}}},
     {"engine": {"speculativeConfig": {"method": "mtp", "promptLookupMin": 3, "promptLookupMax": 2}}},
     {"engine": {"speculativeConfig": {"model": {}}}},
+    {"engine": {"speculativeConfig": {**NGRAM, "method": "custom_class"}}},
     {"engine": {"maxLoraRank": 8}},
     {"model": {"image": IMAGE, "loraAdapters": [{"name": "sql"}]}},
     {"resources": {"limits": {"nvidia.com/gpu": 1}}},

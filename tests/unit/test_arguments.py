@@ -7,7 +7,7 @@ import pytest
 
 from support.simulate import CATALOGUE, World
 from tools.engine_arguments.annotations import read_annotation
-from tools.engine_arguments.reader import read_arguments
+from tools.engine_arguments.reader import read_arguments, read_speculative_methods
 from tools.engine_arguments.source import Source
 from triton_vllm_operator.repository.argument_policy import load_policy
 from triton_vllm_operator.repository.arguments import JsonType, catalogued_versions, load_arguments
@@ -107,6 +107,7 @@ TYPED = [
     ({"maxNumSeqs": 8, "maxNumBatchedTokens": 4}, "26.08", "maxNumBatchedTokens must be at least maxNumSeqs"),
     ({"tensorParallelSize": 8, "pipelineParallelSize": 4}, "26.08", "one model over several nodes is not supported"),
     ({"speculativeConfig": {"method": "ngram"}}, "26.08", "ngram needs numSpeculativeTokens"),
+    ({"speculativeConfig": {"method": "custom_class"}}, "26.08", "custom_class names foreign code"),
     ({"maxLength": 5}, "26.08", "spec.engine.maxLength: there is no such field"),
 ]
 
@@ -143,6 +144,29 @@ def test_code_beside_the_weights_is_the_administrators_to_forbid() -> None:
     assert accepted(engine, trust_remote_code=False)[1] == "ForbiddenByAdministrator"
 
 
+@pytest.mark.parametrize(
+    ("method", "runtime", "said"),
+    [
+        ("ngrams", "26.08", "vLLM 0.27.1 has no method ngrams: did you mean ngram?"),
+        ("zzz", "26.08", "vLLM 0.27.1 has no method zzz: choose one of "),
+    ],
+)
+def test_a_method_of_speculative_decoding_that_the_version_lacks_is_refused(
+    method: str, runtime: str, said: str
+) -> None:
+    engine = {"speculativeConfig": {"method": method, "numSpeculativeTokens": 2}}
+    status, reason, message = accepted({"engine": engine, "runtime": {"version": runtime}})
+    assert (status, reason) == ("False", "ArgumentInvalid")
+    assert message.startswith(f"spec.engine.speculativeConfig.method: {said}")
+    warned = accepted({"engine": engine, "runtime": {"version": runtime, "argumentCheck": "Warn"}})
+    assert warned[:2] == ("True", "ArgumentsUnchecked")
+
+
+def test_every_version_says_its_methods_of_speculative_decoding() -> None:
+    for version in catalogued_versions():
+        assert {"ngram", "eagle"} <= set(catalogue_of(version).speculative_methods), version
+
+
 def test_a_changed_argument_check_restarts_nothing() -> None:
     world = World(spec={**GPU_SPEC, "runtime": {"version": "26.08"}}).settle()
     world.edit(runtime={"version": "26.08", "argumentCheck": "Warn"})
@@ -155,6 +179,7 @@ MODULES = {
     "vllm/engine/arg_utils.py": """
 from typing import TYPE_CHECKING
 from vllm.config import CacheConfig, Mode
+from vllm.config.speculative import SpeculativeConfig
 if TYPE_CHECKING:
     from vllm.kinds import Kind
 else:
@@ -182,6 +207,12 @@ class CacheConfig:
     unreadable: int = Field(default_factory=compute)
     flag: bool = True
 """,
+    "vllm/config/speculative.py": """
+Mtp = Literal["mtp", "old_mtp"]
+Methods = Literal["ngram", Mtp]
+class SpeculativeConfig:
+    method: Methods | None = None
+""",
     "vllm/kinds.py": "from vllm.words import WORDS\nKind = Literal['a', WORDS]\n",
     "vllm/words.py": "WORDS = Literal['b', 'c']\n",
 }
@@ -201,6 +232,16 @@ def test_the_tool_reads_types_choices_bounds_and_defaults() -> None:
         "computed": {"types": ["bool"], "default_known": False},
         "last": {"types": ["bool"], "default": False},
     }
+
+
+@pytest.mark.parametrize(
+    ("annotation", "methods"),
+    [("Methods | None", ("ngram", "mtp", "old_mtp")), ("str | Methods", ()), ("Unknown", ()), ("str", ())],
+)
+def test_the_tool_reads_the_methods_of_speculative_decoding(annotation: str, methods: tuple[str, ...]) -> None:
+    path = "vllm/config/speculative.py"
+    modules = {**MODULES, path: MODULES[path].replace("Methods | None", annotation)}
+    assert read_speculative_methods(Source(modules.get)) == methods
 
 
 def test_what_the_tool_cannot_read_is_never_used_to_refuse() -> None:

@@ -1,9 +1,11 @@
 """The sending thread of the backend, with a stand-in for Triton's stub."""
 
+import os
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -96,17 +98,38 @@ def test_what_comes_while_a_response_waits_is_one_frame_and_nothing_is_lost(back
     assert (text_of(sender), sender.finals) == ("abcdefgh", 1)
 
 
-def test_a_crowd_gets_fewer_frames_and_all_of_its_text(backend: Any) -> None:
-    thread, senders = backend.ResponseThread(), [Sender(seconds=0.0002) for _ in range(64)]
+def crowd(backend: Any, cores: float) -> list[Sender]:
+    """What 64 clients receive of 50 tokens each."""
+    thread, senders = backend.ResponseThread(cores), [Sender(seconds=0.0001) for _ in range(64)]
     boxes = [backend.Outbox(request(), sender, never) for sender in senders]
     for end in range(1, 51):
         for box in boxes:
             thread.offer(box, output("x" * end, finished=end == 50))
-        time.sleep(0.005)
+        time.sleep(0.01)
     thread.stop()
-    assert [text_of(sender) for sender in senders] == ["x" * 50] * 64
-    assert [sender.finals for sender in senders] == [1] * 64
-    assert sum(len(sender.frames) for sender in senders) < 64 * 50 / 2
+    return senders
+
+
+def frames(senders: list[Sender]) -> int:
+    return sum(len(sender.frames) for sender in senders)
+
+
+def test_a_crowd_gets_all_of_its_text_and_fewer_frames_where_cores_are_few(backend: Any) -> None:
+    few, many = crowd(backend, 2), crowd(backend, 16)
+    for senders in (few, many):
+        assert [text_of(sender) for sender in senders] == ["x" * 50] * 64
+        assert [sender.finals for sender in senders] == [1] * 64
+    assert frames(few) < frames(many)
+
+
+@pytest.mark.parametrize(("limit", "cores"), [("max 100000", None), ("150000 100000", 1.5), ("", None), (None, None)])
+def test_the_cores_of_a_container_follow_its_limit(tmp_path: Path, limit: str | None, cores: float | None) -> None:
+    from llm_backend.cores import usable_cores
+
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(limit)
+    everything = len(os.sched_getaffinity(0))
+    assert usable_cores(tmp_path / "cpu.max") == min(everything, cores or everything)
 
 
 def test_a_client_that_left_is_noticed_and_its_request_ended(backend: Any) -> None:
@@ -128,6 +151,17 @@ def test_whether_the_client_left_is_asked_now_and_then(backend: Any) -> None:
         time.sleep(0.002)
     thread.stop()
     assert 2 <= sender.asked <= 6
+
+
+def test_a_crowd_is_asked_less_often(backend: Any) -> None:
+    sender = Sender()
+    outbox = backend.Outbox(request(), sender, never)
+    began = time.monotonic()
+    while time.monotonic() - began < 0.5:
+        outbox.offer(output("x"), None)
+        outbox.flush(together=256)
+        time.sleep(0.01)
+    assert sender.asked == 1
 
 
 def test_one_request_that_cannot_be_sent_harms_no_other(backend: Any) -> None:

@@ -15,14 +15,19 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from llm_backend.contract import GenerateRequest
+from llm_backend.cores import usable_cores
 from llm_backend.frames import Completion, Frame, Sent, build_frame, merge
 
+# Whether a client left is asked so often of each request, and so often in all: it costs as much as a response.
 _CANCEL_CHECK_SECONDS = 0.1
+_CANCEL_CHECKS_PER_SECOND = 200
 
-# From this many streams on, the thread rests for as long as it has sent, as a network card holds back interrupts: what
-# comes meanwhile goes out with the next frame, and the engine has the processor. Measured: docs/design/streaming.md.
+# Where cores are few, from this many streams on, the thread rests for as long as it has sent, as a network card holds
+# back interrupts: what comes meanwhile goes out with the next frame, and the engine has the processor.
+# Measured with 2 cores (it helps) and 16 (it only makes frames coarser): docs/design/streaming.md.
 _CROWD = 16
 _REST_SECONDS = 0.05
+_FEW_CORES = 4
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -52,14 +57,14 @@ class Outbox:
             was_queued, self._queued = self._queued, True
         return not was_queued
 
-    def flush(self) -> None:
-        """Send what is there."""
+    def flush(self, together: int) -> None:
+        """Send what is there; `together` is how many requests have something to send now."""
         with self._lock:
             output, error, self._latest, self._queued = self._latest, self._error, None, False
             completions = merge(self._completions)
         if self._closed:
             return
-        if self._is_cancelled():
+        if self._is_cancelled(together):
             pb_utils.Logger.log_info("[vllm] Cancelling the request")
             self._abort()
             self._close(None)
@@ -68,12 +73,12 @@ class Outbox:
         elif output is not None:
             self._send(output, completions)
 
-    def _is_cancelled(self) -> bool:
-        """Asked now and then: the answer comes from another process, and costs as much as a response."""
+    def _is_cancelled(self, together: int) -> bool:
+        """Asked now and then: the answer comes from another process."""
         now = time.monotonic()
         if now < self._ask_again_at:
             return False
-        self._ask_again_at = now + _CANCEL_CHECK_SECONDS
+        self._ask_again_at = now + max(_CANCEL_CHECK_SECONDS, together / _CANCEL_CHECKS_PER_SECOND)
         return bool(self._sender.is_cancelled())
 
     def fail(self, error: Exception) -> None:
@@ -102,7 +107,8 @@ class Outbox:
 class ResponseThread:
     """The thread in which all responses are sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, cores: float | None = None) -> None:
+        self._rests = (usable_cores() if cores is None else cores) <= _FEW_CORES
         self._ready: queue.SimpleQueue[Outbox | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="responses", daemon=True)
         self._thread.start()
@@ -122,10 +128,10 @@ class ResponseThread:
             began = time.monotonic()
             for outbox in round_:
                 try:
-                    _flush(outbox)
+                    _flush(outbox, len(round_))
                 except Exception as error:  # one request must not end the thread that serves all others
                     pb_utils.Logger.log_error(f"[vllm] a response could not be sent: {error!r}")
-            if len(round_) > _CROWD:
+            if self._rests and len(round_) > _CROWD:
                 time.sleep(min(time.monotonic() - began, _REST_SECONDS))
 
     def _next_round(self) -> list[Outbox] | None:
@@ -141,9 +147,9 @@ class ResponseThread:
         return round_ or None
 
 
-def _flush(outbox: Outbox) -> None:
+def _flush(outbox: Outbox, together: int) -> None:
     try:
-        outbox.flush()
+        outbox.flush(together)
     except Exception as error:  # whatever it was, the client must not wait for ever
         outbox.fail(error)
         raise

@@ -93,6 +93,13 @@ class SpeculativeConfig(ApiModel):
         return self.method != "ngram" or (self.model is None and self.num_speculative_tokens is not None)
 
     @rule(
+        "!has(self.method) || self.method != 'custom_class'",
+        "speculativeConfig.method custom_class names foreign code; choose a method that vLLM brings along",
+    )
+    def _names_no_code(self) -> bool:
+        return self.method != "custom_class"
+
+    @rule(
         "!has(self.promptLookupMin) || !has(self.promptLookupMax) || self.promptLookupMin <= self.promptLookupMax",
         "promptLookupMin must not be larger than promptLookupMax",
     )

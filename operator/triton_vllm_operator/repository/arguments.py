@@ -134,6 +134,8 @@ class EngineArguments(FrozenModel):
 
     vllm: str
     wheel: WheelIdentity
+    speculative_methods: tuple[str, ...] = ()
+    """What `speculative_config.method` may be; empty if that could not be read."""
     arguments: dict[str, Argument]
     gone: dict[str, GoneArgument]
 

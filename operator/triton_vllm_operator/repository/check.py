@@ -1,5 +1,6 @@
 """Whether a vLLM version takes the arguments of a spec: said before a pod starts. Pure."""
 
+import difflib
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -41,7 +42,7 @@ def check_arguments(engine: Engine, vllm: str) -> tuple[ArgumentFault, ...]:
     # Where the weights lie has no bearing on what vLLM takes.
     arguments = engine_arguments(engine, Places(model=""))
     faults = (_fault(catalogue, name, value) for name, value in arguments.items())
-    return (*_auto_fault(engine, catalogue), *(fault for fault in faults if fault))
+    return (*_auto_fault(engine, catalogue), *_method_fault(engine, catalogue), *(fault for fault in faults if fault))
 
 
 def _fault(catalogue: EngineArguments, name: str, value: JsonValue) -> ArgumentFault | None:
@@ -61,6 +62,17 @@ def _auto_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentFau
     if engine.max_model_len != AUTO or length.ge == -1 or length.gt is not None:
         return ()
     message = f"spec.engine.maxModelLen: vLLM {catalogue.vllm} cannot choose it; write a number of tokens"
+    return (ArgumentFault(Severity.NOT_IN_CATALOGUE, message),)
+
+
+def _method_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentFault, ...]:
+    method = engine.speculative_config.method if engine.speculative_config else None
+    known = catalogue.speculative_methods
+    if method is None or not known or method in known:
+        return ()
+    near = difflib.get_close_matches(method, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+    message = f"spec.engine.speculativeConfig.method: vLLM {catalogue.vllm} has no method {method}: {hint}"
     return (ArgumentFault(Severity.NOT_IN_CATALOGUE, message),)
 
 

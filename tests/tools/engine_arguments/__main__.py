@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.engine_arguments.reader import argument_names, read_arguments
+from tools.engine_arguments.reader import argument_names, read_arguments, read_speculative_methods
 from tools.engine_arguments.source import Source
 from tools.engine_arguments.successors import SUCCESSORS
 from tools.engine_arguments.wheel import RemoteWheel, find_wheel
@@ -37,7 +37,11 @@ def main() -> None:
         if version in VERSIONS:
             identity = WheelIdentity(name=link.name, sha256=link.sha256)
             read = EngineArguments(
-                vllm=version, wheel=identity, arguments=read_arguments(source), gone=_gone(history, version)
+                vllm=version,
+                wheel=identity,
+                speculative_methods=read_speculative_methods(source),
+                arguments=read_arguments(source),
+                gone=_gone(history, version),
             )
             (TARGET / f"vllm-{version}.json").write_text(_dump(read))
     missing = set(VERSIONS) - set(history)
@@ -72,6 +76,7 @@ def _dump(read: EngineArguments) -> str:
     """One argument a line, so that two versions can be compared."""
     data = read.model_dump(mode="json", exclude_defaults=True)
     lines = [f' "vllm": {json.dumps(read.vllm)},', f' "wheel": {json.dumps(data["wheel"])},']
+    lines.append(f' "speculative_methods": {json.dumps(data.get("speculative_methods", []))},')
     for section, end in (("arguments", ","), ("gone", "")):
         rows = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in data[section].items()]
         lines += [f' "{section}": {{', ",\n".join(rows), f" }}{end}"]

@@ -21,6 +21,18 @@ def read_arguments(source: Source) -> dict[str, Argument]:
     return {field.target.id: _read_field(source, module, field) for field, module in _fields(source)}
 
 
+def read_speculative_methods(source: Source) -> tuple[str, ...]:
+    """What `speculative_config.method` may be; empty if that could not be read."""
+    found = source.find(_MODULE, "SpeculativeConfig")
+    field = _own_field(source, found, "method") if found and isinstance(found.node, ast.ClassDef) else None
+    if field is None:
+        return ()
+    own, module = field
+    allowed = read_annotation(source, module, own.annotation)
+    is_closed = allowed.resolved and JsonType.STR not in allowed.types
+    return tuple(choice for choice in allowed.choices if isinstance(choice, str)) if is_closed else ()
+
+
 def _fields(source: Source) -> Iterator[tuple[ast.AnnAssign, str]]:
     found = source.find(_MODULE, "AsyncEngineArgs")
     if found is None:
