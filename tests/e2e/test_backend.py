@@ -220,6 +220,18 @@ def test_the_metrics_are_nvidias_and_those_that_it_lacks(served: str, port: int)
             assert _metric(metrics, name) == 0, name
 
 
+def test_every_token_of_a_few_requests_is_counted_exactly(served: str, port: int) -> None:
+    names = ("generation_tokens_total", "time_per_output_token_seconds_count", "request_generation_tokens_sum")
+    with forwarded(served, f"svc/{MODEL}", 8002) as metrics:
+        before = [_metric(metrics, name) or 0 for name in names]
+        for _ in range(3):
+            body = {"text_input": PROMPT, "parameters": {"max_tokens": 16, "ignore_eos": True}}
+            assert generate(port, MODEL, body)[0] == 200
+        # As NVIDIA's own test has it: the first token of a request is no time between tokens.
+        for name, was, more in zip(names, before, (48, 45, 48), strict=True):
+            wait_until(f"{name} is {was + more:g}", 5, lambda n=name, w=was + more: _metric(metrics, n) == w, every=0.1)
+
+
 def _metric(port: int, name: str) -> float | None:
     _, text = send(port, "/metrics", None)
     prefix = f'vllm:{name}{{model="{MODEL}",version="1"}} '

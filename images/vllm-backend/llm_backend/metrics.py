@@ -1,12 +1,18 @@
 """vLLM's own figures as Triton custom metrics, on the server's metrics port."""
 
-import queue
 import threading
+import time
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
 from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
+
+from llm_backend.figures import Collector, Figures
+
+# Writing takes at most this part of the time, and figures are at most so old (plus one writing).
+_SHARE = 0.1
+_OLDEST_SECONDS = 0.5
 
 _COUNTERS = {
     "prompt_tokens_total": "Number of prefill tokens processed.",
@@ -58,7 +64,8 @@ class TritonMetrics:
         for name, (buckets, text) in _HISTOGRAMS.items():
             bounds = buckets or token_bounds(max_model_len)
             self._metrics[name] = self._create(name, text, family.HISTOGRAM, list(bounds))
-        self._updates: queue.SimpleQueue[tuple[str, str, float] | None] = queue.SimpleQueue()
+        self.collector = Collector()
+        self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()
 
@@ -69,29 +76,33 @@ class TritonMetrics:
             return family.Metric(labels=self._labels)
         return family.Metric(labels=self._labels, buckets=buckets)
 
-    def increment(self, name: str, value: float) -> None:
-        """Add to a counter."""
-        if value > 0:
-            self._updates.put((name, "increment", value))
-
-    def set(self, name: str, value: float) -> None:
-        """Set a gauge."""
-        self._updates.put((name, "set", value))
-
-    def observe(self, name: str, values: list[float]) -> None:
-        """Put values into a histogram."""
-        for value in values:
-            self._updates.put((name, "observe", value))
+    def wake(self) -> None:
+        """Write what the collector holds, soon."""
+        self._wake.set()
 
     def stop(self) -> None:
         """Write what waits, then end the thread."""
-        self._updates.put(None)
+        self._stopping.set()
+        self._wake.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while (update := self._updates.get()) is not None:
-            name, method, value = update
-            getattr(self._metrics[name], method)(value)
+        while not self._stopping.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            began = time.monotonic()
+            self._write(self.collector.take())
+            rest = (time.monotonic() - began) * (1 / _SHARE - 1)
+            self._stopping.wait(min(rest, _OLDEST_SECONDS))
+        self._write(self.collector.take())
+
+    def _write(self, figures: Figures) -> None:
+        for name, value in figures.gauges.items():
+            self._metrics[name].set(value)
+        for name, value in figures.counters.items():
+            self._metrics[name].increment(value)
+        for name, value in figures.values:
+            self._metrics[name].observe(value)
 
 
 class TritonStatLogger(StatLoggerBase):
@@ -108,23 +119,27 @@ class TritonStatLogger(StatLoggerBase):
         engine_idx: int = 0,  # noqa: ARG002 - vLLM's interface
     ) -> None:
         """Take over the figures of one step."""
-        metrics = self._metrics
+        collector = self._metrics.collector
         if scheduler_stats is not None:
-            metrics.set("num_requests_running", scheduler_stats.num_running_reqs)
-            metrics.set("num_requests_waiting", scheduler_stats.num_waiting_reqs)
-            metrics.set("kv_cache_usage_perc", scheduler_stats.kv_cache_usage)
-        if iteration_stats is None:
-            return
-        metrics.increment("prompt_tokens_total", iteration_stats.num_prompt_tokens)
-        metrics.increment("generation_tokens_total", iteration_stats.num_generation_tokens)
-        metrics.increment("num_preemptions_total", iteration_stats.num_preempted_reqs)
-        metrics.observe("time_to_first_token_seconds", iteration_stats.time_to_first_tokens_iter)
-        metrics.observe("time_per_output_token_seconds", iteration_stats.inter_token_latencies_iter)
-        metrics.observe("request_params_n", [float(n) for n in iteration_stats.n_params_iter])
-        for finished in iteration_stats.finished_requests:
-            metrics.observe("e2e_request_latency_seconds", [finished.e2e_latency])
-            metrics.observe("request_prompt_tokens", [float(finished.num_prompt_tokens)])
-            metrics.observe("request_generation_tokens", [float(finished.num_generation_tokens)])
+            collector.set("num_requests_running", scheduler_stats.num_running_reqs)
+            collector.set("num_requests_waiting", scheduler_stats.num_waiting_reqs)
+            collector.set("kv_cache_usage_perc", scheduler_stats.kv_cache_usage)
+        if iteration_stats is not None:
+            _collect(collector, iteration_stats)
+        self._metrics.wake()
 
     def log_engine_initialized(self) -> None:
         """Nothing: the engine's own log says it."""
+
+
+def _collect(collector: Collector, stats: IterationStats) -> None:
+    collector.increment("prompt_tokens_total", stats.num_prompt_tokens)
+    collector.increment("generation_tokens_total", stats.num_generation_tokens)
+    collector.increment("num_preemptions_total", stats.num_preempted_reqs)
+    collector.observe("time_to_first_token_seconds", stats.time_to_first_tokens_iter)
+    collector.observe_tokens("time_per_output_token_seconds", stats.inter_token_latencies_iter)
+    collector.observe("request_params_n", [float(n) for n in stats.n_params_iter])
+    for finished in stats.finished_requests:
+        collector.observe("e2e_request_latency_seconds", [finished.e2e_latency])
+        collector.observe("request_prompt_tokens", [float(finished.num_prompt_tokens)])
+        collector.observe("request_generation_tokens", [float(finished.num_generation_tokens)])
