@@ -40,6 +40,25 @@ def test_frames_left_out_lose_nothing(tokens: list[str], data: st.DataObject) ->
     assert frame.finish_reason == ("stop",)
 
 
+class Growing(list[int]):
+    """vLLM's own list of tokens: its thread appends while ours reads."""
+
+    def __len__(self) -> int:
+        self.append(0)
+        return super().__len__()
+
+
+def test_a_token_that_comes_while_a_frame_is_built_is_counted_once() -> None:
+    output, sent, count = Output("a", Growing([0])), (), 0
+    for _ in range(5):
+        frame, sent = build_frame(request(stream=True), [output], 3, sent)
+        count += frame.num_output_tokens[0] if frame.num_output_tokens else 0
+    final = Output("a", list(output.token_ids))
+    frame, _ = build_frame(request(stream=True), [final], 3, sent)
+    count += frame.num_output_tokens[0] if frame.num_output_tokens else 0
+    assert count == len(final.token_ids)
+
+
 @given(st.lists(st.tuples(st.integers(0, 2), st.text(min_size=1, max_size=3)), min_size=1, max_size=30))
 def test_several_completions_do_not_mix(steps: list[tuple[int, str]]) -> None:
     whole, received, newest, sent = ["", "", ""], ["", "", ""], {}, ()

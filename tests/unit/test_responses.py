@@ -71,12 +71,16 @@ def text_of(sender: Sender) -> str:
     return b"".join(part for frame in sender.frames for part in frame["text_output"]).decode()
 
 
+def at_once(call: Any) -> None:
+    call()
+
+
 def never() -> None:
     raise AssertionError("nothing is to be aborted")
 
 
 def test_a_stream_alone_has_a_frame_for_each_token(backend: Any) -> None:
-    thread, sender = backend.ResponseThread(), Sender()
+    thread, sender = backend.ResponseThread(at_once), Sender()
     outbox = backend.Outbox(request(), sender, never)
     for end in range(1, 9):
         thread.offer(outbox, output("abcdefgh"[:end], finished=end == 8))
@@ -87,7 +91,7 @@ def test_a_stream_alone_has_a_frame_for_each_token(backend: Any) -> None:
 
 def test_what_comes_while_a_response_waits_is_one_frame_and_nothing_is_lost(backend: Any) -> None:
     gate = threading.Event()
-    thread, sender = backend.ResponseThread(), Sender(gate=gate)
+    thread, sender = backend.ResponseThread(at_once), Sender(gate=gate)
     outbox = backend.Outbox(request(), sender, never)
     for end in range(1, 9):
         thread.offer(outbox, output("abcdefgh"[:end], finished=end == 8))
@@ -100,7 +104,7 @@ def test_what_comes_while_a_response_waits_is_one_frame_and_nothing_is_lost(back
 
 def crowd(backend: Any, cores: float) -> list[Sender]:
     """What 64 clients receive of 50 tokens each."""
-    thread, senders = backend.ResponseThread(cores), [Sender(seconds=0.0001) for _ in range(64)]
+    thread, senders = backend.ResponseThread(at_once, cores), [Sender(seconds=0.0001) for _ in range(64)]
     boxes = [backend.Outbox(request(), sender, never) for sender in senders]
     for end in range(1, 51):
         for box in boxes:
@@ -134,7 +138,7 @@ def test_the_cores_of_a_container_follow_its_limit(tmp_path: Path, limit: str | 
 
 def test_a_client_that_left_is_noticed_and_its_request_ended(backend: Any) -> None:
     aborted = threading.Event()
-    thread, sender = backend.ResponseThread(), Sender(cancelled=True)
+    thread, sender = backend.ResponseThread(at_once), Sender(cancelled=True)
     outbox = backend.Outbox(request(), sender, aborted.set)
     thread.offer(outbox, output("a"))
     thread.offer(outbox, output("ab", finished=True))
@@ -144,7 +148,7 @@ def test_a_client_that_left_is_noticed_and_its_request_ended(backend: Any) -> No
 
 
 def test_whether_the_client_left_is_asked_now_and_then(backend: Any) -> None:
-    thread, sender = backend.ResponseThread(), Sender()
+    thread, sender = backend.ResponseThread(at_once), Sender()
     outbox = backend.Outbox(request(), sender, never)
     for end in range(1, 101):
         thread.offer(outbox, output("x" * end, finished=end == 100))
@@ -169,7 +173,7 @@ def test_one_request_that_cannot_be_sent_harms_no_other(backend: Any) -> None:
         def send(self, response: Any = None, flags: int = 0) -> None:  # noqa: ARG002
             raise RuntimeError("the region is full")
 
-    thread, broken, sound = backend.ResponseThread(), Broken(), Sender()
+    thread, broken, sound = backend.ResponseThread(at_once), Broken(), Sender()
     aborted = threading.Event()
     thread.offer(backend.Outbox(request(), broken, aborted.set), output("a"))
     thread.offer(backend.Outbox(request(), sound, never), output("a", finished=True))
@@ -179,7 +183,7 @@ def test_one_request_that_cannot_be_sent_harms_no_other(backend: Any) -> None:
 
 
 def test_what_waits_at_the_end_is_sent(backend: Any) -> None:
-    thread, senders = backend.ResponseThread(), [Sender(seconds=0.01) for _ in range(20)]
+    thread, senders = backend.ResponseThread(at_once), [Sender(seconds=0.01) for _ in range(20)]
     for sender in senders:
         thread.offer(backend.Outbox(request(), sender, never), output("a", finished=True))
     thread.stop()

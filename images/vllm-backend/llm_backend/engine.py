@@ -28,8 +28,8 @@ class Engine:
     ) -> None:
         self._adapters = adapters
         self._metrics: TritonMetrics | None = None
-        self._responses = ResponseThread()
         self._loop = uvloop.new_event_loop()
+        self._responses = ResponseThread(self._loop.call_soon)
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm-loop", daemon=True)
         self._thread.start()
         # The context decides vLLM's batching defaults; NVIDIA's backend takes the API server's as well.

@@ -73,8 +73,10 @@ def build_frame(
     """
     wanted = request.wanted
     before = (*sent, *(Sent() for _ in completions[len(sent) :]))
+    after = tuple(Sent(len(completion.text), _token_count(completion)) for completion in completions)
     prefix = request.prompt if request.prepend_prompt else ""
     pairs = list(zip(completions, before, strict=True))
+    spans = [slice(was.tokens, now.tokens) for was, now in zip(before, after, strict=True)]
     frame = Frame(
         text=tuple(prefix + completion.text[was.characters :] for completion, was in pairs),
         finish_reason=tuple(str(completion.finish_reason) for completion in completions)
@@ -83,17 +85,22 @@ def build_frame(
         cumulative_logprob=tuple(completion.cumulative_logprob or 0.0 for completion in completions)
         if wanted.cumulative_logprob
         else None,
-        logprobs=tuple(_logprobs(completion, was) for completion, was in pairs) if wanted.logprobs else None,
-        num_input_tokens=input_tokens if wanted.num_input_tokens else None,
-        num_output_tokens=tuple(len(completion.token_ids) - was.tokens for completion, was in pairs)
-        if wanted.num_output_tokens
+        logprobs=tuple(_logprobs(completion, span) for completion, span in zip(completions, spans, strict=True))
+        if wanted.logprobs
         else None,
+        num_input_tokens=input_tokens if wanted.num_input_tokens else None,
+        num_output_tokens=tuple(span.stop - span.start for span in spans) if wanted.num_output_tokens else None,
     )
-    after = tuple(Sent(len(completion.text), len(completion.token_ids)) for completion in completions)
     return frame, after
 
 
-def _logprobs(completion: Completion, was: Sent) -> str:
+def _token_count(completion: Completion) -> int:
+    """Read once for a frame: vLLM appends to these lists in another thread, to that of the log probabilities last."""
+    tokens = len(completion.token_ids)
+    return tokens if completion.logprobs is None else min(tokens, len(completion.logprobs))
+
+
+def _logprobs(completion: Completion, span: slice) -> str:
     if completion.logprobs is None:
         return "null"
     rows = [
@@ -101,6 +108,6 @@ def _logprobs(completion: Completion, was: Sent) -> str:
             str(token): {"logprob": entry.logprob, "rank": entry.rank, "decoded_token": entry.decoded_token}
             for token, entry in row.items()
         }
-        for row in completion.logprobs[was.tokens :]
+        for row in completion.logprobs[span]
     ]
     return json.dumps(rows)

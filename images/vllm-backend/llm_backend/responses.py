@@ -107,16 +107,26 @@ class Outbox:
 class ResponseThread:
     """The thread in which all responses are sent."""
 
-    def __init__(self, cores: float | None = None) -> None:
+    def __init__(self, later: Callable[[Callable[[], None]], object], cores: float | None = None) -> None:
+        """`later` calls a function once the offers that come together have been made: `call_soon` of the event loop."""
         self._rests = (usable_cores() if cores is None else cores) <= _FEW_CORES
-        self._ready: queue.SimpleQueue[Outbox | None] = queue.SimpleQueue()
+        self._later = later
+        self._offered: list[Outbox] = []
+        self._ready: queue.SimpleQueue[tuple[Outbox, ...] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="responses", daemon=True)
         self._thread.start()
 
     def offer(self, outbox: Outbox, output: Any = None, error: str | None = None) -> None:
-        """Hand over the newest output of a request, or the error that ends it."""
+        """Hand over the newest output of a request, or the error that ends it. Called by one thread alone."""
         if outbox.offer(output, error):
-            self._ready.put(outbox)
+            self._offered.append(outbox)
+            if len(self._offered) == 1:
+                # One step of the engine has tokens for all requests: the thread is woken once, when it has the lock.
+                self._later(self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._ready.put(tuple(self._offered))
+        self._offered.clear()
 
     def stop(self) -> None:
         """Send what waits, then end the thread."""
@@ -143,7 +153,7 @@ class ResponseThread:
         if found[-1] is None:
             # What waits is sent first; the end is found again.
             self._ready.put(None)
-        round_ = [outbox for outbox in found if outbox is not None]
+        round_ = [outbox for offered in found if offered is not None for outbox in offered]
         return round_ or None
 
 
