@@ -22,11 +22,12 @@ from llm_backend.frames import Completion, Frame, Sent, build_frame, merge
 _CANCEL_CHECK_SECONDS = 0.1
 _CANCEL_CHECKS_PER_SECOND = 200
 
-# Where cores are few, from this many streams on, the thread rests for as long as it has sent, as a network card holds
-# back interrupts: what comes meanwhile goes out with the next frame, and the engine has the processor.
+# Where cores are few, with more streams than this the thread rests for some times as long as it has sent, as a network
+# card holds back interrupts: what comes meanwhile goes out with the next frame, and the engine has the processor.
 # Measured with 2 cores (it helps) and 16 (it only makes frames coarser): docs/design/streaming.md.
 _CROWD = 16
-_REST_SECONDS = 0.05
+_REST_FACTOR = 3
+_REST_SECONDS = 0.2
 _FEW_CORES = 4
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -142,7 +143,7 @@ class ResponseThread:
                 except Exception as error:  # one request must not end the thread that serves all others
                     pb_utils.Logger.log_error(f"[vllm] a response could not be sent: {error!r}")
             if self._rests and len(round_) > _CROWD:
-                time.sleep(min(time.monotonic() - began, _REST_SECONDS))
+                time.sleep(min(_REST_FACTOR * (time.monotonic() - began), _REST_SECONDS))
 
     def _next_round(self) -> list[Outbox] | None:
         """All that have something to send now, waiting for the first; None at the end."""
