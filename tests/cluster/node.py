@@ -241,10 +241,11 @@ def _sweep() -> None:
 def _kill_helpers() -> None:
     """Shims, and the runc of a pod that was being made: it outlives its shim, and both take a moment to end."""
     deadline = time.monotonic() + 5
-    while (pids := [pid for marker in (paths.RUN, paths.KUBELET_ROOT) for pid in pids_with_argument(str(marker))]) and (
-        time.monotonic() < deadline
-    ):
-        for pid in pids:
+    while time.monotonic() < deadline:
+        left = [*pids_with_argument(str(paths.RUN / "containerd")), *pids_with_argument(str(paths.KUBELET_ROOT))]
+        if not left:
+            return
+        for pid in left:
             kill(pid)
         time.sleep(0.02)
 

@@ -9,7 +9,7 @@ from triton_vllm_operator.kube.pod import project_pod
 
 MODEL, TONE, RUNTIME, TOOLS = "models.example/llama:2", "models.example/tone:1", "runtimes.example/triton:1", "tools:1"
 DETAIL = "failed to resolve image: not found"
-SECRET = "a private registry needs spec.scheduling.imagePullSecrets"
+SECRET = "; a private registry needs spec.scheduling.imagePullSecrets"
 
 
 def waiting_pod(reason: str, message: str, container: str = "prepare") -> Json:
@@ -24,7 +24,13 @@ def waiting_pod(reason: str, message: str, container: str = "prepare") -> Json:
                 {"name": "adapter-1", "image": {"reference": TONE}},
             ],
             "initContainers": [{"name": "prepare", "image": TOOLS}],
-            "containers": [{"name": "triton", "image": RUNTIME}],
+            "containers": [
+                {
+                    "name": "triton",
+                    "image": RUNTIME,
+                    "volumeMounts": [{"name": "adapter-1", "mountPath": "/adapters/tone"}],
+                }
+            ],
         },
         "status": {
             "phase": "Pending",
@@ -44,7 +50,7 @@ def sentence(body: Json) -> str:
     ("image", "field"),
     [
         (MODEL, "spec.model.image"),
-        (TONE, "spec.model.loraAdapters[1].image"),
+        (TONE, "spec.model.loraAdapters[tone].image"),
         (RUNTIME, "spec.runtime"),
         (TOOLS, "modelTools.image of the operator's chart"),
     ],
@@ -52,10 +58,10 @@ def sentence(body: Json) -> str:
 def test_a_missing_image_names_its_field(image: str, field: str) -> None:
     error = f'failed to pull and unpack image "{image}": {DETAIL}'
     said = sentence(waiting_pod("ErrImagePull", error))
-    assert said == f"{field}: pod llama-1 has not got the image {image}: {error}; {SECRET}"
+    assert said == f"{field}: pod llama-1 has not got the image {image}: {error}{SECRET}"
 
 
-@pytest.mark.parametrize("cause", ["ErrImagePull: ", ""])
+@pytest.mark.parametrize("cause", ["ErrImagePull: ", "RegistryUnavailable: ", "SignatureValidationFailed: ", ""])
 def test_the_kubelets_back_off_is_no_other_sentence(cause: str) -> None:
     error = f'failed to pull and unpack image "{MODEL}": {DETAIL}'
     between = f'Back-off pulling image "{MODEL}": {cause}{error}'
@@ -65,7 +71,7 @@ def test_the_kubelets_back_off_is_no_other_sentence(cause: str) -> None:
 def test_an_image_that_is_never_pulled_is_not_a_matter_of_secrets() -> None:
     error = f'Container image "{MODEL}" is not present with pull policy of Never'
     said = sentence(waiting_pod("ErrImageNeverPull", error))
-    assert said.endswith(f"{error}; bring it to the node, or let its pullPolicy be IfNotPresent")
+    assert said.endswith(f"{error}; bring it to the node")
 
 
 def test_an_image_of_no_known_name_is_quoted() -> None:

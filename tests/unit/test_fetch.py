@@ -117,6 +117,17 @@ def test_what_is_there_is_not_fetched_again(hub: LocalHub, fetch: Fetch) -> None
     assert not hub.seen, "a full commit that is there needs no hub"
 
 
+def test_a_volume_that_is_filled_again_knows_the_branch_too(fetch: Fetch) -> None:
+    fetch(revision=COMMIT, asked="main")
+    assert fetch(offline=True).commit == COMMIT
+    other = "b" * 40
+    (reference,) = (path for path in fetch.cache.rglob("refs/*/main") if path.is_file())
+    reference.write_text(other)
+    shutil.rmtree(fetch.folder)
+    fetch(revision=COMMIT, asked="main")
+    assert reference.read_text() == other, "somebody else has looked at the branch since"
+
+
 def test_offline_takes_the_cache_and_asks_nobody(hub: LocalHub, fetch: Fetch) -> None:
     with pytest.raises(SourceFault, match="the cache holds no acme/tiny@main"):
         fetch(offline=True)

@@ -6,56 +6,15 @@ from typing import Any
 
 import pytest
 
+from support.fetches import COMMIT, GOOD, HUB, end_job, fetch_pod, hub_world, job_of, kinds, report
 from support.pods import make_pod, make_serving
-from support.simulate import CPU_SPEC, NOW, World
+from support.simulate import NOW, World
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.kube.pod import Ended, Pod, project_pod
+from triton_vllm_operator.kube.pod import Ended, project_pod
 from triton_vllm_operator.kube.resources import JOB
 from triton_vllm_operator.reconcile.model import Child
 from triton_vllm_operator.sources.report import Fault, ModelFacts, Report, SourceReport, fault_report
 from triton_vllm_operator.sources.task import TaskList
-
-COMMIT = "a" * 40
-HUB: dict[str, Any] = {
-    "repository": "acme/tiny",
-    "tokenSecretRef": {"name": "hf", "key": "token"},
-    "cache": {"persistentVolumeClaim": {"claimName": "models"}},
-}
-FACTS = ModelFacts(architecture="LlamaForCausalLM", attention_heads=4, weight_bytes=123)
-GOOD = Report(sources=(SourceReport(volume="weights", commit=COMMIT, facts=FACTS),))
-
-
-def hub_world(**changes: Any) -> World:
-    return World(spec={**CPU_SPEC, "model": {"huggingFace": {**HUB, **changes}}})
-
-
-def job_of(world: World) -> Child:
-    (job,) = world.of_kind("Job")
-    return job
-
-
-def fetch_pod(world: World, **changes: Any) -> Pod:
-    name = f"{job_of(world).name}-x"
-    return make_pod("", name, job_uid=job_of(world).uid, **changes)
-
-
-def report(world: World, result: Report, phase: str = "Succeeded") -> World:
-    ended = Ended("Completed", 0 if phase == "Succeeded" else 3, result.dump())
-    pod = fetch_pod(world, phase=phase, running=False, ended=ended)
-    world.changes["fetch_pods"] = (*world.changes.get("fetch_pods", ()), pod)
-    return world
-
-
-def end_job(world: World, kind: str) -> World:
-    job = job_of(world)
-    condition = {"type": kind, "status": "True", "lastTransitionTime": NOW.isoformat()}
-    body = {**job.body, "status": {"conditions": [condition]}}
-    world.children["Job", job.name] = Child(JOB, job.name, job.uid, body)
-    return world
-
-
-def kinds(world: World) -> set[str]:
-    return {kind for kind, _ in world.children}
 
 
 def test_a_model_of_the_hub_is_fetched_before_there_is_a_deployment() -> None:
@@ -79,7 +38,10 @@ def test_the_job_runs_where_the_pods_will_and_asks_for_no_gpu() -> None:
     }
     pod = job_of(World(spec=spec).settle()).body["spec"]["template"]["spec"]  # type: ignore[index, call-overload]
     assert pod["nodeSelector"] == {"zone": "a"}
-    assert pod["affinity"] == {"nodeAffinity": {}}
+    assert pod["affinity"]["nodeAffinity"] == {}
+    assert "podAntiAffinity" not in pod["affinity"]
+    (near,) = pod["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert near["podAffinityTerm"]["labelSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "llama"
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert "nvidia.com/gpu" not in str(pod["containers"][0]["resources"])
@@ -115,52 +77,6 @@ def test_what_was_fetched_becomes_a_revision_and_the_job_goes() -> None:
     assert (decision.writes, decision.prunes, decision.status) == ((), (), None)
     assert world.status.model is not None
     assert (world.status.model.commit, world.status.model.weight_bytes) == (COMMIT, 123)
-
-
-def lost_pod(world: World, reason: Reason = Reason.MODEL_NOT_FOUND, volume: str = "weights") -> Pod:
-    """A pod whose init container found no folder, or something else wrong."""
-    fault = fault_report(Fault(reason=reason, message="spec.model: there is no folder", volume=volume))
-    return make_pod(world.revision, running=False, unprepared=Ended("Error", 3, fault.dump()))
-
-
-def fetched_world(**changes: Any) -> World:
-    world = report(hub_world(**changes).settle(), GOOD).settle()
-    world.changes.clear()
-    return world.settle()
-
-
-def test_a_volume_that_was_emptied_is_filled_again_with_the_same_commit() -> None:
-    world = fetched_world()
-    before = kinds(world)
-    world.pods = (lost_pod(world),)
-    assert kinds(world.settle()) == {*before, "Job"}
-    task = TaskList.model_validate_json(job_of(world).body["spec"]["template"]["spec"]["containers"][0]["args"][0])  # type: ignore[index, call-overload]
-    assert task.tasks[0].repository is not None
-    assert task.tasks[0].repository.revision == COMMIT
-    assert world.condition("Ready") == ("False", "FetchingModel")
-    assert world.message("Ready") == "the volume was emptied since its weights were fetched; looking up the model"
-    report(world, GOOD).settle()
-    assert kinds(world) == {*before, "Job"}, "the pod has not looked again"
-    assert "llama-1 looks at them within minutes" in world.message("Ready")
-    decision = world.decide()
-    assert (decision.writes, decision.prunes, decision.status) == ((), (), None)
-    world.pods = (make_serving(world.revision),)
-    assert kinds(world.settle()) == before
-    assert world.condition("Ready")[0] == "True"
-
-
-def test_weights_that_are_there_and_bad_are_not_fetched_again() -> None:
-    world = fetched_world()
-    world.pods = (lost_pod(world, reason=Reason.MODEL_NOT_SERVABLE),)
-    assert "Job" not in kinds(world.settle())
-    assert world.condition("Ready") == ("False", "ModelNotServable")
-
-
-def test_a_folder_of_the_users_own_is_not_fetched() -> None:
-    world = fetched_world()
-    world.pods = (lost_pod(world, volume="adapter-0"),)
-    assert "Job" not in kinds(world.settle())
-    assert world.condition("Ready") == ("False", "ModelNotFound")
 
 
 def test_pods_find_the_weights_on_the_volume_and_fetch_nothing() -> None:

@@ -182,6 +182,17 @@ def test_one_request_that_cannot_be_sent_harms_no_other(backend: Any) -> None:
     assert text_of(sound) == "a"
 
 
+def test_offers_that_come_together_wake_the_thread_once(backend: Any) -> None:
+    calls: list[Any] = []
+    thread, senders = backend.ResponseThread(calls.append), [Sender() for _ in range(8)]
+    for sender in senders:
+        thread.offer(backend.Outbox(request(), sender, never), output("a", finished=True))
+    assert len(calls) == 1
+    assert [sender.finals for sender in senders] == [0] * 8
+    thread.stop()
+    assert [sender.finals for sender in senders] == [1] * 8, "the loop ended before it handed them over"
+
+
 def test_what_waits_at_the_end_is_sent(backend: Any) -> None:
     thread, senders = backend.ResponseThread(at_once), [Sender(seconds=0.01) for _ in range(20)]
     for sender in senders:

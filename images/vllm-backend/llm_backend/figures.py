@@ -1,4 +1,4 @@
-"""What the engine said of itself since the server's metrics were last written. Pure, but for chance."""
+"""What the engine said of itself since the server's metrics were last written."""
 
 import random
 import threading
@@ -21,10 +21,11 @@ class Figures:
 
 
 class Collector:
-    """Keeps figures until they are taken: never more than a writing can hold, however fast the engine is.
+    """Keeps figures until they are taken: of tokens never more than a writing can hold, however fast the engine is.
 
     Counters are added up, of gauges the newest stands, of requests every value is kept. Of values for each token a
-    uniform sample is kept (reservoir sampling), which leaves quantiles and means as they are.
+    uniform sample is kept (reservoir sampling): one time between two writings weighs as much as another then, whether
+    it had many tokens or few.
     """
 
     def __init__(self) -> None:

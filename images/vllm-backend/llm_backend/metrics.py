@@ -10,7 +10,8 @@ from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from llm_backend.figures import Collector, Figures
 
-# Writing takes at most this part of the time, and figures are at most so old (plus one writing).
+# Writing takes this part of the time. Where that would leave figures older than this it takes more: each request has
+# five values of histograms, so from some 200 finished requests a second on.
 _SHARE = 0.1
 _OLDEST_SECONDS = 0.5
 
@@ -34,7 +35,7 @@ _TOKENS: tuple[float, ...] = ()
 
 _HISTOGRAMS = {
     "time_to_first_token_seconds": (_FIRST_TOKEN, "Seconds until the first token."),
-    "time_per_output_token_seconds": (_PER_TOKEN, "Seconds per output token."),
+    "time_per_output_token_seconds": (_PER_TOKEN, "Seconds per output token; a sample where tokens are many."),
     "e2e_request_latency_seconds": (_WHOLE, "Seconds from arrival to the last token."),
     "request_prompt_tokens": (_TOKENS, "Prompt tokens of a finished request."),
     "request_generation_tokens": (_TOKENS, "Generated tokens of a finished request."),
@@ -91,10 +92,16 @@ class TritonMetrics:
             self._wake.wait()
             self._wake.clear()
             began = time.monotonic()
-            self._write(self.collector.take())
+            self._try_to_write()
             rest = (time.monotonic() - began) * (1 / _SHARE - 1)
             self._stopping.wait(min(rest, _OLDEST_SECONDS))
-        self._write(self.collector.take())
+        self._try_to_write()
+
+    def _try_to_write(self) -> None:
+        try:
+            self._write(self.collector.take())
+        except Exception as error:  # one figure that the server refuses must not end all others
+            pb_utils.Logger.log_error(f"[vllm] metrics could not be written: {error!r}")
 
     def _write(self, figures: Figures) -> None:
         for name, value in figures.gauges.items():

@@ -1,7 +1,7 @@
 """Sending: one thread turns the newest output of each request into a response.
 
 A response costs about 0.15 ms in Triton's stub, one after the other. Where more tokens are made than
-responses can be sent, a request's outputs that pile up go out as one frame; nothing waits otherwise.
+responses can be sent, a request's outputs that pile up go out as one frame.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from llm_backend.contract import GenerateRequest
 from llm_backend.cores import usable_cores
 from llm_backend.frames import Completion, Frame, Sent, build_frame, merge
 
-# Whether a client left is asked so often of each request, and so often in all: it costs as much as a response.
+# To ask whether a client left costs as much as a response: for one request so rarely, for all together so many times.
 _CANCEL_CHECK_SECONDS = 0.1
 _CANCEL_CHECKS_PER_SECOND = 200
 
-# Where cores are few, with more streams than this the thread rests for some times as long as it has sent, as a network
-# card holds back interrupts: what comes meanwhile goes out with the next frame, and the engine has the processor.
+# Where cores are few and streams are more than _CROWD, the thread rests after it has sent, _REST_FACTOR times as long,
+# as a network card holds back interrupts: what comes meanwhile goes out with the next frame, the engine has the core.
 # Measured with 2 cores (it helps) and 16 (it only makes frames coarser): docs/design/streaming.md.
 _CROWD = 16
 _REST_FACTOR = 3
@@ -122,7 +122,7 @@ class ResponseThread:
         if outbox.offer(output, error):
             self._offered.append(outbox)
             if len(self._offered) == 1:
-                # One step of the engine has tokens for all requests: the thread is woken once, when it has the lock.
+                # One step of the engine has tokens for all requests: the thread is woken once, not to wait for the GIL.
                 self._later(self._hand_over)
 
     def _hand_over(self) -> None:
@@ -130,7 +130,9 @@ class ResponseThread:
         self._offered.clear()
 
     def stop(self) -> None:
-        """Send what waits, then end the thread."""
+        """Send what waits, then end the thread. The thread that offers has ended by now."""
+        if self._offered:
+            self._hand_over()
         self._ready.put(None)
         self._thread.join()
 

@@ -41,6 +41,8 @@ FETCH_CONTAINER: Final = "fetch"
 """The container of the Job that fetches them beforehand."""
 MODEL_VOLUME: Final = "weights"
 DRAFT_VOLUME: Final = "draft"
+ADAPTERS: Final = "/adapters"
+"""Where the pod has a folder for each adapter, by its name."""
 ADAPTER_VOLUME: Final = "adapter-"
 """Followed by the place of the adapter in the list, from 0."""
 PORT_HTTP: Final = 8000

@@ -12,15 +12,24 @@ from triton_vllm_operator.kube.pod import Ended, Image, Pod
 from triton_vllm_operator.sources.report import parse_report
 
 _PULL: Final = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
 )
 _CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
-_PULL_SECRET: Final = "a private registry needs spec.scheduling.imagePullSecrets"
-_NEVER_PULLED: Final = "bring it to the node, or let its pullPolicy be IfNotPresent"
+_PULL_SECRET: Final = "; a private registry needs spec.scheduling.imagePullSecrets"
+_NEVER_PULLED: Final = "; bring it to the node"
 _CLAIM_REMEDY: Final = "create the claim, or name another one in spec.model"
 # The kubelet's messages alternate between the error and the error after this: one sentence, or each would be a write.
-_BACK_OFF: Final = re.compile(r'^Back-off pulling image "[^"]*": (ErrImagePull: )?')
+_BACK_OFF: Final = re.compile(
+    r'^Back-off pulling image "[^"]*": ((ErrImagePull|RegistryUnavailable|SignatureValidationFailed): )?'
+)
 _LINE_LIMIT: Final = 400
 
 
@@ -55,14 +64,20 @@ def _missing_image(pod: Pod) -> str:
     if pod.awaited_image is None:
         return f"pod {pod.name}: {detail}"
     found = f"{_image_field(pod.awaited_image)}: pod {pod.name} has not got the image {pod.awaited_image.reference}"
-    remedy = _NEVER_PULLED if pod.waiting_reason == "ErrImageNeverPull" else _PULL_SECRET
-    return f"{found}: {detail}; {remedy}"
+    return f"{found}: {detail}{_IMAGE_REMEDIES.get(pod.waiting_reason, _PULL_SECRET)}"
+
+
+_IMAGE_REMEDIES: Final = {
+    "ErrImageNeverPull": _NEVER_PULLED,
+    "InvalidImageName": "",
+    "SignatureValidationFailed": "",
+}
 
 
 def _image_field(image: Image) -> str:
     """What a user would change for another image."""
-    if image.holder.startswith(names.ADAPTER_VOLUME):
-        return f"spec.model.loraAdapters[{image.holder.removeprefix(names.ADAPTER_VOLUME)}].image"
+    if image.adapter:
+        return f"spec.model.loraAdapters[{image.adapter}].image"
     return _IMAGE_FIELDS.get(image.holder, "the pod")
 
 

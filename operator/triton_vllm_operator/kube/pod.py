@@ -38,6 +38,8 @@ class Image:
     reference: str
     holder: str
     """The volume or the container that it is for."""
+    adapter: str = ""
+    """The name of the LoRA adapter that it holds; empty if it holds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Pod:
     """How the container ended: the present one if it does not run, else the one before it."""
     unschedulable: str = ""
     scheduled_at: datetime | None = None
+    initialized_at: datetime | None = None
+    """Since when the weights are there and checked."""
     containers_ready_at: datetime | None = None
     """Since when kubelet calls the container ready: its port is open, whatever the gate says."""
     job_uid: str = ""
@@ -111,6 +115,7 @@ def project_pod(body: Json) -> Pod:
         ended=_last_end(container),
         unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
         scheduled_at=_true_since(scheduled),
+        initialized_at=_true_since(_dict(conditions.get("Initialized"))),
         containers_ready_at=_true_since(open_port),
         job_uid=_job_uid(body),
         prepares="running" in _dict(prepare.get("state")),
@@ -125,8 +130,18 @@ def _awaited_image(spec: dict[str, Any], message: str) -> Image | None:
     volumes = [(_dict(volume.get("image")).get("reference"), volume["name"]) for volume in _list(spec.get("volumes"))]
     containers = [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]
     images = [*volumes, *((container.get("image"), container["name"]) for container in containers)]
-    found = [Image(reference, holder) for reference, holder in images if reference and reference in message]
+    mounts = [mount for container in containers for mount in _list(container.get("volumeMounts"))]
+    adapters = {mount["name"]: _adapter_at(str(mount.get("mountPath"))) for mount in mounts}
+    found = [
+        Image(reference, holder, adapters.get(holder, ""))
+        for reference, holder in images
+        if reference and reference in message
+    ]
     return max(found, key=lambda image: len(image.reference), default=None)
+
+
+def _adapter_at(path: str) -> str:
+    return path.removeprefix(f"{names.ADAPTERS}/") if path.startswith(f"{names.ADAPTERS}/") else ""
 
 
 def _container(status: dict[str, Any], key: str, wanted: tuple[str, ...]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The containers that run the program of images/model-tools: before the Deployment, and before the engine."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
@@ -77,7 +77,7 @@ def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str, known: Co
         "securityContext": POD_SECURITY,
         "containers": [_build_container(names.FETCH_CONTAINER, image, tasks, wanted, mounts, resources)],
         "volumes": [*map(build_volume, kept), {"name": "tmp", "emptyDir": {}}],
-        **_build_scheduling(spec),
+        **_build_scheduling(spec, owner.name if kept else None),
     }
     content: Json = {
         "backoffLimit": _RETRIES,
@@ -129,7 +129,8 @@ def _build_environment(placed: tuple[Placed, ...]) -> list[Json]:
     return environment
 
 
-def _build_scheduling(spec: LLMDeploymentSpec) -> Json:
+def _build_scheduling(spec: LLMDeploymentSpec, instance: str | None) -> Json:
+    """`instance` is whose pods may hold the volume already."""
     scheduling = spec.scheduling or Scheduling()
     # Rules between serving pods do not hold for this one: anti-affinity to them could keep it from every node.
     left_out: dict[str, bool | set[str]] = {
@@ -138,10 +139,19 @@ def _build_scheduling(spec: LLMDeploymentSpec) -> Json:
         "runtime_class_name": True,
         "affinity": {"pod_affinity", "pod_anti_affinity"},
     }
-    built: Json = scheduling.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=left_out)
+    built: dict[str, Any] = scheduling.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=left_out)
+    if instance is not None:
+        built["affinity"] = {**built.get("affinity", {}), "podAffinity": _near_the_pods(instance)}
     tolerations = [t.model_dump(mode="json", by_alias=True, exclude_none=True) for t in scheduling.tolerations or ()]
     if spec.gpu_resource is not None:
         # Kubernetes gives a pod that asks for GPUs this toleration by itself, and this one asks for none.
         # https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#extendedresourcetoleration
         tolerations.append({"key": spec.gpu_resource, "operator": "Exists", "effect": "NoSchedule"})
     return {**built, "tolerations": tolerations} if tolerations else built
+
+
+def _near_the_pods(instance: str) -> Json:
+    """A ReadWriteOnce volume that they hold can be had on their node alone."""
+    selector = {"matchLabels": names.child_labels(instance)}
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": selector}
+    return {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}

@@ -17,7 +17,6 @@ from triton_vllm_operator.sources.task import Action, Expectation, Repository, R
 
 WEIGHTS: Final = "/weights"
 DRAFT: Final = "/draft"
-ADAPTERS: Final = "/adapters"
 
 _OVERRIDES: Final = ("hf_overrides", "hf_config_path", "config_format", "rope_scaling", "rope_theta")
 """Arguments that give the engine other values than the model's config.json holds."""
@@ -62,7 +61,7 @@ def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
         Placed(
             adapter_field(adapter),
             f"{names.ADAPTER_VOLUME}{number}",
-            f"{ADAPTERS}/{adapter.name}",
+            f"{names.ADAPTERS}/{adapter.name}",
             Role.ADAPTER,
             adapter,
             None,
@@ -145,9 +144,12 @@ def build_task(placed: Placed, action: Action, spec: LLMDeploymentSpec, commits:
 
 
 def _repository(placed: Placed, hub: HuggingFaceSource, commits: Commits) -> Repository:
+    asked = hub.revision or DEFAULT_REVISION
+    revision = commits.get(placed.volume, asked)
     return Repository(
         name=hub.repository,
-        revision=commits.get(placed.volume, hub.revision or DEFAULT_REVISION),
+        revision=revision,
+        asked=asked if revision != asked and hub.claim_name is not None else None,
         endpoint=hub.mirror,
         offline=bool(hub.offline),
         token_variable=placed.token_variable if hub.token_secret_ref else None,

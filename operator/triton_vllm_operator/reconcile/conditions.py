@@ -71,10 +71,13 @@ class Finding:
 
 
 def startup_deadline(pod: Pod, situation: Situation) -> datetime | None:
-    """When a pod that has not generated yet has taken too long; its time begins when it has a node."""
-    if _has_generated(pod) or pod.scheduled_at is None:
+    """When a pod that has not generated yet has taken too long.
+
+    Its time begins when it has a node, and anew when its weights are there: fetching them is not starting.
+    """
+    if _has_generated(pod) or (began := pod.initialized_at or pod.scheduled_at) is None:
         return None
-    return pod.scheduled_at + timedelta(seconds=situation.startup_deadline_seconds)
+    return began + timedelta(seconds=situation.startup_deadline_seconds)
 
 
 def unreachable_from(pod: Pod, situation: Situation) -> datetime | None:

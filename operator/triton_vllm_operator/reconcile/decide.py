@@ -32,8 +32,9 @@ from triton_vllm_operator.reconcile.conditions import (
     unreachable_from,
 )
 from triton_vllm_operator.reconcile.drift import differs
-from triton_vllm_operator.reconcile.fetching import Fetching, find_fetched, find_lost
+from triton_vllm_operator.reconcile.fetching import Fetching, find_fetched
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
+from triton_vllm_operator.reconcile.refill import find_refill
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.catalogue import Catalogue
 from triton_vllm_operator.sources.report import ModelFacts
@@ -55,8 +56,7 @@ class _Plan:
     refused: Problem | None = None
     unchecked: str = ""
     fetching: Fetching | None = None
-    """What is under way before pods can start: for a spec that is no revision yet (`revision` is then an earlier one),
-    or for `revision` itself, whose weights are fetched again."""
+    """For a spec that is no revision yet, while `revision` is an earlier one; or again, for `revision` itself."""
 
 
 def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
@@ -82,15 +82,16 @@ def _plan(observed: Observed, verdict: Accepted | NotAccepted, catalogue: Catalo
         spec = verdict.spec
         replicas = spec.replicas if spec else _live_replicas(observed)
         probe = spec.probe if spec else Probe()
-        return _Plan(newest, replicas, probe, Problem(verdict.reason, verdict.message))
+        refill = find_refill(observed, newest, replicas, catalogue.tools_image, now) if newest else None
+        return _Plan(newest, replicas, probe, Problem(verdict.reason, verdict.message), fetching=refill)
     spec = verdict.spec
     if verdict.known is not None:
         revision = _again_the_newest(verdict.known, newest)
-        lost = find_lost(observed, spec, revision, catalogue.tools_image, now)
-        return _Plan(revision, spec.replicas, spec.probe, unchecked=verdict.unchecked, fetching=lost)
+        refill = find_refill(observed, revision, spec.replicas, catalogue.tools_image, now)
+        return _Plan(revision, spec.replicas, spec.probe, unchecked=verdict.unchecked, fetching=refill)
     fetched = find_fetched(observed, spec, newest, catalogue.tools_image, now)
     if isinstance(fetched, Fetching):
-        fetching = _beside(fetched) if newest else fetched
+        fetching = fetched.beside_others() if any(pod.serves for pod in observed.pods) else fetched
         return _Plan(newest, spec.replicas, spec.probe, unchecked=verdict.unchecked, fetching=fetching)
     resolved = Resolved(spec, verdict.runtime, catalogue.tools_image, fetched.sources)
     revision = render_revision(observed.resource.owner, resolved, newest.number + 1 if newest else 1)
@@ -102,12 +103,6 @@ def _again_the_newest(known: Revision, newest: Revision | None) -> Revision:
     if newest is None or known == newest:
         return known
     return replace(known, number=newest.number + 1)
-
-
-def _beside(fetching: Fetching) -> Fetching:
-    """Said of an edit: the pods that are there serve on."""
-    message = f"{fetching.problem.message}; what was accepted before keeps running"
-    return replace(fetching, problem=replace(fetching.problem, message=message))
 
 
 def _live_replicas(observed: Observed) -> int:

@@ -1,4 +1,4 @@
-"""What must be found out about the repositories of a spec before there can be a revision of it. Pure."""
+"""What must be found out about the repositories of a spec, and fetched, before pods can serve it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem, find_problem
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import JOB, name_of, start_time, true_condition
-from triton_vllm_operator.manifests.preparation import build_fetch_job, kept_sources, needs_fetch
+from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.sources import Commits, place_sources
 from triton_vllm_operator.reconcile.model import Child, Observed
@@ -21,7 +21,7 @@ _LOOK: Final = timedelta(seconds=10)
 """Between two looks at the progress."""
 _POD_LATE_AFTER: Final = timedelta(seconds=60)
 """Without a running pod; what keeps a Job from making one (a quota, a LimitRange) stands in events alone."""
-_RETRY_AFTER: Final = timedelta(minutes=5)
+RETRY_AFTER: Final = timedelta(minutes=5)
 """After which a fetch that failed is tried anew: a token may have been mended, terms accepted."""
 
 
@@ -43,6 +43,11 @@ class Fetching:
     failed: bool
     look_again_at: datetime | None
 
+    def beside_others(self) -> "Fetching":
+        """Said of an edit while pods of an earlier revision serve."""
+        message = f"{self.problem.message}; what was accepted before keeps running"
+        return replace(self, problem=Problem(self.problem.reason, message))
+
 
 def find_fetched(
     observed: Observed, spec: LLMDeploymentSpec, newest: Revision | None, tools_image: str, now: datetime
@@ -50,7 +55,7 @@ def find_fetched(
     """How far the repositories of a spec are resolved, and those that are kept on volumes fetched."""
     if not needs_fetch(spec):
         return Fetched(())
-    job = build_fetch_job(observed.resource.owner, spec, tools_image, _known_commits(spec, newest))
+    job = build_fetch_job(observed.resource.owner, spec, tools_image, known_commits(spec, newest))
     name = name_of(job)
     there = next((child for child in observed.children_of(JOB) if child.name == name), None)
     pods = tuple(pod for pod in observed.fetch_pods if there is not None and pod.job_uid == there.uid)
@@ -66,36 +71,6 @@ def find_fetched(
     return Fetching(job, _under_way(there, pods, observed.progress, now), False, now + _LOOK)
 
 
-def find_lost(
-    observed: Observed, spec: LLMDeploymentSpec, revision: Revision, tools_image: str, now: datetime
-) -> Fetching | None:
-    """How far the weights of a revision are fetched again, where a pod found its volume without them; else None.
-
-    The Job stays until the pod has looked again: it is what says that they were fetched.
-    """
-    kept = {placed.volume for placed in kept_sources(spec)}
-    lost = next((pod for pod in observed.pods if pod.revision == revision.hash and _misses(pod) in kept), None)
-    if lost is None:
-        return None
-    fetched = find_fetched(observed, spec, revision, tools_image, now)
-    if isinstance(fetched, Fetching):
-        return replace(fetched, problem=_of_loss(fetched.problem))
-    job = build_fetch_job(observed.resource.owner, spec, tools_image, _known_commits(spec, revision))
-    message = f"its weights were fetched again; pod {lost.name} looks at them within minutes, at once if it is deleted"
-    return Fetching(job, Problem(Reason.FETCHING_MODEL, message), failed=False, look_again_at=None)
-
-
-def _misses(pod: Pod) -> str | None:
-    """The volume that was without the weights when the pod looked last."""
-    report = parse_report(pod.unprepared.message) if pod.unprepared is not None and not pod.running else None
-    fault = report.fault if report is not None else None
-    return fault.volume if fault is not None and fault.reason is Reason.MODEL_NOT_FOUND else None
-
-
-def _of_loss(problem: Problem) -> Problem:
-    return Problem(problem.reason, f"the volume was emptied since its weights were fetched; {problem.message}")
-
-
 def _after_nothing(job: Json, pods: tuple[Pod, ...], ended_at: datetime, now: datetime) -> Fetching:
     """A Job that ended well, and left no result."""
     if not pods:
@@ -105,7 +80,7 @@ def _after_nothing(job: Json, pods: tuple[Pod, ...], ended_at: datetime, now: da
     return _after_failure(job, Problem(Reason.MODEL_FETCH_FAILED, message), ended_at, now)
 
 
-def _known_commits(spec: LLMDeploymentSpec, newest: Revision | None) -> Commits:
+def known_commits(spec: LLMDeploymentSpec, newest: Revision | None) -> Commits:
     """Commits of sources that the newest revision has too: an edit of something else moves no branch."""
     if newest is None:
         return {}
@@ -134,10 +109,10 @@ def _result(pods: tuple[Pod, ...], spec: LLMDeploymentSpec) -> Report | None:
 
 
 def _after_failure(job: Json, problem: Problem, failed_at: datetime, now: datetime) -> Fetching:
-    again_at = failed_at + _RETRY_AFTER
+    again_at = failed_at + RETRY_AFTER
     if again_at <= now:
         return Fetching(None, problem, failed=True, look_again_at=None)
-    minutes = int(_RETRY_AFTER.total_seconds() // 60)
+    minutes = int(RETRY_AFTER.total_seconds() // 60)
     message = f"{problem.message}; it is tried again every {minutes} minutes, at once after: kubectl delete job "
     return Fetching(job, Problem(problem.reason, message + name_of(job)), failed=True, look_again_at=again_at)
 

@@ -67,7 +67,8 @@ def _auto_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentFau
 
 def _method_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentFault, ...]:
     method = engine.speculative_config.method if engine.speculative_config else None
-    known = catalogue.speculative_methods
+    # custom_class is refused by a rule of the field, whatever the version.
+    known = tuple(name for name in catalogue.speculative_methods if name != "custom_class")
     if method is None or not known or method in known:
         return ()
     near = difflib.get_close_matches(method, known, n=1)

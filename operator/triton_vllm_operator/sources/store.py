@@ -89,7 +89,13 @@ class Store:
         Raises:
             SourceFault: the volume cannot be written to.
         """
-        path = self._reference()
+        self._note(self._reference(self._repository.revision), commit)
+        asked = self._repository.asked
+        # A volume that was emptied has forgotten it; else another may know better what it stands for now.
+        if asked is not None and not self._reference(asked).is_file():
+            self._note(self._reference(asked), commit)
+
+    def _note(self, path: Path, commit: str) -> None:
         # Every container has a process 1: its number is no name for a file on a shared volume.
         beside = path.with_name(f"{path.name}.{uuid4().hex}")
         with self._volume_errors():
@@ -99,13 +105,11 @@ class Store:
 
     def recall(self) -> str | None:
         """What the revision stood for when it was last fetched."""
-        path = self._reference()
+        path = self._reference(self._repository.revision)
         return path.read_text() if path.is_file() else None
 
-    def _reference(self) -> Path:
-        return (
-            self._root / _HIDDEN / "refs" / quote(self._name(""), safe="") / quote(self._repository.revision, safe="")
-        )
+    def _reference(self, revision: str) -> Path:
+        return self._root / _HIDDEN / "refs" / quote(self._name(""), safe="") / quote(revision, safe="")
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:

@@ -38,6 +38,8 @@ class Repository(Value):
 
     name: str
     revision: str
+    asked: str | None = None
+    """The revision that the user wrote, where `revision` is what it stands for."""
     endpoint: str | None = None
     """None means the hub itself."""
     offline: bool = False
