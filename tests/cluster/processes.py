@@ -76,9 +76,12 @@ def kill_component(name: str) -> list[str]:
 
 
 def kill(pid: int) -> None:
-    """End one process at once."""
+    """End one process at once, and see it gone: one that is in the kernel's hands (netlink) ends a moment later."""
     _signal(pid, signal.SIGKILL)
-    _reap(pid)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _start_time(pid) is not None and time.monotonic() < deadline:
+        _reap(pid)
+        time.sleep(0.01)
 
 
 def pids_with_argument(text: str) -> list[int]:
