@@ -239,15 +239,24 @@ def _sweep() -> None:
 
 
 def _kill_helpers() -> None:
-    """Shims, and the runc of a pod that was being made: it outlives its shim, and both take a moment to end."""
+    """Shims, the runc of a pod that was being made (it outlives its shim), and components of which nothing is known."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         left = [*pids_with_argument(str(paths.RUN / "containerd")), *pids_with_argument(str(paths.KUBELET_ROOT))]
+        # A component whose record is lost: a start that was killed between the process and the note of it.
+        left += [pid for name in COMPONENTS for pid in pids_with_argument(f"/{name}\0") if _is_ours(pid)]
         if not left:
             return
         for pid in left:
             kill(pid)
         time.sleep(0.02)
+
+
+def _is_ours(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().startswith(str(paths.BINARIES))
+    except OSError:
+        return False
 
 
 def _kill_pods() -> None:
