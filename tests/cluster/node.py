@@ -17,6 +17,7 @@ from cluster.images import BASE, BASE_MARK, import_pause
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from cluster.packages import install_packages
 from cluster.processes import (
+    command_line,
     is_running,
     kill,
     kill_component,
@@ -244,19 +245,13 @@ def _kill_helpers() -> None:
     while time.monotonic() < deadline:
         left = [*pids_with_argument(str(paths.RUN / "containerd")), *pids_with_argument(str(paths.KUBELET_ROOT))]
         # A component whose record is lost: a start that was killed between the process and the note of it.
-        left += [pid for name in COMPONENTS for pid in pids_with_argument(f"/{name}\0") if _is_ours(pid)]
+        lost = [pid for name in COMPONENTS for pid in pids_with_argument(f"/{name}\0")]
+        left += [pid for pid in lost if command_line(pid).startswith(str(paths.BINARIES))]
         if not left:
             return
         for pid in left:
             kill(pid)
         time.sleep(0.02)
-
-
-def _is_ours(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().startswith(str(paths.BINARIES))
-    except OSError:
-        return False
 
 
 def _kill_pods() -> None:

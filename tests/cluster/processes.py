@@ -84,30 +84,26 @@ def kill(pid: int) -> None:
         time.sleep(0.01)
 
 
+def command_line(pid: int) -> str:
+    """The words of a process, each ended by a NUL; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 def pids_with_argument(text: str) -> list[int]:
     """Processes that have `text` in their command line; never this one."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            try:
-                command = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if text.encode() in command:
-                found.append(int(folder.name))
-    return found
+    pids = (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
+    return [pid for pid in pids if pid != os.getpid() and text in command_line(pid)]
 
 
 def other_kubelets() -> list[int]:
     """Kubernetes nodes on this machine that are not ours."""
     found = []
     for folder in Path("/proc").iterdir():
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else [b""]
-        except OSError:
-            continue
-        program = Path(words[0].decode(errors="replace")).name
-        if program in _KUBELETS and not any(str(paths.KUBELET_ROOT).encode() in word for word in words):
+        command = command_line(int(folder.name)) if folder.name.isdigit() else ""
+        if Path(command.split("\0")[0]).name in _KUBELETS and str(paths.KUBELET_ROOT) not in command:
             found.append(int(folder.name))
     return found
 

@@ -9,24 +9,17 @@ from pathlib import Path
 import pytest
 
 from cluster import network, node, paths
-from cluster.processes import is_running, pids_with_argument
+from cluster.processes import command_line, is_running, pids_with_argument
 from cluster.shell import run, succeeds
 
 pytestmark = pytest.mark.e2e
 WARM_START_SECONDS = 60
+NUL = chr(0)
 KILLED_AT = [
     pytest.param("etcd", marks=pytest.mark.full),
     "kube-apiserver",
     pytest.param("kubelet", marks=pytest.mark.full),
 ]
-
-
-def command_of(pid: int) -> str:
-    """The command line of a process, so that a leftover can be recognised."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
-    except OSError:
-        return "(it has ended since)"
 
 
 def leftovers() -> list[str]:
@@ -38,7 +31,7 @@ def leftovers() -> list[str]:
     families = [family for family in ("ip", "ip6") if succeeds(["nft", "list", "table", family, "kube-proxy"])]
     rules = [rule for tool in ("iptables", "ip6tables") for rule in run([f"{tool}-save"]).splitlines()]
     return [
-        *(f"process {pid}: {command_of(pid)}" for pid in processes),
+        *(f"process {pid}: {' '.join(command_line(pid).split(NUL))}" for pid in processes),
         *(f"mount {point}" for point in mounts if any(point.is_relative_to(folder) for folder in ours)),
         *(f"interface {name}" for name in interfaces if name == network.BRIDGE or name.startswith("veth")),
         *(f"table {family} kube-proxy" for family in families),

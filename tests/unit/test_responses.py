@@ -124,6 +124,7 @@ def test_a_crowd_gets_all_of_its_text_and_fewer_frames_where_cores_are_few(backe
         assert [text_of(sender) for sender in senders] == ["x" * 50] * 64
         assert [sender.finals for sender in senders] == [1] * 64
     assert frames(few) < frames(many)
+    assert frames(few) < 64 * 50 / 2
 
 
 @pytest.mark.parametrize(("limit", "cores"), [("max 100000", None), ("150000 100000", 1.5), ("", None), (None, None)])

@@ -77,6 +77,11 @@ class Pod:
     """How that container last ended, if not well."""
 
     @property
+    def lives(self) -> bool:
+        """Whether the pod is there to stay: one that failed is replaced and only lies about."""
+        return self.phase != "Failed" and not self.terminating
+
+    @property
     def serves(self) -> bool:
         """Whether the pod is in the Service: it generates, and Kubernetes calls it ready."""
         return self.ready and self.gate is not None and self.gate.generates and not self.terminating

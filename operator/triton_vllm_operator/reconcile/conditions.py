@@ -47,8 +47,7 @@ class Situation:
 
     @property
     def _short_of_pods(self) -> bool:
-        there = sum(not pod.terminating and pod.phase != "Failed" for pod in self.pods)
-        return there < self.replicas
+        return sum(pod.lives for pod in self.pods) < self.replicas
 
     @property
     def current(self) -> tuple[Pod, ...]:

@@ -30,6 +30,8 @@ class Fetched:
     """Everything is known; nothing was to be found out if `sources` is empty."""
 
     sources: tuple[SourceReport, ...]
+    job: Json | None = None
+    """The Job that found it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,12 @@ def find_fetched(
     """How far the repositories of a spec are resolved, and those that are kept on volumes fetched."""
     if not needs_fetch(spec):
         return Fetched(())
-    job = build_fetch_job(observed.resource.owner, spec, tools_image, known_commits(spec, newest))
+    job = build_fetch_job(observed.resource.owner, spec, tools_image, _known_commits(spec, newest))
     name = name_of(job)
     there = next((child for child in observed.children_of(JOB) if child.name == name), None)
     pods = tuple(pod for pod in observed.fetch_pods if there is not None and pod.job_uid == there.uid)
     if (report := _result(pods, spec)) is not None:
-        return Fetched(report.sources)
+        return Fetched(report.sources, job)
     if (final := _final_fault(pods)) is not None and there is not None and not true_condition(there.body, "Failed"):
         # The Job says so a moment later, and with it when it is tried again.
         return Fetching(job, Problem(final.reason, final.message), True, now + _LOOK)
@@ -80,7 +82,7 @@ def _after_nothing(job: Json, pods: tuple[Pod, ...], ended_at: datetime, now: da
     return _after_failure(job, Problem(Reason.MODEL_FETCH_FAILED, message), ended_at, now)
 
 
-def known_commits(spec: LLMDeploymentSpec, newest: Revision | None) -> Commits:
+def _known_commits(spec: LLMDeploymentSpec, newest: Revision | None) -> Commits:
     """Commits of sources that the newest revision has too: an edit of something else moves no branch."""
     if newest is None:
         return {}
@@ -137,7 +139,7 @@ def _newest_fault(pods: tuple[Pod, ...]) -> Fault | None:
 
 
 def _under_way(job: Child | None, pods: tuple[Pod, ...], progress: Mapping[str, str], now: datetime) -> Problem:
-    alive = [pod for pod in pods if pod.phase != "Failed" and not pod.terminating]
+    alive = [pod for pod in pods if pod.lives]
     running = next((pod for pod in alive if pod.running), None)
     if running is not None and (said := progress.get(running.name)):
         return Problem(Reason.FETCHING_MODEL, said)

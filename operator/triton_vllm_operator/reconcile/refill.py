@@ -6,9 +6,9 @@ from datetime import datetime
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.kube.pod import Pod
-from triton_vllm_operator.manifests.preparation import build_fetch_job, kept_sources
+from triton_vllm_operator.manifests.preparation import kept_sources
 from triton_vllm_operator.manifests.revision import Revision
-from triton_vllm_operator.reconcile.fetching import RETRY_AFTER, Fetching, find_fetched, known_commits
+from triton_vllm_operator.reconcile.fetching import RETRY_AFTER, Fetching, find_fetched
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.sources.report import Fault, parse_report
 
@@ -21,7 +21,7 @@ def find_refill(
     The Job stays until the pod has looked again: it is what says that they were fetched.
     """
     kept = {placed.volume for placed in kept_sources(revision.spec)}
-    without = (pod for pod in observed.pods if pod.revision == revision.hash and _is_alive(pod))
+    without = (pod for pod in observed.pods if pod.revision == revision.hash and pod.lives)
     found = ((pod, fault) for pod in without if (fault := _missing(pod)) is not None and fault.volume in kept)
     pod, fault = next(found, (None, None))
     if pod is None or fault is None or not replicas:
@@ -30,22 +30,15 @@ def find_refill(
     if isinstance(fetched, Fetching):
         said = f"pod {pod.name} did not find the weights on their volume; {fetched.problem.message}"
         return replace(fetched, problem=Problem(fetched.problem.reason, said))
-    commits = known_commits(revision.spec, revision)
-    job = build_fetch_job(observed.resource.owner, revision.spec, tools_image, commits)
     looked_at, fetched_at = _looked_at(pod), _fetched_at(observed)
     if looked_at is None or fetched_at is None or looked_at <= fetched_at:
         said = f"its weights were fetched again; pod {pod.name} looks at them within minutes, at once if it is deleted"
-        return Fetching(job, Problem(Reason.FETCHING_MODEL, said), failed=False, look_again_at=None)
+        return Fetching(fetched.job, Problem(Reason.FETCHING_MODEL, said), failed=False, look_again_at=None)
     problem = Problem(fault.reason, f"{fault.message}; pod {pod.name} looked after they were fetched again")
     again_at = fetched_at + RETRY_AFTER
     if again_at <= now:
         return Fetching(None, problem, failed=True, look_again_at=None)
-    return Fetching(job, problem, failed=True, look_again_at=again_at)
-
-
-def _is_alive(pod: Pod) -> bool:
-    """A pod that failed or goes does not look again."""
-    return pod.phase != "Failed" and not pod.terminating
+    return Fetching(fetched.job, problem, failed=True, look_again_at=again_at)
 
 
 def _missing(pod: Pod) -> Fault | None:
