@@ -1,0 +1,78 @@
+"""The status of an LLMDeployment. Pure."""
+
+from datetime import datetime
+from typing import Final
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.status import EngineStatus, LLMDeploymentStatus, ModelStatus, RunningEngine
+from triton_vllm_operator.health.running import (
+    find_config_differences,
+    find_engine_differences,
+    parse_engine_line,
+)
+from triton_vllm_operator.manifests.revision import Revision
+from triton_vllm_operator.manifests.service import generate_url
+from triton_vllm_operator.reconcile.conditions import Situation, find_conditions, to_conditions
+from triton_vllm_operator.reconcile.model import Observed
+from triton_vllm_operator.reconcile.plan import Plan
+from triton_vllm_operator.repository.arguments import load_arguments
+from triton_vllm_operator.sources.report import ModelFacts
+
+_SHOWN_DIFFERENCES: Final = 8
+_DIFFERENCE_LIMIT: Final = 256
+
+
+def build_status(observed: Observed, plan: Plan, situation: Situation, now: datetime) -> LLMDeploymentStatus:
+    """What `kubectl get llm` shows."""
+    owner, generation = observed.resource.owner, observed.resource.generation
+    findings = find_conditions(situation, now)
+    labels = names.child_labels(owner.name)
+    return LLMDeploymentStatus(
+        conditions=to_conditions(findings, observed.resource.status, generation, now),
+        observed_generation=generation,
+        url=generate_url(owner, plan.revision.served_name) if plan.revision else None,
+        revision=plan.revision.name if plan.revision else None,
+        engine=_engine_status(observed, plan.revision) if plan.revision else None,
+        model=_model_status(plan.revision) if plan.revision else None,
+        replicas=len(situation.alive),
+        ready_replicas=sum(pod.serves for pod in situation.current),
+        selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
+    )
+
+
+def _engine_status(observed: Observed, revision: Revision) -> EngineStatus:
+    """With the defaults that vLLM changed between versions."""
+    utilization = revision.spec.engine.gpu_memory_utilization
+    catalogue = load_arguments(revision.runtime.vllm)
+    if utilization is None and catalogue is not None and revision.spec.gpu_resource is not None:
+        default = catalogue.arguments["gpu_memory_utilization"].default
+        utilization = default if isinstance(default, float) else None
+    return EngineStatus(
+        vllm_version=revision.runtime.vllm,
+        gpu_memory_utilization=utilization,
+        running=find_running_engine(observed, revision),
+    )
+
+
+def find_running_engine(observed: Observed, revision: Revision) -> RunningEngine | None:
+    """What was read now, or stands in the status already; None if no engine of this revision was asked yet."""
+    before = observed.resource.status
+    if (inspection := observed.inspection) is None:
+        return before.engine.running if before.engine and before.revision == revision.name else None
+    differences = find_config_differences(inspection.model_config)
+    if (line := parse_engine_line(inspection.log)) is None:
+        return RunningEngine(differences=_shortened(differences))
+    differences += find_engine_differences(line, revision.repository.model_json, revision.runtime.vllm)
+    return RunningEngine(vllm_version=line.vllm, max_model_len=line.max_model_len, differences=_shortened(differences))
+
+
+def _shortened(differences: tuple[str, ...]) -> tuple[str, ...] | None:
+    return tuple(text[:_DIFFERENCE_LIMIT] for text in differences[:_SHOWN_DIFFERENCES]) or None
+
+
+def _model_status(revision: Revision) -> ModelStatus | None:
+    model = next((source for source in revision.sources if source.volume == names.MODEL_VOLUME), None)
+    if model is None:
+        return None
+    facts = model.facts or ModelFacts()
+    return ModelStatus(commit=model.commit, architecture=facts.architecture, weight_bytes=facts.weight_bytes)
