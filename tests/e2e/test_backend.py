@@ -15,7 +15,7 @@ from cluster.kubectl import kubectl, wait_until
 from support.adapter import write_adapter
 from support.forward import forwarded
 from support.generate import generate, generate_stream, send
-from support.llm import SMOLLM2, apply, make_llm, wait_ready
+from support.llm import PROBED_ONCE, SMOLLM2, apply, make_llm, wait_ready
 from support.volume import bind_folder
 
 pytestmark = pytest.mark.e2e
@@ -38,7 +38,7 @@ def served(shared_namespace: str, tmp_path_factory: pytest.TempPathFactory) -> I
     ]
     model = {**SMOLLM2["model"], "loraAdapters": adapters}
     engine = {"maxModelLen": 512, "maxNumSeqs": 32, "maxLoraRank": 8, "enforceEager": True}
-    apply(make_llm(MODEL, shared_namespace, model=model, engine=engine))
+    apply(make_llm(MODEL, shared_namespace, model=model, engine=engine, probe=PROBED_ONCE))
     wait_ready(shared_namespace, MODEL)
     yield shared_namespace
     kubectl("-n", shared_namespace, "delete", "llm", MODEL)
@@ -218,6 +218,12 @@ def test_the_metrics_are_nvidias_and_those_that_it_lacks(served: str, port: int)
             wait_until(f"{name} counts", 5, lambda name=name: (_metric(metrics, name) or 0) > 0, every=0.1)
         for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "num_preemptions_total"):
             _wait_for(metrics, name, 0)
+
+
+def test_a_missing_adapter_is_told_in_nvidias_words(port: int) -> None:
+    """Its own test compares the whole text."""
+    _, answer = generate(port, MODEL, {"text_input": PROMPT, "parameters": {"lora_name": "nobody"}})
+    assert answer == {"error": "LoRA nobody is not supported, we currently support ['pirate', 'poet']"}
 
 
 def test_every_token_of_a_few_requests_is_counted_exactly(served: str, port: int) -> None:

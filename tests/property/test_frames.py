@@ -1,13 +1,14 @@
 """Our backend's frames: whatever is left out on the way, the client gets the whole text."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_backend.contract import GenerateRequest, RequestError, Wanted, resolve_prepend
-from llm_backend.frames import Sent, build_frame, merge
+from llm_backend.frames import Sent, build_frame, merge, note
 
 
 @dataclass
@@ -17,7 +18,14 @@ class Output:
     index: int = 0
     finish_reason: str | None = None
     cumulative_logprob: float | None = None
-    logprobs: None = field(default=None)
+    logprobs: list[dict[int, "Entry"]] | None = None
+
+
+@dataclass
+class Entry:
+    decoded_token: str
+    logprob: float = -1.0
+    rank: int = 1
 
 
 def request(stream: bool) -> GenerateRequest:
@@ -33,30 +41,25 @@ def test_frames_left_out_lose_nothing(tokens: list[str], data: st.DataObject) ->
     sent: tuple[Sent, ...] = ()
     text, count = "", 0
     for output in sent_ones:
-        frame, sent = build_frame(request(stream=True), [output], 3, sent)
+        frame, sent = build_frame(request(stream=True), [note(output)], 3, sent)
         text += frame.text[0]
         count += frame.num_output_tokens[0] if frame.num_output_tokens else 0
     assert (text, count) == ("".join(tokens), len(tokens))
     assert frame.finish_reason == ("stop",)
 
 
-class Growing(list[int]):
-    """vLLM's own list of tokens: its thread appends while ours reads."""
-
-    def __len__(self) -> int:
-        self.append(0)
-        return super().__len__()
-
-
-def test_a_token_that_comes_while_a_frame_is_built_is_counted_once() -> None:
-    output, sent, count = Output("a", Growing([0])), (), 0
-    for _ in range(5):
-        frame, sent = build_frame(request(stream=True), [output], 3, sent)
-        count += frame.num_output_tokens[0] if frame.num_output_tokens else 0
-    final = Output("a", list(output.token_ids))
-    frame, _ = build_frame(request(stream=True), [final], 3, sent)
-    count += frame.num_output_tokens[0] if frame.num_output_tokens else 0
-    assert count == len(final.token_ids)
+def test_a_token_that_comes_while_a_frame_is_built_belongs_to_the_next_one() -> None:
+    """vLLM appends to the lists of an output that it has given away; its text stays as it was."""
+    tokens, rows = [1], [{1: Entry("a")}]
+    first = note(Output("a", tokens, logprobs=rows))
+    tokens.append(2)
+    rows.append({2: Entry("b")})
+    last = note(Output("ab", tokens, logprobs=rows))
+    wanted = GenerateRequest("", True, False, Wanted(logprobs=True, num_output_tokens=True), {})
+    frame, sent = build_frame(wanted, [first], 3, ())
+    rest, _ = build_frame(wanted, [last], 3, sent)
+    assert [(f.text, f.num_output_tokens) for f in (frame, rest)] == [(("a",), (1,)), (("b",), (1,))]
+    assert [list(json.loads(f.logprobs[0])[0]) for f in (frame, rest) if f.logprobs] == [["1"], ["2"]]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.text(min_size=1, max_size=3)), min_size=1, max_size=30))
@@ -64,7 +67,7 @@ def test_several_completions_do_not_mix(steps: list[tuple[int, str]]) -> None:
     whole, received, newest, sent = ["", "", ""], ["", "", ""], {}, ()
     for index, piece in steps:
         whole[index] += piece
-        newest[index] = Output(whole[index], list(range(len(whole[index]))), index)
+        newest[index] = note(Output(whole[index], list(range(len(whole[index]))), index))
         frame, sent = build_frame(request(stream=True), merge(newest), 3, sent)
         for place, text in enumerate(frame.text):
             received[place] += text
@@ -73,8 +76,8 @@ def test_several_completions_do_not_mix(steps: list[tuple[int, str]]) -> None:
 
 def test_a_whole_answer_repeats_the_prompt_and_a_stream_does_not() -> None:
     output = Output("answer", [1, 2], finish_reason="length")
-    assert build_frame(request(stream=False), [output], 3, ())[0].text == ("prompt answer",)
-    assert build_frame(request(stream=True), [output], 3, ())[0].text == ("answer",)
+    assert build_frame(request(stream=False), [note(output)], 3, ())[0].text == ("prompt answer",)
+    assert build_frame(request(stream=True), [note(output)], 3, ())[0].text == ("answer",)
 
 
 def test_a_stream_cannot_repeat_the_prompt() -> None:
@@ -84,5 +87,5 @@ def test_a_stream_cannot_repeat_the_prompt() -> None:
 
 def test_an_output_that_was_not_asked_for_is_not_there() -> None:
     plain = GenerateRequest("p", False, True, Wanted(), {})
-    frame, _ = build_frame(plain, [Output("a", [1])], 1, ())
+    frame, _ = build_frame(plain, [note(Output("a", [1]))], 1, ())
     assert (frame.finish_reason, frame.num_output_tokens, frame.num_input_tokens, frame.logprobs) == (None,) * 4

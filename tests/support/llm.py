@@ -16,6 +16,8 @@ SMOLLM2: dict[str, Any] = {
     "resources": {"requests": {"cpu": "500m", "memory": "4Gi"}, "limits": {"memory": "8Gi"}},
     "probe": {"periodSeconds": 2, "timeoutSeconds": 20, "failureThreshold": 2},
 }
+PROBED_ONCE = {"periodSeconds": 3600}
+"""For tests that count tokens: a probe generates one as well."""
 
 
 def make_llm(name: str, namespace: str, **changes: Any) -> dict[str, Any]:

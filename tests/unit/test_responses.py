@@ -1,15 +1,16 @@
 """The sending thread of the backend, with a stand-in for Triton's stub."""
 
 import os
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from support.stub import load_backend
 
 
 @dataclass
@@ -37,21 +38,13 @@ class Sender:
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """llm_backend.responses over a stub that keeps what it is given."""
-    stub = ModuleType("triton_python_backend_utils")
-    stub.__dict__.update(
-        TRITONSERVER_RESPONSE_COMPLETE_FINAL=1,
-        Tensor=lambda name, values: (name, values.tolist()),
-        TritonError=str,
-        InferenceResponse=lambda output_tensors=(), error=None: dict(output_tensors) if error is None else error,
-        Logger=SimpleNamespace(log_info=print, log_error=print),
+    """llm_backend's Outbox and ResponseThread over a stub that keeps what it is given."""
+    loaded = load_backend(monkeypatch, "outbox", "open_requests", "responses")
+    return SimpleNamespace(
+        Outbox=loaded.outbox.Outbox,
+        OpenRequests=loaded.open_requests.OpenRequests,
+        ResponseThread=loaded.responses.ResponseThread,
     )
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stub)
-    monkeypatch.delitem(sys.modules, "llm_backend.responses", raising=False)
-    from llm_backend import responses
-
-    yield responses
-    monkeypatch.delitem(sys.modules, "llm_backend.responses", raising=False)
 
 
 def request(stream: bool = True) -> Any:
@@ -104,7 +97,7 @@ def test_what_comes_while_a_response_waits_is_one_frame_and_nothing_is_lost(back
 
 def crowd(backend: Any, cores: float) -> list[Sender]:
     """What 64 clients receive of 50 tokens each."""
-    thread, senders = backend.ResponseThread(at_once, cores), [Sender(seconds=0.0001) for _ in range(64)]
+    thread, senders = backend.ResponseThread(at_once, cores=cores), [Sender(seconds=0.0001) for _ in range(64)]
     boxes = [backend.Outbox(request(), sender, never) for sender in senders]
     for end in range(1, 51):
         for box in boxes:
@@ -137,36 +130,93 @@ def test_the_cores_of_a_container_follow_its_limit(tmp_path: Path, limit: str | 
     assert usable_cores(tmp_path / "cpu.max") == min(everything, cores or everything)
 
 
-def test_a_client_that_left_is_noticed_and_its_request_ended(backend: Any) -> None:
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_left_is_noticed_while_nothing_is_sent(backend: Any, stream: bool) -> None:
     aborted = threading.Event()
     thread, sender = backend.ResponseThread(at_once), Sender(cancelled=True)
-    outbox = backend.Outbox(request(), sender, aborted.set)
-    thread.offer(outbox, output("a"))
+    outbox = backend.Outbox(request(stream), sender, aborted.set)
+    thread.take(outbox)
+    assert aborted.wait(2)
     thread.offer(outbox, output("ab", finished=True))
     thread.stop()
-    assert aborted.is_set()
-    assert (sender.frames, sender.finals) == ([], 1)
+    assert ([(str(frame), frame.code) for frame in sender.frames], sender.finals) == (
+        [("Request was cancelled", "cancelled")],
+        1,
+    )
 
 
 def test_whether_the_client_left_is_asked_now_and_then(backend: Any) -> None:
     thread, sender = backend.ResponseThread(at_once), Sender()
     outbox = backend.Outbox(request(), sender, never)
+    thread.take(outbox)
     for end in range(1, 101):
         thread.offer(outbox, output("x" * end, finished=end == 100))
-        time.sleep(0.002)
+        time.sleep(0.006)
     thread.stop()
-    assert 2 <= sender.asked <= 6
+    assert 2 <= sender.asked <= 5
 
 
-def test_a_crowd_is_asked_less_often(backend: Any) -> None:
-    sender = Sender()
-    outbox = backend.Outbox(request(), sender, never)
-    began = time.monotonic()
-    while time.monotonic() - began < 0.5:
-        outbox.offer(output("x"), None)
-        outbox.flush(together=256)
-        time.sleep(0.01)
-    assert sender.asked == 1
+def test_of_a_crowd_each_is_asked_in_its_turn(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    requests = backend.OpenRequests()
+    boxes = [backend.Outbox(request(), Sender(), never) for _ in range(50)]
+    for box in boxes:
+        requests.add(box)
+    turns = []
+    for seconds in range(1, 6):
+        turns.append(requests.next_to_ask())
+        assert requests.next_to_ask() == [], "not twice at one moment"
+        clock[0] += seconds
+    assert turns[:2] == [boxes[:20], boxes[20:40]]
+    assert turns[2] == [*boxes[40:], *boxes[:10]]
+
+
+def test_requests_that_have_ended_are_not_asked_and_not_counted(backend: Any) -> None:
+    requests = backend.OpenRequests()
+    boxes = [backend.Outbox(request(), Sender(), bool) for _ in range(40)]
+    for number, box in enumerate(boxes):
+        requests.add(box)
+        if number % 2:
+            box.fail(RuntimeError("over"))
+            assert box.closed
+    assert len(requests) == 20
+    assert requests.next_to_ask() == boxes[::2]
+
+
+def test_draining_waits_for_the_last_response_of_every_request(backend: Any) -> None:
+    thread, senders = backend.ResponseThread(at_once), [Sender(seconds=0.05) for _ in range(5)]
+    boxes = [backend.Outbox(request(), sender, never) for sender in senders]
+    for box in boxes:
+        thread.take(box)
+
+    def generate() -> None:
+        for box in boxes:
+            time.sleep(0.1)
+            thread.offer(box, output("a", finished=True))
+
+    engine = threading.Thread(target=generate)
+    engine.start()
+    thread.drain()
+    assert [sender.finals for sender in senders] == [1] * 5
+    engine.join()
+    thread.stop()
+
+
+def test_what_is_done_before_a_last_response_is_done_before_it_is_sent(backend: Any) -> None:
+    order: list[str] = []
+
+    class Noting(Sender):
+        def send(self, response: Any = None, flags: int = 0) -> None:  # noqa: ARG002
+            order.append("last" if flags else "frame")
+
+    thread = backend.ResponseThread(at_once, before_last=lambda: order.append("before"))
+    outbox = backend.Outbox(request(), Noting(), never)
+    for end in range(1, 4):
+        thread.offer(outbox, output("abc"[:end], finished=end == 3))
+        time.sleep(0.02)
+    thread.stop()
+    assert order == ["frame", "frame", "before", "last"]
 
 
 def test_one_request_that_cannot_be_sent_harms_no_other(backend: Any) -> None:

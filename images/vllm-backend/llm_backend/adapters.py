@@ -8,7 +8,7 @@ from typing import Final
 
 from vllm.lora.request import LoRARequest
 
-from llm_backend.contract import RequestError
+from llm_backend.contract import AdapterError
 
 FILE: Final = "multi_lora.json"
 
@@ -23,14 +23,14 @@ class Adapters:
         """The adapter of that name; None for a request that names none.
 
         Raises:
-            RequestError: LoRA is off, or there is no such adapter.
+            AdapterError: LoRA is off, or there is no such adapter.
         """
         if name is None:
             return None
         if self.requests is None:
-            raise RequestError("LoRA feature is not enabled.")
+            raise AdapterError("LoRA feature is not enabled.")
         if name not in self.requests:
-            raise RequestError(f"LoRA {name} is not supported, we currently support {list(self.requests)}")
+            raise AdapterError(f"LoRA {name} is not supported, we currently support {list(self.requests)}")
         return self.requests[str(name)]
 
 

@@ -57,6 +57,15 @@ class RequestError(Exception):
     """A request that cannot be served; the text goes to the client."""
 
 
+class AdapterError(RequestError):
+    """A request for a LoRA adapter that is not there."""
+
+
+def describe(error: Exception) -> str:
+    """What the client is told. Of adapters NVIDIA's own words and nothing more: its tests compare the whole text."""
+    return str(error) if isinstance(error, AdapterError) else f"Error generating stream: {error}"
+
+
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """One request, read from its tensors."""

@@ -13,11 +13,13 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from llm_backend.adapters import Adapters
-from llm_backend.contract import GenerateRequest
-from llm_backend.metrics import TritonMetrics, TritonStatLogger
+from llm_backend.contract import GenerateRequest, describe
+from llm_backend.metrics import TritonMetrics, create_metrics
+from llm_backend.outbox import Outbox
 from llm_backend.prompts import build_prompt
-from llm_backend.responses import Outbox, ResponseThread
+from llm_backend.responses import ResponseThread
 from llm_backend.sampling import build_sampling_params
+from llm_backend.stat_logger import TritonStatLogger
 
 
 class Engine:
@@ -29,7 +31,7 @@ class Engine:
         self._adapters = adapters
         self._metrics: TritonMetrics | None = None
         self._loop = uvloop.new_event_loop()
-        self._responses = ResponseThread(self._loop.call_soon)
+        self._responses = ResponseThread(self._loop.call_soon, self._settle_metrics)
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm-loop", daemon=True)
         self._thread.start()
         # The context decides vLLM's batching defaults; NVIDIA's backend takes the API server's as well.
@@ -39,7 +41,7 @@ class Engine:
         async def start() -> AsyncLLM:
             config = engine_args.create_engine_config(context)
             if report_metrics and not engine_args.disable_log_stats:
-                self._metrics = TritonMetrics(model, version, config.model_config.max_model_len)
+                self._metrics = create_metrics(model, version, config.model_config.max_model_len)
             loggers = [self._stat_logger] if self._metrics else None
             return AsyncLLM.from_engine_args(engine_args, usage_context=context, stat_loggers=loggers)
 
@@ -49,6 +51,10 @@ class Engine:
         assert self._metrics is not None
         return TritonStatLogger(self._metrics)
 
+    def _settle_metrics(self) -> None:
+        if self._metrics is not None:
+            self._metrics.settle()
+
     def _call(self, work: Coroutine[Any, Any, AsyncLLM]) -> AsyncLLM:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
@@ -56,6 +62,7 @@ class Engine:
         """Start to generate; the responses go through `sender`."""
         request_id = uuid4().hex
         outbox = Outbox(request, sender, self._aborter(request_id))
+        self._responses.take(outbox)
         asyncio.run_coroutine_threadsafe(self._generate(request, request_id, outbox), self._loop)
 
     def _aborter(self, request_id: str) -> Callable[[], None]:
@@ -72,11 +79,15 @@ class Engine:
             async for output in self._engine.generate(prompt, sampling, request_id, lora_request=adapter):
                 self._responses.offer(outbox, output)
         except Exception as error:  # whatever it was, the client must get an answer
-            pb_utils.Logger.log_info(f"[vllm] Error generating stream: {error}")
-            self._responses.offer(outbox, error=f"Error generating stream: {error}")
+            pb_utils.Logger.log_info(f"[vllm] {describe(error)}")
+            self._responses.offer(outbox, error=describe(error))
 
     def stop(self) -> None:
-        """End the engine, then everything that served it."""
+        """Let what is under way end, then end the engine and everything that served it.
+
+        Triton does not wait for requests of a decoupled model: without this, a pod that goes would cut gRPC's streams.
+        """
+        self._responses.drain()
         self._loop.call_soon_threadsafe(self._engine.shutdown)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -34,6 +34,11 @@ class Collector:
         self._sample: list[tuple[str, float]] = []
         self._tokens = 0
 
+    @property
+    def values(self) -> int:
+        """How many values of histograms wait."""
+        return len(self._figures.values) + len(self._sample)
+
     def increment(self, name: str, value: float) -> None:
         """Add to a counter."""
         if value > 0:

@@ -40,6 +40,20 @@ class Unseen:
 
 
 @dataclass(frozen=True, slots=True)
+class Newest:
+    """A completion as it was when it came."""
+
+    completion: Completion
+    tokens: int
+    """vLLM goes on to append to the lists of tokens and log probabilities, but never to the text."""
+
+
+def note(completion: Completion) -> Newest:
+    """The completion with its tokens counted; called by the thread that appends, before it appends again."""
+    return Newest(completion, len(completion.token_ids))
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """How much of one completion the client has."""
 
@@ -59,21 +73,22 @@ class Frame:
     num_output_tokens: tuple[int, ...] | None = None
 
 
-def merge(newest: Mapping[int, Completion]) -> tuple[Completion, ...]:
+def merge(newest: Mapping[int, Newest]) -> tuple[Newest, ...]:
     """All completions, each at its index: with `n` > 1 an output of vLLM holds only those that changed."""
-    return tuple(newest.get(index) or Unseen(index) for index in range(max(newest, default=-1) + 1))
+    return tuple(newest.get(index) or Newest(Unseen(index), 0) for index in range(max(newest, default=-1) + 1))
 
 
 def build_frame(
-    request: GenerateRequest, completions: Sequence[Completion], input_tokens: int, sent: Sequence[Sent]
+    request: GenerateRequest, newest: Sequence[Newest], input_tokens: int, sent: Sequence[Sent]
 ) -> tuple[Frame, tuple[Sent, ...]]:
     """The part that the client lacks, and what it has afterwards.
 
     Outputs are cumulative: a frame left out loses nothing, the next one carries it.
     """
     wanted = request.wanted
-    before = (*sent, *(Sent() for _ in completions[len(sent) :]))
-    after = tuple(Sent(len(completion.text), _token_count(completion)) for completion in completions)
+    completions = tuple(one.completion for one in newest)
+    before = (*sent, *(Sent() for _ in newest[len(sent) :]))
+    after = tuple(Sent(len(one.completion.text), one.tokens) for one in newest)
     prefix = request.prompt if request.prepend_prompt else ""
     pairs = list(zip(completions, before, strict=True))
     spans = [slice(was.tokens, now.tokens) for was, now in zip(before, after, strict=True)]
@@ -92,12 +107,6 @@ def build_frame(
         num_output_tokens=tuple(span.stop - span.start for span in spans) if wanted.num_output_tokens else None,
     )
     return frame, after
-
-
-def _token_count(completion: Completion) -> int:
-    """Read once for a frame: vLLM appends to these lists in another thread, to that of the log probabilities last."""
-    tokens = len(completion.token_ids)
-    return tokens if completion.logprobs is None else min(tokens, len(completion.logprobs))
 
 
 def _logprobs(completion: Completion, span: slice) -> str:

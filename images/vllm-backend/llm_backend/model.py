@@ -7,7 +7,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from llm_backend.contract import INPUTS, OUTPUTS, RequestError
+from llm_backend.contract import INPUTS, OUTPUTS, RequestError, describe
 from llm_backend.request import read_request
 
 ENGINE_ARGUMENTS = "model.json"
@@ -24,10 +24,11 @@ class TritonPythonModel:
     def auto_complete_config(auto_complete_model_config: Any) -> Any:
         """Fill in what every vLLM model has, so that config.pbtxt stays a few lines."""
         config = auto_complete_model_config
-        for tensor in INPUTS:
+        declared = {entry["name"] for kind in ("input", "output") for entry in config.as_dict()[kind]}
+        for tensor in (tensor for tensor in INPUTS if tensor.name not in declared):
             entry = {"name": tensor.name, "data_type": tensor.data_type, "dims": list(tensor.dims)}
             config.add_input({**entry, "optional": True} if tensor.optional else entry)
-        for tensor in OUTPUTS:
+        for tensor in (tensor for tensor in OUTPUTS if tensor.name not in declared):
             config.add_output({"name": tensor.name, "data_type": tensor.data_type, "dims": list(tensor.dims)})
         # One request may have many responses, and vLLM does the batching.
         config.set_model_transaction_policy({"decoupled": True})
@@ -51,7 +52,7 @@ class TritonPythonModel:
             arguments = json.loads(path.read_text())
             self._engine = Engine(
                 arguments=arguments,
-                adapters=read_adapters(path.parent, arguments.get("enable_lora") is True),
+                adapters=read_adapters(path.parent, str(arguments.get("enable_lora")).lower() == "true"),
                 model=args["model_name"],
                 version=args["model_version"],
                 report_metrics=metrics.lower() == "true",
@@ -67,7 +68,7 @@ class TritonPythonModel:
             try:
                 self._engine.submit(read_request(request), sender)
             except RequestError as error:
-                response = pb_utils.InferenceResponse(error=pb_utils.TritonError(f"Error generating stream: {error}"))
+                response = pb_utils.InferenceResponse(error=pb_utils.TritonError(describe(error)))
                 sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def finalize(self) -> None:
