@@ -68,10 +68,10 @@ def _lines(explanation: Explanation) -> list[str]:
     verdict = "accepted" if explanation.accepted else f"refused ({explanation.reason})"
     lines = [f"{explanation.name}: {verdict}" + (f": {explanation.message}" if explanation.message else "")]
     if (runtime := explanation.runtime) is not None:
-        on = f"{explanation.gpus} GPU each" if explanation.gpus else "CPU cores"
-        lines.append(
-            f"  {explanation.replicas} pods on {on}; Triton {runtime.triton}, vLLM {runtime.vllm}, {runtime.image}"
-        )
+        on = _count(explanation.gpus, "GPU") if explanation.gpus else "CPU cores"
+        each = " each" if explanation.gpus and explanation.replicas != 1 else ""
+        pods = f"{_count(explanation.replicas, 'pod')} on {on}{each}"
+        lines.append(f"  {pods}; Triton {runtime.triton}, vLLM {runtime.vllm}, {runtime.image}")
     if explanation.changes is not None:
         lines += ["", f"changes: {_EFFECTS[explanation.effect] if explanation.changes else 'none'}"]
         rows = [(c.change_class.value, c.path, f"{_show(c.old)} -> {_show(c.new)}") for c in explanation.changes]
@@ -85,6 +85,10 @@ def _lines(explanation: Explanation) -> list[str]:
     if explanation.warnings:
         lines += ["", "warnings:", *(f"  - {warning}" for warning in explanation.warnings)]
     return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _table(rows: list[tuple[str, str, str]]) -> list[str]:
