@@ -100,7 +100,7 @@ def test_parameters_go_as_a_tensor_or_beside_the_request(port: int) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_every_output_of_every_response_fits_its_text(port: int, stream: bool) -> None:
     """Eight at once, so that responses pile up: what is said of the tokens is said of the text beside it."""
-    parameters = {**SAMPLING, "logprobs": 2, "max_tokens": 64, "ignore_eos": True}
+    parameters = {**SAMPLING, "logprobs": 2, "max_tokens": 64, "ignore_eos": True, "skip_special_tokens": False}
     wanted = {f"return_{name}": True for name in EVERY_OUTPUT}
     with Client(port) as client:
         for number in range(8):
@@ -113,8 +113,9 @@ def test_every_output_of_every_response_fits_its_text(port: int, stream: bool) -
         reasons.setdefault(result.get_response().id, []).append(found["finish_reason"].decode())
         rows = json.loads(found["logprobs"])
         assert len(rows) == found["num_output_tokens"] > 0
-        best = "".join(entry["decoded_token"] for row in rows for entry in row.values() if entry["rank"] == 1)
-        assert found["text_output"].decode() == ("" if stream else PROMPTS[0]) + best
+        # The token itself stands first; of two that are as likely, in bfloat16, the other may have rank 1.
+        chosen = "".join(next(iter(row.values()))["decoded_token"] for row in rows)
+        assert found["text_output"].decode() == ("" if stream else PROMPTS[0]) + chosen
         assert found["num_input_tokens"] == 5
         assert found["cumulative_logprob"] != 0
     assert len(reasons) == 8
@@ -162,14 +163,15 @@ def test_whole_answers_that_nobody_waits_for_free_the_engine(port: int, metrics:
 
 
 def test_a_stream_that_is_under_way_ends_well_when_its_pod_goes(served: str) -> None:
-    """Last: the pod is replaced. Triton itself does not wait for streams of gRPC."""
+    """Last: the pod is replaced."""
     (pod,) = pods_of(served, MODEL)
     with forwarded(served, f"pod/{pod['metadata']['name']}", 8001) as local, Client(local) as client:
-        parameters = {"max_tokens": 900, "ignore_eos": True, "temperature": "0"}
+        # Some 40 s here; the pod has 5 s of preStop, and Triton 60 s.
+        parameters = {"max_tokens": 600, "ignore_eos": True}
         client.ask("The future of AI is", parameters, stream=True, return_finish_reason=True)
         wait_until("it streams", 20, lambda: len(client.responses) > 5, every=0.1)
         kubectl("-n", served, "delete", "pod", pod["metadata"]["name"], "--wait=false")
-        wait_until("the pod is told to end", 30, lambda: "Awaiting remaining" in _log(served, pod), every=0.5)
+        wait_until("the server is told to end", 30, lambda: "live models" in _log(served, pod), every=0.5)
         assert not _is_over(client), "it was too short to be under way then"
         wait_until("the stream has ended", 60, lambda: _is_over(client), every=0.2)
     assert client.responses[-1][0].as_numpy("finish_reason")[0] == b"length"

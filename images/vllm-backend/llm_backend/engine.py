@@ -16,7 +16,7 @@ from llm_backend.adapters import Adapters
 from llm_backend.contract import GenerateRequest, describe
 from llm_backend.metrics import TritonMetrics, create_metrics
 from llm_backend.outbox import Outbox
-from llm_backend.prompts import build_prompt
+from llm_backend.prompts import render_prompt
 from llm_backend.responses import ResponseThread
 from llm_backend.sampling import build_sampling_params
 from llm_backend.stat_logger import TritonStatLogger
@@ -75,7 +75,7 @@ class Engine:
         try:
             adapter = self._adapters.choose(request.adapter)
             sampling = build_sampling_params(request.sampling, request.stream)
-            prompt = build_prompt(request)
+            prompt = await render_prompt(self._engine, request)
             async for output in self._engine.generate(prompt, sampling, request_id, lora_request=adapter):
                 self._responses.offer(outbox, output)
         except Exception as error:  # whatever it was, the client must get an answer
@@ -83,11 +83,7 @@ class Engine:
             self._responses.offer(outbox, error=describe(error))
 
     def stop(self) -> None:
-        """Let what is under way end, then end the engine and everything that served it.
-
-        Triton does not wait for requests of a decoupled model: without this, a pod that goes would cut gRPC's streams.
-        """
-        self._responses.drain()
+        """End the engine, then everything that served it. Triton calls it when no request is left."""
         self._loop.call_soon_threadsafe(self._engine.shutdown)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

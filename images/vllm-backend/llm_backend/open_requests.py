@@ -19,9 +19,6 @@ class OpenRequests:
         self._outboxes: deque[Outbox] = deque()
         self._ask_at = 0.0
 
-    def __len__(self) -> int:
-        return sum(not outbox.closed for outbox in tuple(self._outboxes))
-
     def add(self, outbox: Outbox) -> None:
         """A request that was taken over."""
         self._outboxes.append(outbox)

@@ -85,10 +85,8 @@ class Outbox:
             self._sender.send(response)
 
     def _close(self, response: Any) -> None:
-        try:
-            self._sender.send(response, flags=_FINAL)
-        finally:
-            self.closed = True
+        self.closed = True
+        self._sender.send(response, flags=_FINAL)
 
 
 def _error_response(error: Any) -> Any:

@@ -1,21 +1,30 @@
-"""The prompt of a request as vLLM takes it: text, or text with images."""
+"""The prompt of a request as vLLM's engine takes it: tokens, and images if there are any."""
 
 import base64
 import binascii
 import io
 from typing import Any
 
+from vllm.renderers.inputs.preprocess import parse_model_prompt
+from vllm.v1.engine.async_llm import AsyncLLM
+
 from llm_backend.contract import GenerateRequest, RequestError
 
 
-def build_prompt(request: GenerateRequest) -> Any:
-    """Text, or vLLM's TextPrompt with the decoded images.
+async def render_prompt(engine: AsyncLLM, request: GenerateRequest) -> Any:
+    """What `generate` takes. vLLM tokenises beside the event loop; with text, generate() would do so in it.
 
     Raises:
         RequestError: an image is no base64 of a picture.
+        ValueError: the prompt is empty or too long.
     """
+    (rendered,) = await engine.renderer.render_cmpl_async([parse_model_prompt(engine.model_config, _build(request))])
+    return rendered
+
+
+def _build(request: GenerateRequest) -> dict[str, object]:
     if not request.images:
-        return request.prompt
+        return {"prompt": request.prompt}
     images = [_decode(number, image) for number, image in enumerate(request.images)]
     return {"prompt": request.prompt, "multi_modal_data": {"image": images}}
 

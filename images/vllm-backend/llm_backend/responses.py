@@ -20,7 +20,6 @@ _CROWD = 16
 _REST_FACTOR = 3
 _REST_SECONDS = 0.2
 _FEW_CORES = 4
-_DRAIN_LOOK_SECONDS = 0.1
 
 
 class ResponseThread:
@@ -63,15 +62,6 @@ class ResponseThread:
     def _hand_over(self) -> None:
         self._ready.put(tuple(self._offered))
         self._offered.clear()
-
-    def drain(self) -> None:
-        """Wait until every request has had its last response."""
-        said = 0
-        while left := len(self._open):
-            if left != said:
-                pb_utils.Logger.log_info(f"[vllm] Awaiting remaining {left} requests")
-            said = left
-            time.sleep(_DRAIN_LOOK_SECONDS)
 
     def stop(self) -> None:
         """Send what waits, then end the thread. The thread that offers has ended by now."""
