@@ -5,7 +5,9 @@ The rows are those that were measured with NVIDIA's backend: success or failure 
 
 import http.client
 import json
+import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from cluster.kubectl import kubectl, wait_until
 from support.adapter import write_adapter
 from support.forward import forwarded
 from support.generate import generate, generate_stream, send
-from support.llm import PROBED_ONCE, SMOLLM2, apply, make_llm, wait_ready
+from support.llm import PROBED_ONCE, SMOLLM2, apply, make_llm, pods_of, wait_ready
 from support.volume import bind_folder
 
 pytestmark = pytest.mark.e2e
@@ -68,6 +70,12 @@ FAILS: list[tuple[dict[str, Any], str]] = [
     ({"parameters": {"bad_words": ["a"]}}, "parameter 'bad_words' has invalid type"),
     ({"parameters": {"max_tokens": None}}, "parameter 'max_tokens' has invalid type"),
     (sampling(logit_bias={"5": 1}), ""),
+    # What the engine's process would be lost for: types are checked there, by a thread that an error ends.
+    (sampling(seed=2**70), ""),
+    (sampling(allowed_token_ids=[1.5]), ""),
+    (sampling(stop_token_ids=["a"]), ""),
+    (sampling(structured_outputs={"choice": "yes"}), ""),
+    (sampling(temperature=float("nan")), ""),
     ({"sampling_parameters": "{"}, "sampling_parameters is no JSON"),
     ({"sampling_parameters": "[]"}, "must be a JSON object"),
     ({"text_input": ["a", "b"]}, "can not convert input 'text_input'"),
@@ -96,6 +104,7 @@ SUCCEEDS: list[dict[str, Any]] = [
     {"parameters": {"n": 2}},
     {"parameters": {"max_tokens": 100_000}},
     {"max_tokens": 3},
+    {"parameters": {"seed": 1.5, "max_tokens": 4.5, "ignore_eos": 1, "skip_special_tokens": 0, "temperature": True}},
     sampling(stop=["a"], max_tokens=4),
     sampling(bad_words=["Paris"]),
     {"parameters": {"structured_outputs": '{"choice": ["yes", "no"]}'}},
@@ -177,6 +186,32 @@ def test_every_output_that_can_be_asked_for(port: int) -> None:
     assert [entry["rank"] for entry in best] == [1] * 8
     assert answer["text_output"] == PROMPT + "".join(entry["decoded_token"] for entry in best)
     assert sum(entry["logprob"] for entry in best) == pytest.approx(answer["cumulative_logprob"], abs=0.05)
+
+
+def test_a_probability_that_was_not_computed_is_no_number(port: int) -> None:
+    """NVIDIA's own test wants it to differ from 0; Triton writes it as JSON's readers take it."""
+    _, text = send(port, f"/v2/models/{MODEL}/generate", b'{"text_input": "a", "return_cumulative_logprob": true}')
+    assert math.isnan(json.loads(text)["cumulative_logprob"])
+
+
+def test_no_value_of_a_parameter_stops_the_engine(served: str, port: int) -> None:
+    """A request of a wrong type once left an engine that looked healthy and answered nobody."""
+    (pod,) = pods_of(served, MODEL)
+    listing = "from vllm.sampling_params import SamplingParams as S; print(*S.__annotations__)"
+    out = kubectl("-n", served, "exec", pod["metadata"]["name"], "--", "python", "-c", listing)
+    names = [name for name in out.splitlines()[-1].split() if not name.startswith("_")]
+    assert len(names) > 30
+    values = (1.5, -1, 0, 2**70, 1e308, True, "x", None, [], ["a"], [1.5], [-1], [10**9], {}, {"a": 1}, {"5": 1})
+    bodies = [
+        {"text_input": "a", **sampling(max_tokens=2, **{name: v})}
+        for name in names
+        for v in values
+        if name != "max_tokens"
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda body: generate(port, MODEL, body, timeout=60), bodies))
+    assert {status for status, _ in answers} == {200, 400}
+    assert generate(port, MODEL, {"text_input": PROMPT}, timeout=60)[0] == 200
 
 
 def test_structured_outputs_hold(port: int) -> None:

@@ -1,8 +1,8 @@
 """The vLLM engine, in an event loop and a thread of its own."""
 
 import asyncio
+import functools
 import threading
-from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import uuid4
 
@@ -31,7 +31,7 @@ class Engine:
         self._adapters = adapters
         self._metrics: TritonMetrics | None = None
         self._loop = uvloop.new_event_loop()
-        self._responses = ResponseThread(self._loop.call_soon, self._settle_metrics)
+        self._responses = ResponseThread(self._loop.call_soon)
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm-loop", daemon=True)
         self._thread.start()
         # The context decides vLLM's batching defaults; NVIDIA's backend takes the API server's as well.
@@ -43,9 +43,17 @@ class Engine:
             if report_metrics and not engine_args.disable_log_stats:
                 self._metrics = create_metrics(model, version, config.model_config.max_model_len)
             loggers = [self._stat_logger] if self._metrics else None
-            return AsyncLLM.from_engine_args(engine_args, usage_context=context, stat_loggers=loggers)
+            return AsyncLLM.from_vllm_config(
+                config,
+                usage_context=context,
+                stat_loggers=loggers,
+                enable_log_requests=engine_args.enable_log_requests,
+                disable_log_stats=engine_args.disable_log_stats,
+            )
 
-        self._engine = self._call(start())
+        self._engine = asyncio.run_coroutine_threadsafe(start(), self._loop).result()
+        # Of requests that are under way, by their ids; the event loop's own.
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def _stat_logger(self, _config: Any, _index: int = 0) -> TritonStatLogger:
         assert self._metrics is not None
@@ -55,21 +63,22 @@ class Engine:
         if self._metrics is not None:
             self._metrics.settle()
 
-    def _call(self, work: Coroutine[Any, Any, AsyncLLM]) -> AsyncLLM:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
     def submit(self, request: GenerateRequest, sender: Any) -> None:
         """Start to generate; the responses go through `sender`."""
         request_id = uuid4().hex
-        outbox = Outbox(request, sender, self._aborter(request_id))
-        self._responses.take(outbox)
-        asyncio.run_coroutine_threadsafe(self._generate(request, request_id, outbox), self._loop)
+        cancel = functools.partial(self._loop.call_soon_threadsafe, self._cancel, request_id)
+        outbox = Outbox(request, sender, cancel, self._settle_metrics)
+        self._loop.call_soon_threadsafe(self._start, request, request_id, outbox)
+        self._responses.accept(outbox)
 
-    def _aborter(self, request_id: str) -> Callable[[], None]:
-        def abort() -> None:
-            asyncio.run_coroutine_threadsafe(self._engine.abort(request_id), self._loop)
+    def _start(self, request: GenerateRequest, request_id: str, outbox: Outbox) -> None:
+        task = self._loop.create_task(self._generate(request, request_id, outbox))
+        self._tasks[request_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(request_id))
 
-        return abort
+    def _cancel(self, request_id: str) -> None:
+        if (task := self._tasks.get(request_id)) is not None:
+            task.cancel()
 
     async def _generate(self, request: GenerateRequest, request_id: str, outbox: Outbox) -> None:
         try:
@@ -78,6 +87,10 @@ class Engine:
             prompt = await render_prompt(self._engine, request)
             async for output in self._engine.generate(prompt, sampling, request_id, lora_request=adapter):
                 self._responses.offer(outbox, output)
+        except asyncio.CancelledError:
+            # generate() ends what it has begun, but not what it was about to begin.
+            await self._engine.abort(request_id)
+            raise
         except Exception as error:  # whatever it was, the client must get an answer
             pb_utils.Logger.log_info(f"[vllm] {describe(error)}")
             self._responses.offer(outbox, error=describe(error))

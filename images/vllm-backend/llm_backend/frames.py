@@ -1,6 +1,7 @@
 """What of a cumulative output goes into the next response. Pure."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -97,7 +98,7 @@ def build_frame(
         finish_reason=tuple(str(completion.finish_reason) for completion in completions)
         if wanted.finish_reason
         else None,
-        cumulative_logprob=tuple(completion.cumulative_logprob or 0.0 for completion in completions)
+        cumulative_logprob=tuple(_or_nan(completion.cumulative_logprob) for completion in completions)
         if wanted.cumulative_logprob
         else None,
         logprobs=tuple(_logprobs(completion, span) for completion, span in zip(completions, spans, strict=True))
@@ -107,6 +108,11 @@ def build_frame(
         num_output_tokens=tuple(span.stop - span.start for span in spans) if wanted.num_output_tokens else None,
     )
     return frame, after
+
+
+def _or_nan(value: float | None) -> float:
+    """Unknown unless the request asks for log probabilities; NVIDIA's backend sends NaN as well."""
+    return math.nan if value is None else value
 
 
 def _logprobs(completion: Completion, span: slice) -> str:

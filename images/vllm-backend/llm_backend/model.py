@@ -2,12 +2,13 @@
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-import triton_python_backend_utils as pb_utils
-
 from llm_backend.contract import INPUTS, OUTPUTS, RequestError, describe
+from llm_backend.devices import GPU_DEVICE_IDS, choose_devices
+from llm_backend.outbox import refuse
 from llm_backend.request import read_request
 
 ENGINE_ARGUMENTS = "model.json"
@@ -50,6 +51,7 @@ class TritonPythonModel:
         metrics = parameters.get("REPORT_CUSTOM_METRICS", {}).get("string_value", "")
         try:
             arguments = json.loads(path.read_text())
+            _see_devices(args, parameters.get(GPU_DEVICE_IDS, {}).get("string_value", ""), arguments)
             self._engine = Engine(
                 arguments=arguments,
                 adapters=read_adapters(path.parent, str(arguments.get("enable_lora")).lower() == "true"),
@@ -68,12 +70,18 @@ class TritonPythonModel:
             try:
                 self._engine.submit(read_request(request), sender)
             except RequestError as error:
-                response = pb_utils.InferenceResponse(error=pb_utils.TritonError(describe(error)))
-                sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                refuse(sender, describe(error))
 
     def finalize(self) -> None:
         """Stop the engine."""
         self._engine.stop()
+
+
+def _see_devices(args: dict[str, str], device_ids: str, arguments: dict[str, Any]) -> None:
+    gpus = int(arguments.get("tensor_parallel_size", 1)) * int(arguments.get("pipeline_parallel_size", 1))
+    devices = choose_devices(args["model_instance_kind"], int(args["model_instance_device_id"]), device_ids, gpus)
+    if devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices
 
 
 def _leave_reason(error: Exception) -> None:

@@ -19,10 +19,25 @@ class Outbox:
     Where more tokens are made than responses can be sent, outputs that pile up go out as one frame.
     """
 
-    def __init__(self, request: GenerateRequest, sender: Any, abort: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        request: GenerateRequest,
+        sender: Any,
+        abort: Callable[[], object],
+        before_last: Callable[[], None] = lambda: None,
+    ) -> None:
+        """An empty one.
+
+        Args:
+            request: what is answered.
+            sender: Triton's, for this request.
+            abort: ends the request in the engine.
+            before_last: called in the sending thread before the last response of an answer is sent.
+        """
         self._request = request
         self._sender = sender
         self._abort = abort
+        self._before_last = before_last
         self._lock = threading.Lock()
         self._newest: dict[int, Newest] = {}
         self._latest: Any = None
@@ -31,12 +46,6 @@ class Outbox:
         self._sent: tuple[Sent, ...] = ()
         self.closed = False
         """Whether the last response has been sent, or cannot be."""
-
-    @property
-    def ends(self) -> bool:
-        """Whether what is sent next is the last response."""
-        output = self._latest
-        return self._error is not None or (output is not None and output.finished)
 
     def offer(self, output: Any, error: str | None) -> bool:
         """Keep the newest output or the error; True if the outbox must be queued."""
@@ -56,7 +65,7 @@ class Outbox:
         if self.closed:
             return
         if error is not None:
-            self._close(_error_response(pb_utils.TritonError(error)))
+            self._close(_error_response(error))
         elif output is not None:
             self._send(output, newest)
 
@@ -66,20 +75,22 @@ class Outbox:
             return
         pb_utils.Logger.log_info("[vllm] Cancelling the request")
         self._abort()
-        self._close(_error_response(pb_utils.TritonError("Request was cancelled", pb_utils.TritonError.CANCELLED)))
+        error = pb_utils.TritonError("Request was cancelled", pb_utils.TritonError.CANCELLED)
+        self._close(pb_utils.InferenceResponse(error=error))
         pb_utils.Logger.log_info("[vllm] Successfully cancelled the request")
 
     def fail(self, error: Exception) -> None:
         """End the request with an error, if it has not ended."""
         if not self.closed:
             self._abort()
-            self._close(_error_response(pb_utils.TritonError(f"Error sending the answer: {error!r}")))
+            self._close(_error_response(f"Error sending the answer: {error!r}"))
 
     def _send(self, output: Any, newest: tuple[Newest, ...]) -> None:
         tokens = len(output.prompt_token_ids or ())
         frame, self._sent = build_frame(self._request, newest, tokens, self._sent)
         response = pb_utils.InferenceResponse(output_tensors=_tensors(frame))
         if output.finished:
+            self._before_last()
             self._close(response)
         else:
             self._sender.send(response)
@@ -89,8 +100,13 @@ class Outbox:
         self._sender.send(response, flags=_FINAL)
 
 
-def _error_response(error: Any) -> Any:
-    return pb_utils.InferenceResponse(error=error)
+def refuse(sender: Any, message: str) -> None:
+    """The only response of a request that cannot be read."""
+    sender.send(_error_response(message), flags=_FINAL)
+
+
+def _error_response(message: str) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message))
 
 
 def _tensors(frame: Frame) -> list[Any]:

@@ -44,7 +44,8 @@ def _sampling(request: Any) -> dict[str, object]:
     source = "sampling_parameters" if text is not None else "parameters"
     try:
         parsed = json.loads(text if text is not None else request.parameters() or "{}")
-    except json.JSONDecodeError as error:
+    # Beside bad JSON: numbers of thousands of digits, and what is nested too deep.
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"{source} is no JSON: {error}") from error
     if not isinstance(parsed, dict):
         raise RequestError(f"{source} must be a JSON object, found {type(parsed).__name__}.")

@@ -25,29 +25,22 @@ _FEW_CORES = 4
 class ResponseThread:
     """The thread in which all responses are sent."""
 
-    def __init__(
-        self,
-        later: Callable[[Callable[[], None]], object],
-        before_last: Callable[[], None] = lambda: None,
-        cores: float | None = None,
-    ) -> None:
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object], cores: float | None = None) -> None:
         """Start the thread.
 
         Args:
-            later: calls a function once the offers that come together have been made: `call_soon` of the event loop.
-            before_last: called in the thread before a last response is sent.
+            call_soon: the event loop's: calls a function once the offers that come together have been made.
             cores: that the container may use; asked for if None.
         """
         self._rests = (usable_cores() if cores is None else cores) <= _FEW_CORES
-        self._later = later
-        self._before_last = before_last
+        self._call_soon = call_soon
         self._open = OpenRequests()
         self._offered: list[Outbox] = []
         self._ready: queue.SimpleQueue[tuple[Outbox, ...] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="responses", daemon=True)
         self._thread.start()
 
-    def take(self, outbox: Outbox) -> None:
+    def accept(self, outbox: Outbox) -> None:
         """A request is under way; from now on it is noticed if its client leaves."""
         self._open.add(outbox)
 
@@ -57,7 +50,7 @@ class ResponseThread:
             self._offered.append(outbox)
             if len(self._offered) == 1:
                 # One step of the engine has tokens for all requests: the thread is woken once, not to wait for the GIL.
-                self._later(self._hand_over)
+                self._call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
         self._ready.put(tuple(self._offered))
@@ -72,15 +65,13 @@ class ResponseThread:
 
     def _run(self) -> None:
         while (round_ := self._next_round()) is not None:
-            if any(outbox.ends for outbox in round_):
-                self._before_last()
             began = time.monotonic()
             for outbox in round_:
-                _do(outbox, outbox.flush)
+                _serve(outbox, outbox.flush)
             if self._rests and len(round_) > _CROWD:
                 time.sleep(min(_REST_FACTOR * (time.monotonic() - began), _REST_SECONDS))
             for outbox in self._open.next_to_ask():
-                _do(outbox, outbox.end_if_cancelled)
+                _serve(outbox, outbox.end_if_cancelled)
 
     def _next_round(self) -> list[Outbox] | None:
         """All that have something to send now, waiting for the first a short time; None at the end."""
@@ -99,11 +90,11 @@ class ResponseThread:
         return round_ or None
 
 
-def _do(outbox: Outbox, what: Callable[[], None]) -> None:
-    """Whatever happens, the client must not wait for ever, and the thread that serves all others must not end."""
+def _serve(outbox: Outbox, step: Callable[[], None]) -> None:
+    """One step of one request: if it fails the request ends with an error, and no other is harmed."""
     try:
         try:
-            what()
+            step()
         except Exception as error:
             outbox.fail(error)
             raise

@@ -2,10 +2,13 @@
 
 import functools
 import json
+import math
 import types
 import typing
 
+import msgspec
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
 from llm_backend.contract import RequestError
 
@@ -24,13 +27,31 @@ def build_sampling_params(given: dict[str, object], stream: bool) -> SamplingPar
     if unknown:
         raise RequestError(f"Unexpected keyword argument {', '.join(map(repr, unknown))}: no sampling parameter.")
     try:
-        values = {name: _coerce(value, hints[name]) for name, value in given.items()}
+        values = {name: _coerce(value, _members(hints[name])) for name, value in given.items()}
         if isinstance(structured := values.get("structured_outputs"), dict):
             values["structured_outputs"] = StructuredOutputsParams(**structured)
         values["output_kind"] = RequestOutputKind.CUMULATIVE if stream else RequestOutputKind.FINAL_ONLY
-        return SamplingParams(**values)
-    except (TypeError, ValueError) as error:
+        params = SamplingParams(**values)
+        _send_to_nobody(params)
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
         raise RequestError(str(error)) from error
+    return params
+
+
+def _send_to_nobody(params: SamplingParams) -> None:
+    """Take the way to the engine's process and back.
+
+    The process that gets a request of a wrong type loses the thread that reads requests: it lives on, looks healthy
+    and never answers anybody again, since types are checked there and nowhere before.
+    https://github.com/vllm-project/vllm/issues/16643
+    """
+    encoder, decoder = _codec()
+    decoder.decode(encoder.encode(params))
+
+
+@functools.cache
+def _codec() -> tuple[MsgpackEncoder, MsgpackDecoder]:
+    return MsgpackEncoder(), MsgpackDecoder(SamplingParams)
 
 
 @functools.cache
@@ -39,15 +60,32 @@ def _hints() -> dict[str, object]:
     return typing.get_type_hints(SamplingParams)
 
 
-def _coerce(value: object, hint: object) -> object:
+def _coerce(value: object, types_: tuple[object, ...]) -> object:
     """`parameters` carries only text, numbers and booleans: "0" may stand for 0, JSON text for an object."""
-    if not isinstance(value, str) or str in _members(hint):
-        return value
+    if isinstance(value, str):
+        return value if str in types_ else _cast(_parse(value), types_)
+    return _cast(value, types_)
+
+
+def _parse(value: str) -> object:
     text = value.lower() if value in ("True", "False") else value
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"{value!r} is neither a number, a boolean nor JSON.") from error
+
+
+def _cast(value: object, types_: tuple[object, ...]) -> object:
+    """One kind of number for another, as in NVIDIA's backend: 1.5 for a whole number is 1, 1 for a boolean is true."""
+    if not isinstance(value, bool | int | float):
+        return value
+    if float in types_:
+        return float(value)
+    if int in types_:
+        if not math.isfinite(value):
+            raise RequestError(f"{value!r} is no whole number.")
+        return int(value)
+    return bool(value) if bool in types_ else value
 
 
 def _members(hint: object) -> tuple[object, ...]:

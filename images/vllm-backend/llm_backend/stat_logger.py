@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import triton_python_backend_utils as pb_utils
 from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
@@ -14,6 +15,7 @@ class TritonStatLogger(StatLoggerBase):
 
     def __init__(self, metrics: TritonMetrics) -> None:
         self._metrics = metrics
+        self._failed = False
 
     def record(
         self,
@@ -23,21 +25,35 @@ class TritonStatLogger(StatLoggerBase):
         engine_idx: int = 0,  # noqa: ARG002 - vLLM's interface
     ) -> None:
         """Take over the figures of one step."""
-        collector, idle = self._metrics.collector, False
-        if scheduler_stats is not None:
-            idle = scheduler_stats.num_running_reqs + scheduler_stats.num_waiting_reqs == 0
-            collector.set("num_requests_running", scheduler_stats.num_running_reqs)
-            collector.set("num_requests_waiting", scheduler_stats.num_waiting_reqs)
-            collector.set("kv_cache_usage_perc", scheduler_stats.kv_cache_usage)
-        if iteration_stats is not None:
-            _collect(collector, iteration_stats)
-        self._metrics.wake(idle)
+        try:
+            self._metrics.wake(_collect(self._metrics.collector, scheduler_stats, iteration_stats))
+        except Exception as error:  # vLLM would answer nobody any more, and its figures change with its versions
+            if not self._failed:
+                pb_utils.Logger.log_error(f"[vllm] the engine's figures cannot be read: {error!r}")
+            self._failed = True
 
     def log_engine_initialized(self) -> None:
         """Nothing: the engine's own log says it."""
 
 
-def _collect(collector: Collector, stats: IterationStats) -> None:
+def _collect(collector: Collector, scheduler: SchedulerStats | None, iteration: IterationStats | None) -> bool:
+    """Whether the engine has nothing left to do."""
+    left = 0
+    if scheduler is not None:
+        # Those that wait for something else (a grammar, room for an adapter) are counted apart since vLLM 0.2x.
+        waiting = scheduler.num_waiting_reqs + getattr(scheduler, "num_skipped_waiting_reqs", 0)
+        left = scheduler.num_running_reqs + waiting
+        collector.set("num_requests_running", scheduler.num_running_reqs)
+        collector.set("num_requests_waiting", waiting)
+        collector.set("kv_cache_usage_perc", scheduler.kv_cache_usage)
+    if iteration is None:
+        return left == 0
+    _collect_iteration(collector, iteration)
+    # A request that ended at a stop string is still counted: the scheduler hears of it later.
+    return left <= len(iteration.finished_requests)
+
+
+def _collect_iteration(collector: Collector, stats: IterationStats) -> None:
     collector.increment("prompt_tokens_total", stats.num_prompt_tokens)
     collector.increment("generation_tokens_total", stats.num_generation_tokens)
     collector.increment("num_preemptions_total", stats.num_preempted_reqs)
