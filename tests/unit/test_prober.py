@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,7 +13,8 @@ from aiohttp import web
 
 from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.health import target as target_module
-from triton_vllm_operator.health.prober import open_session, probe
+from triton_vllm_operator.health.prober import probe
+from triton_vllm_operator.health.reading import LIMIT_BYTES, open_session
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeHistory, ProbeResult
 from triton_vllm_operator.health.watcher import ProbeWatcher
@@ -61,6 +64,30 @@ async def silence(_: web.Request) -> web.StreamResponse:
     raise AssertionError
 
 
+def floods(chunk: bytes, **headers: str) -> Answer:
+    """One that never ends, as of a server that somebody put in Triton's place."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        while request.transport is not None:
+            await response.write(chunk)
+        return response
+
+    return answer
+
+
+async def bomb(_: web.Request) -> web.StreamResponse:
+    """A megabyte or so on the wire, a gigabyte unpacked."""
+    packer = zlib.compressobj(wbits=31)
+    frame = b'data: {"text_output": "x"}\n\n' * 40_000
+    body = b"".join(packer.compress(frame) for _ in range(100)) + packer.flush()
+    return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+
+DEEP = b"data: " + b'{"a":' * 20_000 + b"\n\n"
+
+
 @asynccontextmanager
 async def serving(triton: Triton, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProbeTarget]:
     app = web.Application()
@@ -104,6 +131,32 @@ DEAD = {"error": "Error generating stream: EngineCore encountered an issue. See 
 )
 async def test_what_an_answer_means(answer: Answer, expected: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await outcome(Triton(answer), monkeypatch)).outcome is expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (floods(b'data: {"text_output": "x"}\n\n' * 100), Outcome.FAILED),
+        (floods(b"x" * 10_000), Outcome.FAILED),
+        (bomb, Outcome.NOTHING),
+        (floods(DEEP), Outcome.FAILED),
+    ],
+)
+async def test_a_pod_that_says_too_much_takes_no_memory(
+    answer: Answer, expected: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracemalloc.start()
+    found = await outcome(Triton(answer), monkeypatch)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.outcome is expected, found
+    assert peak < 10 * LIMIT_BYTES
+
+
+async def test_metrics_without_an_end_are_no_word_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    triton = Triton(frames({"text_output": "x"}))
+    triton.metrics = floods(b"vllm:generation_tokens_total 1\n" * 100)  # type: ignore[method-assign, assignment]
+    assert (await outcome(triton, monkeypatch)).outcome is Outcome.GENERATED
 
 
 async def test_tokens_on_other_requests_are_life(monkeypatch: pytest.MonkeyPatch) -> None:

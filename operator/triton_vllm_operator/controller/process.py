@@ -16,7 +16,8 @@ from triton_vllm_operator.controller.resync import Resync
 from triton_vllm_operator.controller.serving import StatusServer
 from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.health.inspector import Inspector
-from triton_vllm_operator.health.prober import open_session, probe
+from triton_vllm_operator.health.prober import probe
+from triton_vllm_operator.health.reading import open_session
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import ProbeResult
 from triton_vllm_operator.health.watcher import ProbeWatcher

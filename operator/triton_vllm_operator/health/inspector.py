@@ -10,6 +10,7 @@ import aiohttp
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.health.reading import TooLong, read_all
 from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.target import url_host
 from triton_vllm_operator.kube.client import KubeClient
@@ -47,8 +48,8 @@ class Inspector:
         try:
             log = await self._client.read_log_start(namespace, pod.name, names.CONTAINER)
             async with self._session.get(url, timeout=_TIMEOUT, allow_redirects=False) as response:
-                config: Json = json.loads(await response.read()) if response.status == HTTPStatus.OK else {}
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                config: Json = json.loads(await read_all(response)) if response.status == HTTPStatus.OK else {}
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError, TooLong, ValueError, RecursionError) as error:
             # It serves all the same; it is asked again later.
             _LOG.warning("cannot read how the engine of %s/%s runs: %s", namespace, pod.name, error)
             return None

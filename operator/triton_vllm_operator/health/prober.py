@@ -6,6 +6,7 @@ from typing import Final
 
 import aiohttp
 
+from triton_vllm_operator.health.reading import TooLong, read_all
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeResult
 
@@ -16,11 +17,6 @@ _PROGRESS: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
 _DETAIL_LIMIT: Final = 300
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
-
-
-def open_session() -> aiohttp.ClientSession:
-    """The session for all probes. No connection is kept: an idle one would hold up Triton's shutdown."""
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
 
 
 async def probe(session: aiohttp.ClientSession, target: ProbeTarget) -> ProbeResult:
@@ -35,6 +31,8 @@ async def probe(session: aiohttp.ClientSession, target: ProbeTarget) -> ProbeRes
         outcome, detail = await _timed_out(session, target, before)
     except _NO_ANSWER as error:
         outcome, detail = Outcome.UNREACHABLE, str(error) or type(error).__name__
+    except TooLong as error:
+        outcome, detail = Outcome.FAILED, str(error)
     return ProbeResult(outcome, detail, time.monotonic() - started)
 
 
@@ -47,18 +45,18 @@ async def _generate(session: aiohttp.ClientSession, target: ProbeTarget) -> tupl
     }
     # The deadline is between two signs of life, not for the whole answer.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=settings.timeout_seconds)
-    text = ""
+    has_text = False
     async with session.post(target.generate_url, json=body, timeout=timeout, allow_redirects=False) as response:
         if response.status == 429:
             return Outcome.BUSY, "the server takes no more requests now"
-        async for line in response.content:
+        for line in (await read_all(response)).splitlines():
             frame = _parse(line)
             if "error" in frame:
                 return _classify(str(frame["error"]))
-            text += str(frame.get("text_output", ""))
+            has_text = has_text or bool(frame.get("text_output"))
         if response.status != 200:
             return Outcome.FAILED, f"HTTP {response.status}"
-    return (Outcome.GENERATED, "") if text else (Outcome.NOTHING, "the answer held no text")
+    return (Outcome.GENERATED, "") if has_text else (Outcome.NOTHING, "the answer held no text")
 
 
 async def _timed_out(session: aiohttp.ClientSession, target: ProbeTarget, before: float | None) -> tuple[Outcome, str]:
@@ -72,8 +70,8 @@ async def _progress(session: aiohttp.ClientSession, target: ProbeTarget) -> floa
     """Tokens that the engine has processed since it started; None if it does not say."""
     try:
         async with session.get(target.metrics_url, timeout=_METRICS_TIMEOUT, allow_redirects=False) as response:
-            text = await response.text("utf-8", errors="replace")
-    except (TimeoutError, *_NO_ANSWER):
+            text = (await read_all(response)).decode(errors="replace")
+    except (TimeoutError, TooLong, *_NO_ANSWER):
         return None
     values = [line.rsplit(" ", 1)[-1] for line in text.splitlines() if line.startswith(_PROGRESS)]
     try:
@@ -87,7 +85,7 @@ def _parse(line: bytes) -> dict[str, object]:
     text = line.strip().removeprefix(b"data:").strip()
     try:
         parsed = json.loads(text) if text.startswith(b"{") else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"error": f"no JSON: {text[:80]!r}"}
     return parsed if isinstance(parsed, dict) else {}
 
