@@ -18,6 +18,7 @@ from support.adapter import write_adapter
 from support.forward import forwarded
 from support.generate import generate, generate_stream, send
 from support.llm import PROBED_ONCE, SMOLLM2, apply, make_llm, pods_of, wait_ready
+from support.metrics import read_metrics
 from support.volume import bind_folder
 
 pytestmark = pytest.mark.e2e
@@ -250,7 +251,7 @@ def test_the_metrics_are_nvidias_and_those_that_it_lacks(served: str, port: int)
     nvidias += ("request_prompt_tokens_count", "request_generation_tokens_count", "request_params_n_count")
     with forwarded(served, f"svc/{MODEL}", 8002) as metrics:
         for name in nvidias:
-            wait_until(f"{name} counts", 5, lambda name=name: (_metric(metrics, name) or 0) > 0, every=0.1)
+            wait_until(f"{name} counts", 5, lambda name=name: read_metrics(metrics, MODEL)[name] > 0, every=0.1)
         for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "num_preemptions_total"):
             _wait_for(metrics, name, 0)
 
@@ -275,7 +276,7 @@ def test_every_token_of_a_few_requests_is_counted_exactly(served: str, port: int
 
 def _wait_for(port: int, name: str, value: float) -> None:
     """Metrics are written half a second after the fact at most; the rest is for a busy machine."""
-    wait_until(f"{name} is {value:g}", 5, lambda: _metric(port, name) == value, every=0.1)
+    wait_until(f"{name} is {value:g}", 5, lambda: read_metrics(port, MODEL)[name] == value, every=0.1)
 
 
 def _settled(port: int, names: tuple[str, ...]) -> list[float]:
@@ -283,14 +284,9 @@ def _settled(port: int, names: tuple[str, ...]) -> list[float]:
     values: list[list[float]] = [[]]
 
     def stand_still() -> bool:
-        values.append([_metric(port, name) or 0 for name in names])
+        read = read_metrics(port, MODEL)
+        values.append([read[name] for name in names])
         return values[-1] == values[-2]
 
     wait_until(f"{', '.join(names)} stand still", 10, stand_still, every=1)
     return values[-1]
-
-
-def _metric(port: int, name: str) -> float | None:
-    _, text = send(port, "/metrics", None)
-    prefix = f'vllm:{name}{{model="{MODEL}",version="1"}} '
-    return next((float(line.removeprefix(prefix)) for line in text.splitlines() if line.startswith(prefix)), None)

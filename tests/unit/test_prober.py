@@ -52,6 +52,21 @@ def frames(*bodies: dict[str, object]) -> Answer:
     return answer
 
 
+def breaks_off(body: dict[str, object], silent: bool = False) -> Answer:
+    """One frame, then a broken connection, or one on which nothing comes."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(f"data: {json.dumps(body)}\n\n".encode())
+        await asyncio.sleep(30 if silent else 0.05)
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    return answer
+
+
 def fails(status: int, body: dict[str, object]) -> Answer:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.json_response(body, status=status)
@@ -78,7 +93,7 @@ def floods(chunk: bytes, **headers: str) -> Answer:
 
 
 async def bomb(_: web.Request) -> web.StreamResponse:
-    """A megabyte or so on the wire, a gigabyte unpacked."""
+    """A fifth of a megabyte on the wire, a hundred unpacked."""
     packer = zlib.compressobj(wbits=31)
     frame = b'data: {"text_output": "x"}\n\n' * 40_000
     body = b"".join(packer.compress(frame) for _ in range(100)) + packer.flush()
@@ -121,6 +136,10 @@ DEAD = {"error": "Error generating stream: EngineCore encountered an issue. See 
         (frames(), Outcome.NOTHING),
         (frames({"text_output": "a"}, {"error": "broken"}), Outcome.FAILED),
         (frames(DEAD), Outcome.ENGINE_DEAD),
+        (breaks_off(DEAD), Outcome.ENGINE_DEAD),
+        (breaks_off(DEAD, silent=True), Outcome.ENGINE_DEAD),
+        (breaks_off({"text_output": "a"}), Outcome.UNREACHABLE),
+        (breaks_off({"text_output": "a"}, silent=True), Outcome.TIMED_OUT),
         (fails(400, DEAD), Outcome.ENGINE_DEAD),
         (fails(400, {"error": "Stub process 'm_0_0' is not healthy."}), Outcome.ENGINE_DEAD),
         (fails(404, {"error": "unknown model"}), Outcome.FAILED),

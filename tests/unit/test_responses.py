@@ -210,6 +210,16 @@ def test_what_is_done_before_a_last_response_is_done_before_it_is_sent(backend: 
     assert order == ["frame", "before", "last"]
 
 
+def test_a_request_that_the_engine_failed_is_an_error(backend: Any) -> None:
+    """The engine's process says so in the output alone; NVIDIA's backend and ours would answer with no text."""
+    thread, sender = backend.ResponseThread(at_once), Sender()
+    failed = output("", finished=True)
+    failed.outputs[0].finish_reason = "error"
+    thread.offer(backend.Outbox(request(), sender, never), failed)
+    thread.stop()
+    assert (sender.frames, sender.finals) == (["Error generating stream: the engine could not serve this request"], 1)
+
+
 def test_one_request_that_cannot_be_sent_harms_no_other(backend: Any) -> None:
     class Broken(Sender):
         def send(self, response: Any = None, flags: int = 0) -> None:  # noqa: ARG002

@@ -14,22 +14,28 @@ class Tensor:
     name: str
     data_type: str
     dims: tuple[int, ...]
-    optional: bool = True
+    optional: bool = False
+
+    @property
+    def entry(self) -> dict[str, object]:
+        """Its entry in the configuration."""
+        entry: dict[str, object] = {"name": self.name, "data_type": self.data_type, "dims": list(self.dims)}
+        return {**entry, "optional": True} if self.optional else entry
 
 
 INPUTS: Final = (
-    Tensor("text_input", "TYPE_STRING", (1,), optional=False),
-    Tensor("image", "TYPE_STRING", (-1,)),
-    Tensor("stream", "TYPE_BOOL", (1,)),
-    Tensor("sampling_parameters", "TYPE_STRING", (1,)),
-    Tensor("exclude_input_in_output", "TYPE_BOOL", (1,)),
-    Tensor("return_finish_reason", "TYPE_BOOL", (1,)),
-    Tensor("return_cumulative_logprob", "TYPE_BOOL", (1,)),
-    Tensor("return_logprobs", "TYPE_BOOL", (1,)),
-    Tensor("return_num_input_tokens", "TYPE_BOOL", (1,)),
-    Tensor("return_num_output_tokens", "TYPE_BOOL", (1,)),
+    Tensor("text_input", "TYPE_STRING", (1,)),
+    Tensor("image", "TYPE_STRING", (-1,), optional=True),
+    Tensor("stream", "TYPE_BOOL", (1,), optional=True),
+    Tensor("sampling_parameters", "TYPE_STRING", (1,), optional=True),
+    Tensor("exclude_input_in_output", "TYPE_BOOL", (1,), optional=True),
+    Tensor("return_finish_reason", "TYPE_BOOL", (1,), optional=True),
+    Tensor("return_cumulative_logprob", "TYPE_BOOL", (1,), optional=True),
+    Tensor("return_logprobs", "TYPE_BOOL", (1,), optional=True),
+    Tensor("return_num_input_tokens", "TYPE_BOOL", (1,), optional=True),
+    Tensor("return_num_output_tokens", "TYPE_BOOL", (1,), optional=True),
     # For Triton's OpenAI frontend alone; declared since clients compare the list of inputs.
-    Tensor("embedding_request", "TYPE_STRING", (1,)),
+    Tensor("embedding_request", "TYPE_STRING", (1,), optional=True),
 )
 
 OUTPUTS: Final = (

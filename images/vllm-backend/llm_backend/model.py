@@ -26,11 +26,10 @@ class TritonPythonModel:
         """Fill in what every vLLM model has, so that config.pbtxt stays a few lines."""
         config = auto_complete_model_config
         declared = {entry["name"] for kind in ("input", "output") for entry in config.as_dict()[kind]}
-        for tensor in (tensor for tensor in INPUTS if tensor.name not in declared):
-            entry = {"name": tensor.name, "data_type": tensor.data_type, "dims": list(tensor.dims)}
-            config.add_input({**entry, "optional": True} if tensor.optional else entry)
-        for tensor in (tensor for tensor in OUTPUTS if tensor.name not in declared):
-            config.add_output({"name": tensor.name, "data_type": tensor.data_type, "dims": list(tensor.dims)})
+        for tensors, add in ((INPUTS, config.add_input), (OUTPUTS, config.add_output)):
+            for tensor in tensors:
+                if tensor.name not in declared:
+                    add(tensor.entry)
         # One request may have many responses, and vLLM does the batching.
         config.set_model_transaction_policy({"decoupled": True})
         config.set_max_batch_size(0)

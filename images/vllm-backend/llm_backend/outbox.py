@@ -10,6 +10,7 @@ import triton_python_backend_utils as pb_utils
 from llm_backend.contract import GenerateRequest
 from llm_backend.frames import Frame, Newest, Sent, build_frame, merge, note
 
+_FAILED = "error"
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -23,7 +24,7 @@ class Outbox:
         self,
         request: GenerateRequest,
         sender: Any,
-        abort: Callable[[], object],
+        cancel: Callable[[], object],
         before_last: Callable[[], None] = lambda: None,
     ) -> None:
         """An empty one.
@@ -31,12 +32,12 @@ class Outbox:
         Args:
             request: what is answered.
             sender: Triton's, for this request.
-            abort: ends the request in the engine.
+            cancel: ends the request in the engine.
             before_last: called in the sending thread before the last response of an answer is sent.
         """
         self._request = request
         self._sender = sender
-        self._abort = abort
+        self._cancel = cancel
         self._before_last = before_last
         self._lock = threading.Lock()
         self._newest: dict[int, Newest] = {}
@@ -74,7 +75,7 @@ class Outbox:
         if self.closed or not self._sender.is_cancelled():
             return
         pb_utils.Logger.log_info("[vllm] Cancelling the request")
-        self._abort()
+        self._cancel()
         error = pb_utils.TritonError("Request was cancelled", pb_utils.TritonError.CANCELLED)
         self._close(pb_utils.InferenceResponse(error=error))
         pb_utils.Logger.log_info("[vllm] Successfully cancelled the request")
@@ -82,10 +83,14 @@ class Outbox:
     def fail(self, error: Exception) -> None:
         """End the request with an error, if it has not ended."""
         if not self.closed:
-            self._abort()
+            self._cancel()
             self._close(_error_response(f"Error sending the answer: {error!r}"))
 
     def _send(self, output: Any, newest: tuple[Newest, ...]) -> None:
+        if any(one.completion.finish_reason == _FAILED for one in newest):
+            # The engine's process says so of one request; generate() raises nothing.
+            self._close(_error_response("Error generating stream: the engine could not serve this request"))
+            return
         tokens = len(output.prompt_token_ids or ())
         frame, self._sent = build_frame(self._request, newest, tokens, self._sent)
         response = pb_utils.InferenceResponse(output_tensors=_tensors(frame))

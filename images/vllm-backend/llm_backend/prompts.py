@@ -21,7 +21,9 @@ async def render_prompt(engine: AsyncLLM, request: GenerateRequest) -> Any:
     """
     # To decode a photo takes a tenth of a second.
     prompt = await asyncio.to_thread(_with_images, request) if request.images else {"prompt": request.prompt}
-    (rendered,) = await engine.renderer.render_cmpl_async([parse_model_prompt(engine.model_config, prompt)])
+    parsed = parse_model_prompt(engine.model_config, prompt)
+    # The cache counts on every rendered image to reach the engine; of a request that is refused or cancelled none does.
+    (rendered,) = await engine.renderer.render_cmpl_async([parsed], skip_mm_cache=bool(request.images))
     return rendered
 
 

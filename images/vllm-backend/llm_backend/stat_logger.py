@@ -3,6 +3,7 @@
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+from vllm.v1.engine import FinishReason
 from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
@@ -50,7 +51,7 @@ def _collect(collector: Collector, scheduler: SchedulerStats | None, iteration: 
         return left == 0
     _collect_iteration(collector, iteration)
     # A request that ended at a stop string is still counted: the scheduler hears of it later.
-    return left <= len(iteration.finished_requests)
+    return left <= sum(finished.finish_reason is FinishReason.STOP for finished in iteration.finished_requests)
 
 
 def _collect_iteration(collector: Collector, stats: IterationStats) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import aiohttp
 
-from triton_vllm_operator.health.reading import TooLong, read_all
+from triton_vllm_operator.health.reading import TooLong, read_all, read_lines
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeResult
 
@@ -49,7 +49,7 @@ async def _generate(session: aiohttp.ClientSession, target: ProbeTarget) -> tupl
     async with session.post(target.generate_url, json=body, timeout=timeout, allow_redirects=False) as response:
         if response.status == 429:
             return Outcome.BUSY, "the server takes no more requests now"
-        for line in (await read_all(response)).splitlines():
+        async for line in read_lines(response):
             frame = _parse(line)
             if "error" in frame:
                 return _classify(str(frame["error"]))

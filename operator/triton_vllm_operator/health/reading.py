@@ -1,5 +1,6 @@
 """What a pod answers, up to a length. Whoever owns the pod may answer in Triton's place, with anything, for ever."""
 
+from collections.abc import AsyncIterator
 from typing import Final
 
 import aiohttp
@@ -25,16 +26,24 @@ def open_session() -> aiohttp.ClientSession:
     )
 
 
-async def read_all(response: aiohttp.ClientResponse) -> bytes:
-    """The whole answer.
+async def read_lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The lines of an answer, as they come.
 
     Raises:
         TooLong: after as much as may be read.
         aiohttp.ClientError: the answer broke off.
     """
-    found = bytearray()
+    left, rest = LIMIT_BYTES, b""
     async for chunk in response.content.iter_any():
-        found += chunk
-        if len(found) > LIMIT_BYTES:
+        left -= len(chunk)
+        if left < 0:
             raise TooLong
-    return bytes(found)
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+    yield rest
+
+
+async def read_all(response: aiohttp.ClientResponse) -> bytes:
+    """The whole answer; raises as `read_lines` does."""
+    return b"\n".join([line async for line in read_lines(response)])
