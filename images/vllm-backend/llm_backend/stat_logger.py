@@ -41,7 +41,7 @@ def _collect(collector: Collector, scheduler: SchedulerStats | None, iteration: 
     """Whether the engine has nothing left to do."""
     left = 0
     if scheduler is not None:
-        # Those that wait for something else (a grammar, room for an adapter) are counted apart since vLLM 0.2x.
+        # Newer versions count those apart that wait for something else: a grammar, room for an adapter.
         waiting = scheduler.num_waiting_reqs + getattr(scheduler, "num_skipped_waiting_reqs", 0)
         left = scheduler.num_running_reqs + waiting
         collector.set("num_requests_running", scheduler.num_running_reqs)
