@@ -211,7 +211,7 @@ def test_what_is_done_before_a_last_response_is_done_before_it_is_sent(backend: 
 
 
 def test_a_request_that_the_engine_failed_is_an_error(backend: Any) -> None:
-    """The engine's process says so in the output alone; NVIDIA's backend and ours would answer with no text."""
+    """The engine's process says so in the output alone: passed on, it would be an answer without text."""
     thread, sender = backend.ResponseThread(at_once), Sender()
     failed = output("", finished=True)
     failed.outputs[0].finish_reason = "error"
