@@ -12,7 +12,7 @@ from triton_vllm_operator import __version__
 from triton_vllm_operator.controller.logs import configure_logging
 from triton_vllm_operator.controller.process import run
 from triton_vllm_operator.controller.settings import settings_from_process
-from triton_vllm_operator.repository.catalogue import load_catalogue
+from triton_vllm_operator.repository.catalogue import load_catalogue, read_policy
 
 # Fields that hold any JSON (extraArgs, affinity) may nest as deep as the API server reads: ten thousand levels. What
 # Python refuses to parse would otherwise end the process for every LLMDeployment.
@@ -24,14 +24,7 @@ def main() -> int:
     sys.setrecursionlimit(_DEEPEST_JSON)
     try:
         settings = settings_from_process()
-        catalogue = load_catalogue(settings.catalogue).model_copy(
-            update={
-                "custom_images": settings.custom_images,
-                "trust_remote_code": settings.trust_remote_code,
-                "token_endpoints": settings.token_endpoints,
-                "tools_image": settings.tools_image,
-            }
-        )
+        catalogue = load_catalogue(settings.catalogue, read_policy(settings.policy))
     except (ValueError, OSError) as error:
         print(f"the operator's settings (TRITON_VLLM_OPERATOR_...) are invalid: {error}", file=sys.stderr)
         return 2

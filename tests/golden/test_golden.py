@@ -8,7 +8,7 @@ import yaml
 
 from cluster.paths import REPOSITORY
 from support.pods import make_pod
-from support.simulate import CATALOGUE, World
+from support.simulate import CATALOGUE, World, allowing
 from triton_vllm_operator.kube.pod import Ended, Pod
 from triton_vllm_operator.reconcile.model import Child
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue
@@ -38,7 +38,7 @@ def golden_catalogue() -> Catalogue:
         else entry
         for entry in CATALOGUE.entries
     )
-    return CATALOGUE.model_copy(update={"entries": entries, "custom_images": True})
+    return allowing(custom_images=True).model_copy(update={"entries": entries})
 
 
 def render(spec: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.pods import make_pod
-from support.simulate import CATALOGUE, CPU_SPEC, World
+from support.simulate import CPU_SPEC, World, allowing
 from triton_vllm_operator.kube.pod import Ended
 from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport
 from triton_vllm_operator.sources.task import Action, TaskList
@@ -46,7 +46,7 @@ def container_of(manifest: Any, kind: str) -> Any:
 
 @given(MODELS, st.integers(1, 512))
 def test_every_step_settles_and_every_source_is_placed(model: dict[str, Any], rank: int) -> None:
-    catalogue = CATALOGUE.model_copy(update={"token_endpoints": None})
+    catalogue = allowing(token_endpoints=None)
     world = World(spec={**CPU_SPEC, "model": model}, catalogue=catalogue).settle()
     assert (world.decide().writes, world.decide().status) == ((), None)
     (job,) = world.of_kind("Job")

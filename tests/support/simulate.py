@@ -17,6 +17,14 @@ from triton_vllm_operator.repository.catalogue import Catalogue, load_catalogue
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 OWNER = Owner("models", "llama", "uid-llama")
 CATALOGUE = load_catalogue(None)
+
+
+def allowing(catalogue: Catalogue = CATALOGUE, **allowed: Any) -> Catalogue:
+    """The catalogue of an administrator who allows more, or less."""
+    allow = catalogue.policy.allow.model_copy(update=allowed)
+    return catalogue.model_copy(update={"policy": catalogue.policy.model_copy(update={"allow": allow})})
+
+
 CPU_SPEC: dict[str, Any] = {
     "model": {"image": {"reference": "registry/model:1"}},
     "runtime": {"version": "cpu-0.32.0"},

@@ -21,6 +21,7 @@ _BOOLEANS = {
     "spec.engine.enableChunkedPrefill",
     "spec.engine.trustRemoteCode",
     "spec.model.huggingFace.offline",
+    "spec.model.tokenizer.huggingFace.offline",
     "spec.model.loraAdapters[].huggingFace.offline",
     "spec.engine.speculativeConfig.model.huggingFace.offline",
 }

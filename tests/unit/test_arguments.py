@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.simulate import CATALOGUE, World
+from support.simulate import CATALOGUE, World, allowing
 from tools.engine_arguments.annotations import read_annotation
 from tools.engine_arguments.reader import read_arguments, read_speculative_methods
 from tools.engine_arguments.source import Source
@@ -16,7 +16,7 @@ GPU_SPEC: dict[str, Any] = {"model": {"image": {"reference": "registry/model:1"}
 
 
 def accepted(spec: dict[str, Any], **catalogue: bool) -> tuple[str, str, str]:
-    world = World(spec={**GPU_SPEC, **spec}, catalogue=CATALOGUE.model_copy(update=catalogue)).settle()
+    world = World(spec={**GPU_SPEC, **spec}, catalogue=allowing(**catalogue)).settle()
     (condition,) = (c for c in world.status.conditions or () if c.type == "Accepted")
     return condition.status.value, condition.reason, condition.message
 

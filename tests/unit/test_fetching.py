@@ -8,7 +8,7 @@ import pytest
 
 from support.fetches import COMMIT, GOOD, HUB, end_job, fetch_pod, hub_world, job_of, kinds, report
 from support.pods import make_pod, make_serving
-from support.simulate import NOW, World
+from support.simulate import NOW, World, allowing
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.kube.pod import Ended, project_pod
 from triton_vllm_operator.kube.resources import JOB
@@ -290,7 +290,7 @@ def test_a_token_is_sent_to_no_mirror_that_the_administrator_has_not_named() -> 
     assert world.condition("Accepted") == ("False", "ForbiddenByAdministrator")
     assert "no token be sent to https://mirror.example.com" in world.message("Accepted")
     assert kinds(world) == set()
-    world.catalogue = world.catalogue.model_copy(update={"token_endpoints": ("https://mirror.example.com",)})
+    world.catalogue = allowing(token_endpoints=("https://mirror.example.com",))
     assert world.settle().condition("Accepted")[0] == "True"
     without = hub_world(endpoint="https://mirror.example.com", tokenSecretRef=None).settle()
     assert without.condition("Accepted")[0] == "True"

@@ -18,6 +18,32 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 
+{{/* The runtimes of the list, those of extraRuntimes in place of the entries of their version, or before all others. */}}
+{{- define "operator.runtimes" -}}
+{{- $given := dict -}}
+{{- range .Values.extraRuntimes }}{{ $_ := set $given .version . }}{{ end -}}
+{{- $all := list -}}
+{{- range .Values.runtimes }}
+  {{- $all = append $all (get $given .version | default .) -}}
+  {{- $_ := unset $given .version -}}
+{{- end -}}
+{{- range .Values.extraRuntimes }}
+  {{- if hasKey $given .version }}{{ $all = prepend $all . }}{{ end -}}
+{{- end -}}
+{{- toYaml $all -}}
+{{- end -}}
+
+{{/* What the operator reads at its start: operator/triton_vllm_operator/api/platform.py. */}}
+{{- define "operator.settings" -}}
+runtimes.yaml: |
+  {{- include "operator.runtimes" . | nindent 2 }}
+policy.yaml: |
+  {{- $tools := .Values.modelTools.image }}
+  {{- $pods := dict "toolsImage" (printf "%s:%s" $tools.repository ($tools.tag | default .Chart.AppVersion)) }}
+  {{- $pods = merge $pods (dict "setUser" .Values.podSecurity.setUser "proxy" .Values.fetch.proxy "caBundle" .Values.fetch.caBundle) }}
+  {{- dict "allow" .Values.allow "pods" $pods | toYaml | nindent 2 }}
+{{- end -}}
+
 {{/* Exactly the verbs that the operator uses, on exactly the resources that it touches. */}}
 {{- define "operator.rules" -}}
 - apiGroups: [triton-vllm.dev]
@@ -53,6 +79,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
+# Why Kubernetes makes no pod for a Job: nothing else says it.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 - apiGroups: [""]
   resources: [pods/status]
   verbs: [patch]

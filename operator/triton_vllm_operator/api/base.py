@@ -1,13 +1,24 @@
 """What every API type shares: frozen, camelCase, no unknown field, and rules between fields."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Final, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_after_validator_function
 
 from triton_vllm_operator.api import quantity
 
@@ -78,18 +89,96 @@ class ApiModel(BaseModel):
         return self
 
 
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a text must look like, with words for people: the API server would answer with the expression alone."""
+
+    pattern: str
+    """For both RE2 and Python; without single quotes."""
+    message: str
+
+    @property
+    def cel(self) -> str:
+        """The same for the API server."""
+        return f"self.matches({cel_text(self.pattern)})"
+
+    def fits(self, text: str) -> bool:
+        """Whether a text looks so."""
+        return re.fullmatch(self.pattern, text) is not None
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Checked after the type."""
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonDict:
+        """As a rule of the CRD."""
+        return {**handler(schema), CEL_RULES: [{"rule": self.cel, "message": self.message}]}
+
+    def _check(self, text: str) -> str:
+        if not self.fits(text):
+            raise PydanticCustomError("form", "{message}", {"message": self.message})
+        return text
+
+
+def cel_text(text: str) -> str:
+    """A text as CEL writes it, raw."""
+    assert "'" not in text, f"{text} holds a single quote"
+    return f"r'{text}'"
+
+
+_QUANTITY_WORDS: Final = (
+    "a quantity is a number with or without a unit: 500m, 2, 32Gi (x 1024^3) or 32G (x 1000^3); not 32GB, 32 Gi or -1"
+)
+
+
+def _as_quantity(value: object) -> object:
+    """The API server also admits a plain integer."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and re.fullmatch(quantity.PATTERN, text) is None:
+        raise PydanticCustomError("form", "{message}", {"message": _QUANTITY_WORDS})
+    return text
 
 
 Quantity = Annotated[
     str,
-    Field(pattern=quantity.PATTERN, min_length=1, max_length=32, json_schema_extra={INT_OR_STRING: True}),
-    BeforeValidator(_as_text),
+    BeforeValidator(_as_quantity),
+    WithJsonSchema(
+        {
+            INT_OR_STRING: True,
+            "maxLength": 32,
+            CEL_RULES: [
+                {
+                    "rule": f"type(self) == int ? self >= 0 : self.matches({cel_text(quantity.PATTERN)})",
+                    "message": _QUANTITY_WORDS,
+                }
+            ],
+        }
+    ),
 ]
-"""A Kubernetes quantity; the API server also admits a plain integer, which is read as text."""
+"""A Kubernetes quantity; a plain integer is read as text."""
 
-LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
-LabelValue = Annotated[str, Field(max_length=63)]
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+_LABEL_NAME: Final = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+LABEL_KEY_PATTERN: Final = f"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?{_LABEL_NAME}$"
+LabelKey = Annotated[
+    str,
+    Field(min_length=1, max_length=317),
+    Form(LABEL_KEY_PATTERN, 'a key has letters, digits, "-", "_" and ".", as team or example.com/team'),
+]
+LabelValue = Annotated[
+    str,
+    Field(max_length=63),
+    Form(
+        f"^({_LABEL_NAME})?$",
+        'a value of a label has letters, digits, "-", "_" and ".", and begins and ends with a letter or digit; '
+        'write numbers and true in quotes, as "true"',
+    ),
+]
+ObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Form(
+        "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
+        'a name of an object has a-z, 0-9, "-" and ".", and begins and ends with a letter or digit',
+    ),
+]
 Int32 = Annotated[int, Field(ge=0, le=2_147_483_647)]

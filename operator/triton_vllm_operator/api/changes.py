@@ -26,6 +26,8 @@ class ChangeClass(StrEnum):
 _CLASSES: Final = {
     "replicas": ChangeClass.NONE,
     "probe": ChangeClass.NONE,
+    "service": ChangeClass.NONE,
+    "fetch": ChangeClass.NONE,
     "runtime.argumentCheck": ChangeClass.NONE,
     "model.servedName": ChangeClass.REFUSED,
 }

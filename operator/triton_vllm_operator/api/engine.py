@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from triton_vllm_operator.api.base import CEL_RULES, INT_OR_STRING, PRESERVE_UNKNOWN, ApiModel, Quantity, rule
+from triton_vllm_operator.api.base import CEL_RULES, INT_OR_STRING, PRESERVE_UNKNOWN, ApiModel, Form, Quantity, rule
 from triton_vllm_operator.api.model import ModelSource
 
 MAX_GPUS: Final = 16
@@ -39,7 +39,11 @@ MaxModelLen = Annotated[
         }
     ),
 ]
-EngineWord = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+EngineWord = Annotated[
+    str,
+    Field(min_length=1, max_length=64),
+    Form("^[A-Za-z0-9._-]+$", 'a word of vLLM has letters, digits, ".", "_" and "-", as compressed-tensors'),
+]
 """A word of vLLM's own: which ones there are depends on its version, so the catalogue checks it."""
 
 ExtraArgs = Annotated[

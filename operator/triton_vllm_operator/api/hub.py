@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from triton_vllm_operator.api.base import ApiModel, ObjectName, Quantity, rule
+from triton_vllm_operator.api.base import ApiModel, Form, ObjectName, Quantity, rule
 from triton_vllm_operator.api.hub_names import HUB
 
 DEFAULT_REVISION: Final = "main"
@@ -12,16 +12,51 @@ ENDPOINT_PATTERN: Final = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._
 _WORD: Final = "[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?"
 RepositoryName = Annotated[
     str,
-    Field(min_length=1, max_length=96, pattern=f"^{_WORD}(/{_WORD})?$"),
+    Field(min_length=1, max_length=96),
+    Form(
+        f"^{_WORD}(/{_WORD})?$",
+        "a repository is ORGANISATION/NAME, as the hub's page is called: meta-llama/Llama-2-7b-chat-hf, without hf://, "
+        "https://huggingface.co/ or a / at its end",
+    ),
 ]
 """As the hub takes it: https://github.com/huggingface/huggingface_hub/blob/main/src/huggingface_hub/utils/_validators.py"""
+
+
+KeyName = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Form("^[A-Za-z0-9._-]+$", 'a key has letters, digits, ".", "_" and "-"'),
+]
+RevisionName = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Form(
+        "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
+        "a revision is a branch, a tag or a commit, as main, v1.0 or refs/pr/1",
+    ),
+]
+Endpoint = Annotated[
+    str,
+    Field(min_length=8, max_length=256),
+    Form(
+        ENDPOINT_PATTERN,
+        "an endpoint is http:// or https:// and a host, as https://mirror.example.com, without a / at its end",
+    ),
+]
 
 
 class SecretKey(ApiModel):
     """One key of a Secret. The operator never reads it: the kubelet hands it to the container."""
 
     name: ObjectName = Field(description="Secret of this namespace.")
-    key: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]+$", description="Key in the Secret.")
+    key: KeyName = Field(description="Key in the Secret.")
+
+
+class ConfigMapKey(ApiModel):
+    """One key of a ConfigMap."""
+
+    name: ObjectName = Field(description="ConfigMap of this namespace.")
+    key: KeyName = Field(description="Key in the ConfigMap.")
 
 
 class ClaimCache(ApiModel):
@@ -54,20 +89,18 @@ class HuggingFaceSource(ApiModel):
     """A repository of the hub."""
 
     repository: RepositoryName = Field(description="Repository, as meta-llama/Llama-2-7b-chat-hf.")
-    revision: str | None = Field(
+    revision: RevisionName | None = Field(
         None,
-        min_length=1,
-        max_length=128,
-        pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
         description="Branch, tag or commit; it is resolved to a commit when it is first written. Unset means main.",
     )
     token_secret_ref: SecretKey | None = Field(None, description="Access token, for a private or gated repository.")
-    endpoint: str | None = Field(
+    endpoint: Endpoint | None = Field(
+        None, description="A mirror of the hub, as https://mirror.example.com; unset means the hub itself."
+    )
+    ca_config_map_ref: ConfigMapKey | None = Field(
         None,
-        min_length=8,
-        max_length=256,
-        pattern=ENDPOINT_PATTERN,
-        description="A mirror of the hub, as https://mirror.example.com; unset means the hub itself.",
+        description="Certificate authorities of the mirror in PEM form, trusted beside the public ones and those of "
+        "the administrator.",
     )
     offline: bool | None = Field(None, description="Take what the cache holds, and ask no hub.")
     cache: FetchCache | None = Field(None, description="Where the weights are kept; unset means emptyDir.")

@@ -1,16 +1,35 @@
 """Where the weights come from, and under which name they are served."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
-from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, ObjectName, rule
+from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, Form, ObjectName, rule
 from triton_vllm_operator.api.hub import HuggingFaceSource
 
-ServedName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
-AdapterName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
-Folder = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")]
+_NAME: Final = Form(
+    "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+    'the name has letters, digits, ".", "_" and "-", and begins and ends with a letter or digit, as Llama-2-7b',
+)
+ServedName = Annotated[str, Field(min_length=1, max_length=63), _NAME]
+AdapterName = Annotated[str, Field(min_length=1, max_length=63), _NAME]
+Folder = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    Form(
+        "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
+        "path is a folder inside the source, as models/llama2: without a / at its begin or end, and without spaces",
+    ),
+]
+ImageReference = Annotated[
+    str,
+    Field(min_length=1, max_length=512),
+    Form(
+        "^[A-Za-z0-9][A-Za-z0-9._:/@-]*$",
+        "an image is REGISTRY/NAME:TAG, as registry.example.com/llama2:1, without oci:// or docker://",
+    ),
+]
 """A relative path; that it holds no `..` is a rule of the types that have one."""
 
 
@@ -25,9 +44,7 @@ class PullPolicy(StrEnum):
 class ImageSource(ApiModel):
     """Weights that travel as an OCI image, mounted read-only as an image volume (Kubernetes 1.35+)."""
 
-    reference: str = Field(
-        min_length=1, max_length=512, pattern=r"^\S+$", description="Image that holds the weights, as registry/model:1."
-    )
+    reference: ImageReference = Field(description="Image that holds the weights, as registry/model:1.")
     pull_policy: PullPolicy | None = Field(
         None, description="Always, IfNotPresent or Never; unset means the kubelet's own rule."
     )
@@ -79,6 +96,10 @@ class LoraAdapter(ModelSource):
 
 class Model(ModelSource):
     """Which model is served, and under which name."""
+
+    tokenizer: ModelSource | None = Field(
+        None, description="Where the tokenizer comes from, if not from the model's own folder."
+    )
 
     served_name: ServedName | None = Field(
         None,

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     FORBIDDEN_BY_ADMINISTRATOR = "ForbiddenByAdministrator"
     ARGUMENT_FORBIDDEN = "ArgumentForbidden"
     ARGUMENT_INVALID = "ArgumentInvalid"
+    ENVIRONMENT_FORBIDDEN = "EnvironmentForbidden"
+    ENVIRONMENT_INVALID = "EnvironmentInvalid"
     NAME_CONFLICT = "NameConflict"
     REFUSED_BY_API_SERVER = "RefusedByAPIServer"
 

@@ -124,6 +124,9 @@ class Scheduling(ApiModel):
         None, max_length=32, description="Taints that the pods tolerate.", json_schema_extra=ATOMIC
     )
     affinity: Affinity | None = Field(None, description="Core Kubernetes affinity.")
+    scheduler_name: ObjectName | None = Field(
+        None, description="Scheduler that places the pods, as kai-scheduler; unset: the cluster's own."
+    )
     priority_class_name: ObjectName | None = Field(None, description="PriorityClass of the pods.")
     topology_spread_constraints: tuple[TopologySpreadConstraint, ...] | None = Field(
         None, max_length=8, description="How the pods spread over domains.", json_schema_extra=ATOMIC

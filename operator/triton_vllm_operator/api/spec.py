@@ -1,15 +1,17 @@
 """What a user asks for: the spec of an LLMDeployment."""
 
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
-from triton_vllm_operator.api.base import ApiModel, Quantity, rule
+from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, Form, ObjectName, Quantity, rule
 from triton_vllm_operator.api.engine import Engine
-from triton_vllm_operator.api.model import LoraAdapter, Model, ModelSource
+from triton_vllm_operator.api.model import ImageReference, LoraAdapter, Model, ModelSource
+from triton_vllm_operator.api.pods import EnvVariable, Fetch, PodMetadata, ServiceSettings
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
 
+TOKENIZER_FIELD: Final = "spec.model.tokenizer"
 DRAFT_FIELD: Final = "spec.engine.speculativeConfig.model"
 DEFAULT_GPU_RESOURCE: Final = "nvidia.com/gpu"
 MIG_RESOURCE: Final = "nvidia.com/mig-"
@@ -18,6 +20,24 @@ MIG_RESOURCE: Final = "nvidia.com/mig-"
 def adapter_field(adapter: LoraAdapter) -> str:
     """The field of an adapter, for messages."""
     return f"spec.model.loraAdapters[{adapter.name}]"
+
+
+RuntimeVersion = Annotated[
+    str,
+    Field(min_length=1, max_length=64),
+    Form(
+        "^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        'a version is an entry of the runtime catalogue, as "26.08"; write it in quotes: it is no number',
+    ),
+]
+VllmVersion = Annotated[
+    str,
+    Field(min_length=5, max_length=32),
+    Form(
+        r"^[0-9]+\.[0-9]+\.[0-9]+(\.[0-9]+)?((a|b|rc|\.post|\.dev)[0-9]+)*(\+[A-Za-z0-9.]+)?$",
+        "a vLLM version is three or four numbers, as 0.27.1 or 0.10.1.1, and after them .post1, rc1 or +local at will",
+    ),
+]
 
 
 class ArgumentCheck(StrEnum):
@@ -37,26 +57,16 @@ class Backend(StrEnum):
 class Runtime(ApiModel):
     """Which Triton and vLLM serve the model: an entry of the catalogue, or an image of your own."""
 
-    version: str | None = Field(
+    version: RuntimeVersion | None = Field(
         None,
-        min_length=1,
-        max_length=64,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="An entry of the operator's runtime catalogue, as 26.08.",
     )
-    image: str | None = Field(
+    image: ImageReference | None = Field(
         None,
-        min_length=1,
-        max_length=512,
-        pattern=r"^\S+$",
         description="An image with Triton and its vLLM backend, where the administrator allows it.",
     )
-    vllm_version: str | None = Field(
-        None,
-        min_length=5,
-        max_length=32,
-        pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$",
-        description="The vLLM version inside runtime.image, as 0.27.1.",
+    vllm_version: VllmVersion | None = Field(
+        None, description="The vLLM version inside runtime.image, as 0.27.1 or 0.10.1.1.post1."
     )
     backend: Backend | None = Field(
         None,
@@ -88,14 +98,26 @@ class Runtime(ApiModel):
         return self.backend is None or self.image is None
 
 
+GPUResource = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Form(
+        r"^nvidia\.com/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        "resourceName is what NVIDIA's device plugin offers, as nvidia.com/gpu or nvidia.com/mig-3g.40gb",
+    ),
+]
+CacheSize = Annotated[
+    str,
+    Field(max_length=16),
+    Form("^[1-9][0-9]{0,5}Gi$", "kvCacheSize is in whole Gi, as 4Gi"),
+]
+
+
 class NvidiaGPU(ApiModel):
     """NVIDIA GPUs: engine.tensorParallelSize x engine.pipelineParallelSize of them."""
 
-    resource_name: str | None = Field(
+    resource_name: GPUResource | None = Field(
         None,
-        min_length=1,
-        max_length=253,
-        pattern=r"^nvidia\.com/[A-Za-z0-9._-]+$",
         description="Extended resource that is asked for: nvidia.com/gpu (the default) or a MIG profile.",
     )
 
@@ -103,9 +125,7 @@ class NvidiaGPU(ApiModel):
 class Cpu(ApiModel):
     """No accelerator: the engine computes on CPU cores."""
 
-    kv_cache_size: str = Field(
-        "1Gi", max_length=16, pattern=r"^[1-9][0-9]*Gi$", description="Memory for the KV cache, in whole Gi."
-    )
+    kv_cache_size: CacheSize = Field("1Gi", description="Memory for the KV cache, in whole Gi.")
 
 
 class Accelerator(ApiModel):
@@ -151,7 +171,25 @@ class LLMDeploymentSpec(ApiModel):
     shared_memory_size: Quantity | None = Field(
         None, description="Size of /dev/shm; unset: 1Gi for one GPU, 2Gi for each of several."
     )
+    env: tuple[EnvVariable, ...] | None = Field(
+        None,
+        max_length=64,
+        description="Environment variables of the serving container, as far as the operator and the administrator let "
+        "them pass.",
+        json_schema_extra={LIST_TYPE: "map", LIST_MAP_KEYS: ["name"]},
+    )
     scheduling: Scheduling | None = Field(None, description="Where the serving pods may run.")
+    service_account_name: ObjectName | None = Field(
+        None,
+        description="ServiceAccount of all pods, on which a cloud identity may hang, as far as the administrator "
+        "allows it. Its token is not mounted.",
+    )
+    pod_metadata: PodMetadata | None = Field(
+        None,
+        description="Labels and annotations of all pods; those of the LLMDeployment itself are not passed on to them.",
+    )
+    service: ServiceSettings | None = Field(None, description="The Service in front of the serving pods.")
+    fetch: Fetch | None = Field(None, description="The Job that looks up and fetches the model.")
     probe: Probe = Field(Probe(), description="How the operator proves that a pod generates.")
 
     @rule(
@@ -197,10 +235,11 @@ class LLMDeploymentSpec(ApiModel):
 
     @property
     def sources(self) -> tuple[tuple[str, ModelSource], ...]:
-        """Everything that is read from a source, with the field that names it: the model, its draft, its adapters."""
-        draft = self.draft
+        """Everything that is read from a source, with the field that names it: model, tokenizer, draft, adapters."""
+        draft, tokenizer = self.draft, self.model.tokenizer
         return (
             ("spec.model", self.model),
+            *([(TOKENIZER_FIELD, tokenizer)] if tokenizer else []),
             *([(DRAFT_FIELD, draft)] if draft else []),
             *((adapter_field(adapter), adapter) for adapter in self.model.adapters),
         )

@@ -8,27 +8,36 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from triton_vllm_operator.api.platform import Allow, Policy
 from triton_vllm_operator.cli.explain import explain, judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
-from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests
+from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests, refusal_lines
 from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, render_revision
 from triton_vllm_operator.reconcile.accept import NotAccepted
 from triton_vllm_operator.reconcile.decide import build_children
+from triton_vllm_operator.reconcile.live import live_part
 from triton_vllm_operator.repository.catalogue import Catalogue, load_catalogue
 
 ACCEPTED, REFUSED, UNREADABLE = 0, 1, 2
+_DEEPEST_CALLS = 20_000
 Command = Callable[[argparse.Namespace, Catalogue], tuple[int, str]]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code."""
     options = _parser().parse_args(arguments)
+    # Faults of any JSON are looked at by functions that call themselves.
+    sys.setrecursionlimit(_DEEPEST_CALLS)
     try:
         # What the administrator of a cluster allows is not known here: it is a warning.
-        catalogue = load_catalogue(options.runtimes).model_copy(update={"custom_images": True, "token_endpoints": None})
+        allow = Allow(custom_images=True, token_endpoints=None, service_accounts=None, unknown_environment=True)
+        catalogue = load_catalogue(options.runtimes, Policy(allow=allow))
         run: Command = options.run
         code, text = run(options, catalogue)
+    except RecursionError:
+        print("kubectl-llm: the file nests so deep that no API server would read it", file=sys.stderr)
+        return UNREADABLE
     except (Unreadable, OSError, ValueError) as error:
         print(f"kubectl-llm: {error}", file=sys.stderr)
         return UNREADABLE
@@ -57,13 +66,14 @@ def _render(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str
     document = read_document(options.filename)
     verdict = judge_document(document, catalogue)
     if isinstance(verdict, NotAccepted):
-        print(f"{document.name}: refused ({verdict.reason}): {verdict.message}", file=sys.stderr)
+        print("\n".join(refusal_lines(document.name, verdict.problems)), file=sys.stderr)
         return REFUSED, ""
     owner, spec = document.owner, verdict.spec
     # Offline a branch cannot be resolved: its name stands where the commit will.
-    revision = render_revision(owner, Resolved(spec, verdict.runtime, catalogue.tools_image), number=1)
-    jobs = (build_fetch_job(owner, spec, catalogue.tools_image, {}),) if needs_fetch(spec) else ()
-    manifests = (*jobs, *build_children(owner, revision, spec.replicas, spec.probe))
+    pods, vllm = catalogue.policy.pods, verdict.runtime.vllm
+    revision = render_revision(owner, Resolved(spec, verdict.runtime, pods), number=1)
+    jobs = (build_fetch_job(owner, spec, vllm, pods, {}),) if needs_fetch(spec) else ()
+    manifests = (*jobs, *build_children(owner, revision, live_part(spec)))
     return ACCEPTED, print_manifests(manifests, revision, options.output)
 
 

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.changes import Change, ChangeClass, find_changes
+from triton_vllm_operator.api.reading import read_spec
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.cli.files import Document, Unreadable
+from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.manifests.sources import find_places
-from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept, describe_error
+from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept
 from triton_vllm_operator.reconcile.model import Observed, Resource
 from triton_vllm_operator.repository.advice import find_advice
 from triton_vllm_operator.repository.argument_policy import TYPED_FIELDS
@@ -41,6 +43,8 @@ class Explanation:
     runtime: RuntimeEntry | None
     gpus: int
     replicas: int
+    faults: tuple[Problem, ...]
+    """Everything for which it is refused."""
     settings: tuple[Setting, ...]
     changes: tuple[Change, ...] | None
     """None if there is nothing to compare with."""
@@ -62,10 +66,12 @@ def observe_document(document: Document) -> Observed:
 def judge_document(document: Document, catalogue: Catalogue) -> Accepted | NotAccepted:
     """What the operator, and the API server before it, would say of the document."""
     verdict = accept(observe_document(document), catalogue)
-    if not names.is_name(document.name):
-        spec = verdict.spec
-        return NotAccepted(Reason.SPEC_INVALID, f"{names.NAME_RULE}; found {document.name!r}", spec)
-    return verdict
+    if names.is_name(document.name):
+        return verdict
+    others = verdict.problems if isinstance(verdict, NotAccepted) else ()
+    return NotAccepted(
+        (Problem(Reason.SPEC_INVALID, f"{names.NAME_RULE}; found {document.name!r}"), *others), verdict.spec
+    )
 
 
 def explain(new: Document, old: Document | None, catalogue: Catalogue) -> Explanation:
@@ -85,6 +91,7 @@ def explain(new: Document, old: Document | None, catalogue: Catalogue) -> Explan
         accepted=accepted,
         reason=_reason(verdict, refused),
         message=_message(verdict, refused),
+        faults=verdict.problems if isinstance(verdict, NotAccepted) else (),
         runtime=runtime,
         gpus=spec.engine.gpus if spec is not None and spec.gpu_resource is not None else 0,
         replicas=spec.replicas if spec is not None else 0,
@@ -96,7 +103,7 @@ def explain(new: Document, old: Document | None, catalogue: Catalogue) -> Explan
 
 def _reason(verdict: Accepted | NotAccepted, refused: Change | None) -> str:
     if isinstance(verdict, NotAccepted):
-        return verdict.reason
+        return verdict.problem.reason
     if refused is not None:
         return Reason.SPEC_INVALID
     return Reason.ARGUMENTS_UNCHECKED if verdict.unchecked else Reason.VALID
@@ -104,17 +111,16 @@ def _reason(verdict: Accepted | NotAccepted, refused: Change | None) -> str:
 
 def _message(verdict: Accepted | NotAccepted, refused: Change | None) -> str:
     if isinstance(verdict, NotAccepted):
-        return verdict.message
+        return verdict.problem.message
     if refused is not None:
         return f"{refused.path} cannot be changed: create a second LLMDeployment, and delete this one later"
     return verdict.unchecked
 
 
 def _changes(spec: LLMDeploymentSpec, old: Document) -> tuple[Change, ...]:
-    try:
-        before = LLMDeploymentSpec.model_validate(old.spec)
-    except ValidationError as error:
-        raise Unreadable(f"the LLMDeployment to compare with is invalid: {describe_error(error)}") from error
+    before = read_spec(old.spec)
+    if isinstance(before, tuple):
+        raise Unreadable(f"the LLMDeployment to compare with is invalid: {'; '.join(before)}")
     return find_changes(before, spec)
 
 

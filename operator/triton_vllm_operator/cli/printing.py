@@ -9,6 +9,7 @@ from pydantic import JsonValue, TypeAdapter
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import ChangeClass
 from triton_vllm_operator.cli.explain import Explanation
+from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.manifests.config_map import KEY_CONFIG, repository_files
 from triton_vllm_operator.manifests.pod import REPOSITORY
 from triton_vllm_operator.manifests.revision import Revision
@@ -64,9 +65,21 @@ def _as_data(explanation: Explanation) -> Json:
     return data
 
 
-def _lines(explanation: Explanation) -> list[str]:
+def refusal_lines(name: str, faults: tuple[Problem, ...]) -> list[str]:
+    """All that is wrong with an LLMDeployment, one fault a line."""
+    if len(faults) == 1:
+        return [f"{name}: refused ({faults[0].reason}): {faults[0].message}"]
+    rows = _table([(fault.reason.value, fault.message, "") for fault in faults])
+    return [f"{name}: refused, {len(faults)} faults", *(row.rstrip() for row in rows)]
+
+
+def _verdict(explanation: Explanation) -> str:
     verdict = "accepted" if explanation.accepted else f"refused ({explanation.reason})"
-    lines = [f"{explanation.name}: {verdict}" + (f": {explanation.message}" if explanation.message else "")]
+    return f"{explanation.name}: {verdict}" + (f": {explanation.message}" if explanation.message else "")
+
+
+def _lines(explanation: Explanation) -> list[str]:
+    lines = refusal_lines(explanation.name, explanation.faults) if explanation.faults else [_verdict(explanation)]
     if (runtime := explanation.runtime) is not None:
         on = _count(explanation.gpus, "GPU") if explanation.gpus else "CPU cores"
         each = " each" if explanation.gpus and explanation.replicas != 1 else ""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from triton_vllm_operator.repository.catalogue import DEFAULT_TOOLS_IMAGE
-
 _PREFIX: Final = "TRITON_VLLM_OPERATOR_"
 
 
@@ -20,14 +18,8 @@ class Settings:
     """Namespaces to watch; empty means all."""
     catalogue: Path | None = None
     """File of the runtime catalogue; None means the package's own."""
-    custom_images: bool = False
-    """Whether spec.runtime.image may name any image."""
-    trust_remote_code: bool = True
-    """Whether spec.engine.trustRemoteCode may be true."""
-    token_endpoints: tuple[str, ...] = ()
-    """Mirrors of the hub, beside the hub itself, to which an access token may be sent."""
-    tools_image: str = DEFAULT_TOOLS_IMAGE
-    """Image of the program that fetches and checks models."""
+    policy: Path | None = None
+    """File of the administrator's decisions; None means the defaults."""
     kubeconfig: Path | None = None
     """For a process outside the cluster; None means the pod's service account."""
     port: int = 8080
@@ -43,7 +35,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """The settings that an environment holds.
 
     Raises:
-        ValueError: a variable holds no number or no boolean where one is needed, or no level of logging.
+        ValueError: a variable holds no number where one is needed, or no level of logging.
     """
 
     def get(name: str, default: str = "") -> str:
@@ -52,19 +44,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     def path(name: str) -> Path | None:
         return Path(get(name)) if get(name) else None
 
-    def flag(name: str, default: str) -> bool:
-        value = get(name, default)
-        if value not in ("true", "false"):
-            raise ValueError(f"{_PREFIX}{name} {value!r} is neither true nor false")
-        return value == "true"
-
     return Settings(
         namespaces=tuple(sorted(filter(None, get("NAMESPACES").split(",")))),
         catalogue=path("CATALOGUE"),
-        custom_images=flag("ALLOW_CUSTOM_IMAGES", "false"),
-        trust_remote_code=flag("ALLOW_TRUST_REMOTE_CODE", "true"),
-        token_endpoints=tuple(filter(None, get("ALLOW_TOKEN_ENDPOINTS").split(","))),
-        tools_image=get("MODEL_TOOLS_IMAGE") or DEFAULT_TOOLS_IMAGE,
+        policy=path("POLICY"),
         kubeconfig=path("KUBECONFIG"),
         port=int(get("PORT", "8080")),
         workers=int(get("WORKERS", "16")),

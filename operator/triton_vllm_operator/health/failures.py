@@ -7,7 +7,7 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.api.spec import DRAFT_FIELD
+from triton_vllm_operator.api.spec import DRAFT_FIELD, TOKENIZER_FIELD
 from triton_vllm_operator.kube.pod import Ended, Image, Pod
 from triton_vllm_operator.sources.report import parse_report
 
@@ -84,6 +84,7 @@ def _image_field(image: Image) -> str:
 _IMAGE_FIELDS: Final = {
     names.MODEL_VOLUME: "spec.model.image",
     names.DRAFT_VOLUME: f"{DRAFT_FIELD}.image",
+    names.TOKENIZER_VOLUME: f"{TOKENIZER_FIELD}.image",
     names.CONTAINER: "spec.runtime",
     names.PREPARE_CONTAINER: "modelTools.image of the operator's chart",
     names.FETCH_CONTAINER: "modelTools.image of the operator's chart",

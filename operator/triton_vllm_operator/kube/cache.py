@@ -186,8 +186,9 @@ def _pack(kind: Kind, body: Json) -> bytes:
     metadata = {name: value for name, value in metadata_of(body).items() if name in _METADATA}
     annotations = metadata_of(body).get("annotations")
     if isinstance(annotations, dict):
-        # Others annotate as they work: the Deployment controller does at every rollout.
-        metadata["annotations"] = {name: annotations[name] for name in _ANNOTATIONS if name in annotations}
+        # Others annotate as they work: the Deployment controller does at every rollout. Those of a Service are wanted.
+        kept = annotations if kind == SERVICE else _ANNOTATIONS
+        metadata["annotations"] = {name: annotations[name] for name in kept if name in annotations}
     content: Json = {name: body[name] for name in _CONTENT[kind] if name in body}
     if kind in _READ_CONDITIONS and isinstance(status := content.get("status"), dict):
         conditions = status.get("conditions", [])

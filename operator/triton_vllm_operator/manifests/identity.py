@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.pods import Marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +30,21 @@ class Owner:
         }
 
 
-def build_child(owner: Owner, api_version: str, kind: str, name: str, content: Json) -> Json:
-    """A complete child manifest; its hash stands in an annotation."""
+def build_child(
+    owner: Owner, api_version: str, kind: str, name: str, content: Json, marks: Marks | None = None
+) -> Json:
+    """A complete child manifest, with the user's labels and annotations; its hash stands in an annotation."""
+    marks = marks or Marks()
     manifest: Json = {"apiVersion": api_version, "kind": kind, **content}
     metadata: Json = {
         "name": name,
         "namespace": owner.namespace,
-        "labels": names.child_labels(owner.name),
+        "labels": {**(marks.labels or {}), **names.child_labels(owner.name)},
         "ownerReferences": [owner.reference],
     }
-    metadata["annotations"] = {names.ANNOTATION_APPLIED_HASH: content_hash({**manifest, "metadata": metadata})}
-    return {**manifest, "metadata": metadata}
+    hashed = {**metadata, "annotations": marks.annotations} if marks.annotations else metadata
+    own = {names.ANNOTATION_APPLIED_HASH: content_hash({**manifest, "metadata": hashed})}
+    return {**manifest, "metadata": {**metadata, "annotations": {**(marks.annotations or {}), **own}}}
 
 
 def content_hash(content: object) -> str:

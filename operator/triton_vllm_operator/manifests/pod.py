@@ -5,11 +5,12 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.scheduling import LabelSelector, Scheduling, TopologySpreadConstraint
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.config_map import KEY_CONFIG, repository_files, repository_name
-from triton_vllm_operator.manifests.preparation import build_prepare_container
-from triton_vllm_operator.manifests.security import CONTAINER_SECURITY, POD_SECURITY
+from triton_vllm_operator.manifests.preparation import build_pod_metadata, build_prepare_container, build_resources
+from triton_vllm_operator.manifests.security import CONTAINER_SECURITY, build_pod_security, build_user_variables
 from triton_vllm_operator.manifests.sources import Commits, build_volume, place_sources
 from triton_vllm_operator.repository.content import Repository
 
@@ -35,8 +36,10 @@ class PodInputs:
     image: str
     repository: Repository
     spec: LLMDeploymentSpec
-    tools_image: str
-    """Image of the program that fetches and checks the weights."""
+    vllm: str
+    """The vLLM version inside the image."""
+    pods: Pods
+    """What the administrator decided for all pods."""
     commits: Commits
     """What the revisions of repositories stand for."""
 
@@ -50,13 +53,14 @@ def build_pod_template(inputs: PodInputs) -> Json:
         # A Service called "vllm" would set VLLM_PORT in every pod, which vLLM reads as its own.
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
-        "securityContext": POD_SECURITY,
-        "initContainers": [build_prepare_container(inputs.spec, inputs.tools_image, inputs.commits)],
+        **({"serviceAccountName": account} if (account := inputs.spec.service_account_name) else {}),
+        "securityContext": build_pod_security(inputs.pods.set_user),
+        "initContainers": [build_prepare_container(inputs.spec, inputs.vllm, inputs.pods, inputs.commits)],
         "containers": [_build_container(inputs)],
         "volumes": _build_volumes(inputs),
         **_build_scheduling(scheduling, inputs.instance),
     }
-    return {"metadata": {"labels": names.child_labels(inputs.instance)}, "spec": spec}
+    return {"metadata": build_pod_metadata(inputs.spec, names.child_labels(inputs.instance)), "spec": spec}
 
 
 def _build_container(inputs: PodInputs) -> Json:
@@ -110,25 +114,24 @@ def _build_arguments() -> list[str]:
 def _build_environment(spec: LLMDeploymentSpec) -> list[Json]:
     environment: list[Json] = [
         {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
-        {"name": "HOME", "value": "/tmp"},
+        *build_user_variables(),
         {"name": "HF_HUB_OFFLINE", "value": "1"},
         {"name": "VLLM_NO_USAGE_STATS", "value": "1"},
     ]
     if spec.accelerator is not None and spec.accelerator.cpu is not None:
         gibibytes = spec.accelerator.cpu.kv_cache_size.removesuffix("Gi")
         environment.append({"name": "VLLM_CPU_KVCACHE_SPACE", "value": gibibytes})
-    return environment
+    # None of them is one of ours: repository/environment.py.
+    given: list[Json] = [{"name": variable.name, "value": variable.value} for variable in spec.env or ()]
+    return environment + given
 
 
 def _build_resources(spec: LLMDeploymentSpec) -> Json:
-    resources = spec.resources
-    requests: Json = dict(resources.requests or {}) if resources else {}
-    limits: Json = dict(resources.limits or {}) if resources else {}
+    resources = build_resources(spec.resources)
     if spec.gpu_resource is not None:
         # Extended resources cannot be overcommitted: the request follows from the limit.
-        limits[spec.gpu_resource] = str(spec.engine.gpus)
-    built = {"requests": requests, "limits": limits}
-    return {name: value for name, value in built.items() if value}
+        resources.setdefault("limits", {})[spec.gpu_resource] = str(spec.engine.gpus)
+    return dict(resources)
 
 
 def _build_volumes(inputs: PodInputs) -> list[Json]:

@@ -1,27 +1,30 @@
 """The containers that run the program of images/model-tools: before the Deployment, and before the engine."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.api.scheduling import Scheduling
+from triton_vllm_operator.api.platform import Pods, Proxy
+from triton_vllm_operator.api.pods import PodMetadata
+from triton_vllm_operator.api.scheduling import Resources, Scheduling
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
-from triton_vllm_operator.manifests.security import CONTAINER_SECURITY, POD_SECURITY
+from triton_vllm_operator.manifests.security import CONTAINER_SECURITY, build_pod_security, build_user_variables
 from triton_vllm_operator.manifests.sources import (
     Commits,
     Placed,
+    build_source_variables,
     build_task,
-    build_token_variables,
     build_volume,
     place_sources,
 )
 from triton_vllm_operator.sources.report import EXIT_FAULT
-from triton_vllm_operator.sources.task import Action, TaskList
+from triton_vllm_operator.sources.task import CA_BUNDLE_VARIABLE, Action, TaskList
 
-_FETCH_RESOURCES: Final[Json] = {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "4Gi"}}
-_CHECK_RESOURCES: Final[Json] = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}}
+# Requests equal to limits, of all that a quota may count: a namespace with a LimitRange's ratio takes them too.
+_FETCH_RESOURCES: Final = {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1Gi"}
+_LOOK_UP_RESOURCES: Final = {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "256Mi"}
 _RETRIES: Final = 6
 
 
@@ -35,13 +38,31 @@ def kept_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
     return tuple(placed for placed in place_sources(spec) if _is_kept(placed))
 
 
-def build_prepare_container(spec: LLMDeploymentSpec, image: str, commits: Commits) -> Json:
-    """The init container: fetches what is kept in the pod, checks what lies on volumes, also what a Job put there."""
+def build_pod_metadata(spec: LLMDeploymentSpec, labels: dict[str, str]) -> Json:
+    """The metadata of a pod template: what the user hangs on all pods, and over it our own labels."""
+    given = spec.pod_metadata or PodMetadata()
+    annotations = {"annotations": dict(given.annotations)} if given.annotations else {}
+    return {"labels": {**(given.labels or {}), **labels}, **annotations}
+
+
+def build_resources(resources: Resources | None) -> dict[str, dict[str, str]]:
+    """Requests and limits, as far as they are set."""
+    given = resources or Resources()
+    parts = {"requests": given.requests, "limits": given.limits}
+    return {name: dict(part) for name, part in parts.items() if part}
+
+
+def build_prepare_container(spec: LLMDeploymentSpec, vllm: str, pods: Pods, commits: Commits) -> Json:
+    """The init container: fetches what is kept in the pod, checks what lies on volumes, also what a Job put there.
+
+    It asks for what the serving container asks for, which costs nothing: the scheduler counts the larger of the two,
+    and what a quota or a LimitRange lets pass for the one it lets pass for the other.
+    """
     placed = place_sources(spec)
     fetched = {source.volume for source in placed if source.source.hugging_face is not None and not _is_kept(source)}
     tasks = TaskList(
         tasks=tuple(
-            build_task(source, Action.FETCH if source.volume in fetched else Action.CHECK, spec, commits)
+            build_task(source, Action.FETCH if source.volume in fetched else Action.CHECK, spec, vllm, commits)
             for source in placed
         )
     )
@@ -50,11 +71,10 @@ def build_prepare_container(spec: LLMDeploymentSpec, image: str, commits: Commit
         for source in placed
     ]
     asking = tuple(source for source in placed if source.volume in fetched)
-    resources = _FETCH_RESOURCES if fetched else _CHECK_RESOURCES
-    return _build_container(names.PREPARE_CONTAINER, image, tasks, asking, mounts, resources)
+    return _build_container(names.PREPARE_CONTAINER, pods, tasks, asking, mounts, build_resources(spec.resources))
 
 
-def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str, known: Commits) -> Json:
+def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods, known: Commits) -> Json:
     """The Job that resolves every repository of the spec, and fetches those that are kept on volumes.
 
     What `known` holds was resolved before and is looked up by its commit.
@@ -65,17 +85,23 @@ def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str, known: Co
     kept = kept_sources(spec)
     tasks = TaskList(
         tasks=tuple(
-            build_task(placed, Action.FETCH if _is_kept(placed) else Action.INSPECT, spec, known) for placed in wanted
+            build_task(placed, Action.FETCH if _is_kept(placed) else Action.INSPECT, spec, vllm, known)
+            for placed in wanted
         )
     )
     mounts: list[Json] = [{"name": placed.volume, "mountPath": placed.mount} for placed in kept]
-    resources = _FETCH_RESOURCES if kept else _CHECK_RESOURCES
+    default = _FETCH_RESOURCES if kept else _LOOK_UP_RESOURCES
+    resources = build_resources(spec.fetch.resources if spec.fetch else None) or {
+        "requests": dict(default),
+        "limits": dict(default),
+    }
     pod: Json = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": POD_SECURITY,
-        "containers": [_build_container(names.FETCH_CONTAINER, image, tasks, wanted, mounts, resources)],
+        **({"serviceAccountName": account} if (account := spec.service_account_name) else {}),
+        "securityContext": build_pod_security(pods.set_user),
+        "containers": [_build_container(names.FETCH_CONTAINER, pods, tasks, wanted, mounts, resources)],
         "volumes": [*map(build_volume, kept), {"name": "tmp", "emptyDir": {}}],
         **_build_scheduling(spec, owner.name if kept else None),
     }
@@ -90,7 +116,7 @@ def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, image: str, known: Co
                 {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             ]
         },
-        "template": {"metadata": {"labels": names.fetch_labels(owner.name)}, "spec": pod},
+        "template": {"metadata": build_pod_metadata(spec, names.fetch_labels(owner.name)), "spec": pod},
     }
     # A Job's name has at most 63 characters, and that of its owner up to 50.
     name = f"{owner.name}-fetch-{content_hash(content)[:6]}"
@@ -104,29 +130,48 @@ def _is_kept(placed: Placed) -> bool:
 
 
 def _build_container(
-    name: str, image: str, tasks: TaskList, placed: Iterable[Placed], mounts: list[Json], resources: Json
+    name: str,
+    pods: Pods,
+    tasks: TaskList,
+    placed: Iterable[Placed],
+    mounts: list[Json],
+    resources: Mapping[str, object],
 ) -> Json:
     sources = tuple(placed)
     return {
         "name": name,
-        "image": image,
+        "image": pods.tools_image,
         # Kubernetes replaces $(NAME) in arguments, and NAME could be a token's.
         "args": [tasks.model_dump_json(by_alias=True, exclude_none=True).replace("$", "$$")],
-        "env": [*_build_environment(sources), *build_token_variables(sources)],
-        "resources": resources,
+        "env": [*_build_environment(sources, pods), *build_source_variables(sources)],
+        **({"resources": dict(resources)} if resources else {}),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}],
     }
 
 
-def _build_environment(placed: tuple[Placed, ...]) -> list[Json]:
+def _build_environment(placed: tuple[Placed, ...], pods: Pods) -> list[Json]:
     hubs = [source.source.hugging_face for source in placed if source.source.hugging_face]
-    environment: list[Json] = [{"name": "HOME", "value": "/tmp"}]
-    if any(hub.endpoint or hub.offline for hub in hubs):
-        # Xet asks servers of its own, which a mirror does not stand for.
+    environment: list[Json] = build_user_variables()
+    if not hubs:
+        return environment
+    proxies = _build_proxies(pods.proxy)
+    if proxies or pods.ca_bundle or any(hub.endpoint or hub.offline for hub in hubs):
+        # Xet asks servers of its own, which a mirror does not stand for, and which a proxy may not know.
         environment.append({"name": "HF_HUB_DISABLE_XET", "value": "1"})
-    return environment
+    if pods.ca_bundle:
+        environment.append({"name": CA_BUNDLE_VARIABLE, "value": pods.ca_bundle})
+    return [*environment, *proxies]
+
+
+def _build_proxies(proxy: Proxy) -> list[Json]:
+    """In both spellings: there is no rule which one a program reads."""
+    given = {"http_proxy": proxy.http, "https_proxy": proxy.https}
+    found = {name: value for name, value in given.items() if value}
+    if found and proxy.no_proxy:
+        found["no_proxy"] = proxy.no_proxy
+    return [{"name": name, "value": value} for key, value in found.items() for name in (key, key.upper())]
 
 
 def _build_scheduling(spec: LLMDeploymentSpec, instance: str | None) -> Json:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import LIVE_FIELDS, rolling_part
+from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
 from triton_vllm_operator.manifests.pod import PodInputs, build_pod_template
@@ -40,7 +41,7 @@ class Resolved:
 
     spec: LLMDeploymentSpec
     runtime: RuntimeEntry
-    tools_image: str
+    pods: Pods
     sources: tuple[SourceReport, ...] = ()
 
 
@@ -53,7 +54,16 @@ def render_revision(owner: Owner, resolved: Resolved, number: int) -> Revision:
     ranks = [source.facts.lora_rank for source in resolved.sources if source.facts and source.facts.lora_rank]
     places = replace(find_places(spec, commits), lora_rank=max(ranks, default=None))
     repository = build_repository(spec.engine, places)
-    inputs = PodInputs(owner.name, served_name, runtime.image, repository, rolling, resolved.tools_image, commits)
+    inputs = PodInputs(
+        instance=owner.name,
+        served_name=served_name,
+        image=runtime.image,
+        repository=repository,
+        spec=rolling,
+        vllm=runtime.vllm,
+        pods=resolved.pods,
+        commits=commits,
+    )
     template = build_pod_template(inputs)
     unnamed = Revision("", number, rolling, runtime, served_name, repository, template, resolved.sources)
     return replace(unnamed, name=f"{owner.name}-{content_hash(_revision_data(unnamed))}")

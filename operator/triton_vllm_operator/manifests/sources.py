@@ -10,12 +10,13 @@ from triton_vllm_operator.api.hub import DEFAULT_REVISION, HuggingFaceSource
 from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.quantity import parse_quantity
-from triton_vllm_operator.api.spec import DRAFT_FIELD, LLMDeploymentSpec, adapter_field
+from triton_vllm_operator.api.spec import DRAFT_FIELD, TOKENIZER_FIELD, LLMDeploymentSpec, adapter_field
 from triton_vllm_operator.repository.content import Places
-from triton_vllm_operator.sources.placement import folder_name
+from triton_vllm_operator.sources.placement import ONLY_TOKENIZER, folder_name
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task
 
 WEIGHTS: Final = "/weights"
+TOKENIZER: Final = "/tokenizer"
 DRAFT: Final = "/draft"
 
 _OVERRIDES: Final = ("hf_overrides", "hf_config_path", "config_format", "rope_scaling", "rope_theta")
@@ -39,23 +40,32 @@ class Placed:
     @property
     def token_variable(self) -> str:
         """The environment variable of its access token."""
-        return f"TOKEN_{self.volume.upper().replace('-', '_')}"
+        return f"TOKEN_{self._variable}"
 
-    load_format: str | None
-    """The engine's `load_format`, which speaks of the model alone."""
+    @property
+    def ca_variable(self) -> str:
+        """The environment variable with the certificate authorities of its mirror."""
+        return f"CA_{self._variable}"
+
+    @property
+    def _variable(self) -> str:
+        return self.volume.upper().replace("-", "_")
+
+    files_kind: str | None
+    """Which files of a repository are read: the engine's `load_format`, of the model alone, or ONLY_TOKENIZER."""
 
     def folder(self, commits: Commits) -> str:
         """Where the files lie in the container. A revision that is not resolved yet stands for itself."""
         hub = self.source.hugging_face
         if hub is not None:
             commit = commits.get(self.volume, hub.revision or DEFAULT_REVISION)
-            return f"{self.mount}/{folder_name(hub.repository, commit, self.load_format, hub.mirror)}"
+            return f"{self.mount}/{folder_name(hub.repository, commit, self.files_kind, hub.mirror)}"
         return f"{self.mount}/{self.source.path}" if self.source.path else self.mount
 
 
 def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
     """Everything that the pod reads from a source."""
-    draft = spec.draft
+    draft, tokenizer = spec.draft, spec.model.tokenizer
     load_format = (spec.engine.extra_args or {}).get("load_format")
     adapters = (
         Placed(
@@ -77,20 +87,26 @@ def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
             spec.model,
             load_format if isinstance(load_format, str) else None,
         ),
+        *(
+            [Placed(TOKENIZER_FIELD, names.TOKENIZER_VOLUME, TOKENIZER, Role.TOKENIZER, tokenizer, ONLY_TOKENIZER)]
+            if tokenizer
+            else []
+        ),
         *([Placed(DRAFT_FIELD, names.DRAFT_VOLUME, DRAFT, Role.DRAFT, draft, None)] if draft else []),
         *adapters,
     )
 
 
 def find_places(spec: LLMDeploymentSpec, commits: Commits) -> Places:
-    """Where the container finds the weights, the draft model and the adapters."""
+    """Where the container finds the weights, the tokenizer, the draft model and the adapters."""
     placed = place_sources(spec)
     by_role = {role: [source for source in placed if source.role is role] for role in Role}
-    draft = by_role[Role.DRAFT]
+    draft, tokenizer = by_role[Role.DRAFT], by_role[Role.TOKENIZER]
     adapters = zip(spec.model.adapters, by_role[Role.ADAPTER], strict=True)
     return Places(
         model=by_role[Role.MODEL][0].folder(commits),
         draft=draft[0].folder(commits) if draft else None,
+        tokenizer=tokenizer[0].folder(commits) if tokenizer else None,
         adapters={adapter.name: source.folder(commits) for adapter, source in adapters},
     )
 
@@ -118,18 +134,25 @@ def _build_cache(hub: HuggingFaceSource) -> Json:
     return {"emptyDir": {"sizeLimit": limit} if limit else {}}
 
 
-def build_token_variables(placed: tuple[Placed, ...]) -> list[Json]:
-    """Environment variables with the access tokens; the kubelet fills them in, the operator never sees one."""
+def build_source_variables(placed: tuple[Placed, ...]) -> list[Json]:
+    """Environment variables with access tokens and certificate authorities.
+
+    The kubelet fills them in, the operator never sees a token; and it says by name which object or key is missing.
+    """
     found: list[Json] = []
     for source in placed:
-        if (hub := source.source.hugging_face) is None or (secret := hub.token_secret_ref) is None:
+        if (hub := source.source.hugging_face) is None:
             continue
-        reference = {"name": secret.name, "key": secret.key}
-        found.append({"name": source.token_variable, "valueFrom": {"secretKeyRef": reference}})
+        if (secret := hub.token_secret_ref) is not None:
+            reference = {"name": secret.name, "key": secret.key}
+            found.append({"name": source.token_variable, "valueFrom": {"secretKeyRef": reference}})
+        if (authorities := hub.ca_config_map_ref) is not None:
+            reference = {"name": authorities.name, "key": authorities.key}
+            found.append({"name": source.ca_variable, "valueFrom": {"configMapKeyRef": reference}})
     return found
 
 
-def build_task(placed: Placed, action: Action, spec: LLMDeploymentSpec, commits: Commits) -> Task:
+def build_task(placed: Placed, action: Action, spec: LLMDeploymentSpec, vllm: str, commits: Commits) -> Task:
     """What the program is asked to do about a source."""
     hub = placed.source.hugging_face
     return Task(
@@ -139,7 +162,7 @@ def build_task(placed: Placed, action: Action, spec: LLMDeploymentSpec, commits:
         folder=placed.folder(commits) if action is Action.CHECK else placed.mount,
         repository=_repository(placed, hub, commits) if hub and action is not Action.CHECK else None,
         size_limit=_size_limit(hub),
-        expectation=_expectation(placed, spec),
+        expectation=_expectation(placed, spec, vllm),
     )
 
 
@@ -153,24 +176,30 @@ def _repository(placed: Placed, hub: HuggingFaceSource, commits: Commits) -> Rep
         endpoint=hub.mirror,
         offline=bool(hub.offline),
         token_variable=placed.token_variable if hub.token_secret_ref else None,
+        ca_variable=placed.ca_variable if hub.ca_config_map_ref else None,
     )
 
 
-def _expectation(placed: Placed, spec: LLMDeploymentSpec) -> Expectation:
+def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectation:
     """What the engine's settings say of a source; most of them speak of the model alone."""
     if placed.role is Role.DRAFT:
         # It is given the model's tokenizer where it has none, and may be split otherwise.
-        return Expectation(role=placed.role, needs_tokenizer=False)
+        return Expectation(role=placed.role, vllm=vllm, needs_tokenizer=False)
+    if placed.role is Role.TOKENIZER:
+        return Expectation(role=placed.role, vllm=vllm)
     if placed.role is Role.ADAPTER:
-        return Expectation(role=placed.role, max_lora_rank=_rank_limit(placed, spec))
+        return Expectation(role=placed.role, vllm=vllm, max_lora_rank=_rank_limit(placed, spec))
     engine, extra = spec.engine, spec.engine.extra_args or {}
     length = engine.max_model_len
     return Expectation(
         role=placed.role,
+        vllm=vllm,
         tensor_parallel_size=engine.tensor_parallel_size or 1,
         max_model_len=length if isinstance(length, int) else None,
-        load_format=placed.load_format,
-        needs_tokenizer="tokenizer" not in extra,
+        load_format=placed.files_kind,
+        needs_tokenizer=spec.model.tokenizer is None and "tokenizer" not in extra,
+        trust_remote_code=bool(engine.trust_remote_code),
+        quantization=engine.quantization,
         overrides_config=any(name in extra for name in _OVERRIDES),
     )
 

@@ -9,14 +9,24 @@ from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import judge
-from triton_vllm_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, JOB, REVISION, kind_of, name_of, true_condition
+from triton_vllm_operator.kube.resources import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    JOB,
+    REVISION,
+    SERVICE,
+    kind_of,
+    name_of,
+    true_condition,
+)
 from triton_vllm_operator.manifests.config_map import build_config_map, repository_name
 from triton_vllm_operator.manifests.deployment import build_deployment
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, build_controller_revision
-from triton_vllm_operator.manifests.service import build_service
+from triton_vllm_operator.manifests.service import build_service, is_headless
 from triton_vllm_operator.reconcile.conditions import Situation, startup_deadline, unreachable_from
 from triton_vllm_operator.reconcile.drift import differs
+from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
 from triton_vllm_operator.reconcile.status import build_status, find_running_engine
@@ -36,7 +46,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     return Decision(
         writes=_to_write(observed, wanted),
         prunes=_to_prune(observed, wanted),
-        gates=_gates(observed, plan.probe, now),
+        gates=_gates(observed, plan.live.probe, now),
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
         look_again_at=_look_again_at(situation, plan, status, now),
@@ -46,22 +56,22 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
 def _children(owner: Owner, plan: Plan) -> tuple[Json, ...]:
     job = (plan.fetching.job,) if plan.fetching is not None and plan.fetching.job is not None else ()
     if plan.revision is not None:
-        return (*build_children(owner, plan.revision, plan.replicas, plan.probe), *job)
+        return (*build_children(owner, plan.revision, plan.live), *job)
     # A name that is taken must be noticed before gigabytes are fetched.
-    return (build_service(owner), *job) if plan.fetching is not None else ()
+    return (build_service(owner, plan.live.service), *job) if plan.fetching is not None else ()
 
 
-def build_children(owner: Owner, revision: Revision, replicas: int, probe: Probe) -> tuple[Json, ...]:
+def build_children(owner: Owner, revision: Revision, live: Live) -> tuple[Json, ...]:
     """The children of a revision in the order in which they are applied.
 
     The Service is first: a name that is taken must be noticed before a pod is made. The revision is last:
     it says that the API server has taken everything that belongs to it.
     """
-    deadline = probe.startup_deadline_seconds
+    deadline = live.probe.startup_deadline_seconds
     return (
-        build_service(owner),
+        build_service(owner, live.service),
         build_config_map(owner, revision.repository),
-        build_deployment(owner, revision.hash, revision.pod_template, replicas, deadline),
+        build_deployment(owner, revision.hash, revision.pod_template, live.replicas, deadline),
         build_controller_revision(owner, revision),
     )
 
@@ -75,6 +85,9 @@ def _to_write(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Write, ...]
         there = found.get((kind_of(manifest), name_of(manifest)))
         if there is None:
             pending.append(Write(manifest, None))
+        elif _must_be_made_anew(manifest, there):
+            # It is pruned now; the next look finds its name free.
+            continue
         elif differs(manifest, there.body):
             pending.append(Write(manifest, there.uid))
     return tuple(pending)
@@ -90,7 +103,17 @@ def _to_prune(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Child, ...]
     kept |= {
         (CONFIG_MAP, repository_name(observed.resource.owner.name, revision.repository)) for revision in kept_revisions
     }
-    return tuple(child for child in observed.children if (child.kind, child.name) not in kept)
+    anew = {(kind_of(manifest), name_of(manifest)): manifest for manifest in wanted}
+    return tuple(
+        child
+        for child in observed.children
+        if (there := (child.kind, child.name)) not in kept or (there in anew and _must_be_made_anew(anew[there], child))
+    )
+
+
+def _must_be_made_anew(manifest: Json, there: Child) -> bool:
+    """Whether Kubernetes would refuse the change: a Service keeps its address, or that it has none."""
+    return there.kind == SERVICE and is_headless(manifest) != is_headless(there.body)
 
 
 def _kept_revisions(observed: Observed) -> list[Revision]:
@@ -115,7 +138,7 @@ def _probes(observed: Observed, plan: Plan) -> tuple[ProbeTarget, ...]:
             container_id=pod.container_id,
             ip=pod.ip,
             served_name=plan.revision.served_name,
-            settings=plan.probe,
+            settings=plan.live.probe,
             proven=pod.gate is not None and pod.gate.generates and pod.gate.container_id == pod.container_id,
         )
         for pod in observed.pods
@@ -129,11 +152,11 @@ def _situation(observed: Observed, plan: Plan) -> Situation:
         unchecked=plan.unchecked,
         waiting=plan.fetching.problem if plan.fetching else None,
         waits_in_vain=plan.fetching is not None and plan.fetching.failed,
-        replicas=plan.replicas,
+        replicas=plan.live.replicas,
         revision=plan.revision.hash if plan.revision else "",
         pods=observed.pods,
         pods_refused=_pods_refused(observed),
-        startup_deadline_seconds=plan.probe.startup_deadline_seconds,
+        startup_deadline_seconds=plan.live.probe.startup_deadline_seconds,
         changed=_changed(observed, plan),
         differences=_differences(observed, plan),
         unreached=frozenset(

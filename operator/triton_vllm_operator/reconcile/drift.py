@@ -13,7 +13,7 @@ from triton_vllm_operator.kube.resources import metadata_of
 
 _QUANTITIES: Final = frozenset({"requests", "limits", "sizeLimit"})
 _LIST_KEYS: Final = ("uid", "name", "conditionType", "key", "type")
-_METADATA: Final = ("labels", "ownerReferences")
+_METADATA: Final = ("labels", "annotations", "ownerReferences")
 
 
 def differs(wanted: Json, found: Json) -> bool:

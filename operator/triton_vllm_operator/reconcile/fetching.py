@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem, find_problem
@@ -52,12 +53,12 @@ class Fetching:
 
 
 def find_fetched(
-    observed: Observed, spec: LLMDeploymentSpec, newest: Revision | None, tools_image: str, now: datetime
+    observed: Observed, spec: LLMDeploymentSpec, vllm: str, newest: Revision | None, settings: Pods, now: datetime
 ) -> Fetched | Fetching:
     """How far the repositories of a spec are resolved, and those that are kept on volumes fetched."""
     if not needs_fetch(spec):
         return Fetched(())
-    job = build_fetch_job(observed.resource.owner, spec, tools_image, _known_commits(spec, newest))
+    job = build_fetch_job(observed.resource.owner, spec, vllm, settings, _known_commits(spec, newest))
     name = name_of(job)
     there = next((child for child in observed.children_of(JOB) if child.name == name), None)
     pods = tuple(pod for pod in observed.fetch_pods if there is not None and pod.job_uid == there.uid)

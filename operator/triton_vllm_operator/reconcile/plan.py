@@ -3,11 +3,13 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from triton_vllm_operator.api.spec import LLMDeploymentSpec, Probe
+from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.health.failures import Problem
+from triton_vllm_operator.kube.resources import DEPLOYMENT, true_condition
 from triton_vllm_operator.manifests.revision import Resolved, Revision, render_revision
-from triton_vllm_operator.reconcile.accept import NotAccepted, accept
+from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept
 from triton_vllm_operator.reconcile.fetching import Fetching, find_fetched
+from triton_vllm_operator.reconcile.live import Live, live_part, salvage_live_part
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.refill import find_refill
 from triton_vllm_operator.repository.catalogue import Catalogue
@@ -18,8 +20,7 @@ class Plan:
     """What should be there."""
 
     revision: Revision | None
-    replicas: int
-    probe: Probe
+    live: Live
     refused: Problem | None = None
     unchecked: str = ""
     fetching: Fetching | None = None
@@ -28,27 +29,25 @@ class Plan:
 
 def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
     """What to make of the spec as it is now."""
-    verdict = accept(observed, catalogue)
+    verdict, pods = accept(observed, catalogue), catalogue.policy.pods
     newest = max(observed.revisions, key=lambda revision: revision.number, default=None)
     if isinstance(verdict, NotAccepted):
         # What was accepted last keeps running; what restarts nothing is still taken from the live spec.
-        spec = verdict.spec
-        replicas = spec.replicas if spec else _live_replicas(observed)
-        probe = spec.probe if spec else Probe()
-        refill = find_refill(observed, newest, replicas, catalogue.tools_image, now) if newest else None
-        return Plan(newest, replicas, probe, Problem(verdict.reason, verdict.message), fetching=refill)
-    spec = verdict.spec
+        live = live_part(verdict.spec) if verdict.spec else salvage_live_part(observed.resource.spec)
+        refill = find_refill(observed, newest, live, pods, now) if newest else None
+        return Plan(newest, live, verdict.problem, fetching=refill)
+    live = live_part(verdict.spec)
     if verdict.known is not None:
-        revision = _again_the_newest(verdict.known, newest)
-        refill = find_refill(observed, revision, spec.replicas, catalogue.tools_image, now)
-        return Plan(revision, spec.replicas, spec.probe, unchecked=verdict.unchecked, fetching=refill)
-    fetched = find_fetched(observed, spec, newest, catalogue.tools_image, now)
+        revision = _again_the_newest(_mended(observed, verdict, verdict.known, pods), newest)
+        refill = find_refill(observed, revision, live, pods, now)
+        return Plan(revision, live, unchecked=verdict.unchecked, fetching=refill)
+    fetched = find_fetched(observed, verdict.spec, verdict.runtime.vllm, newest, pods, now)
     if isinstance(fetched, Fetching):
         fetching = fetched.beside_others() if any(pod.serves for pod in observed.pods) else fetched
-        return Plan(newest, spec.replicas, spec.probe, unchecked=verdict.unchecked, fetching=fetching)
-    resolved = Resolved(spec, verdict.runtime, catalogue.tools_image, fetched.sources)
+        return Plan(newest, live, unchecked=verdict.unchecked, fetching=fetching)
+    resolved = Resolved(verdict.spec, verdict.runtime, pods, fetched.sources)
     revision = render_revision(observed.resource.owner, resolved, newest.number + 1 if newest else 1)
-    return Plan(revision, spec.replicas, spec.probe, unchecked=verdict.unchecked)
+    return Plan(revision, live, unchecked=verdict.unchecked)
 
 
 def _again_the_newest(known: Revision, newest: Revision | None) -> Revision:
@@ -58,6 +57,22 @@ def _again_the_newest(known: Revision, newest: Revision | None) -> Revision:
     return replace(known, number=newest.number + 1)
 
 
-def _live_replicas(observed: Observed) -> int:
-    replicas = observed.resource.spec.get("replicas", LLMDeploymentSpec.model_fields["replicas"].default)
-    return replicas if isinstance(replicas, int) and replicas >= 0 else 1
+def _mended(observed: Observed, verdict: Accepted, known: Revision, pods: Pods) -> Revision:
+    """The revision, rendered anew if none of its pods can start as it stands.
+
+    What hinders them may be what the administrator has changed since: the user of the pods, a proxy.
+    """
+    if not _is_hindered(observed, known):
+        return known
+    number = max(revision.number for revision in observed.revisions) + 1
+    resolved = Resolved(verdict.spec, verdict.runtime, pods, known.sources)
+    anew = render_revision(observed.resource.owner, resolved, number)
+    return known if anew.name == known.name else anew
+
+
+def _is_hindered(observed: Observed, revision: Revision) -> bool:
+    """Whether Kubernetes refuses the pods of a revision, or each of them fails before its engine starts."""
+    own = [pod for pod in observed.pods if pod.revision == revision.hash and pod.lives]
+    if own:
+        return all(pod.unprepared is not None and not pod.running for pod in own)
+    return any(true_condition(child.body, "ReplicaFailure") for child in observed.children_of(DEPLOYMENT))

@@ -3,19 +3,19 @@
 from dataclasses import replace
 from datetime import datetime
 
+from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.manifests.preparation import kept_sources
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.fetching import RETRY_AFTER, Fetching, find_fetched
+from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.sources.report import Fault, parse_report
 
 
-def find_refill(
-    observed: Observed, revision: Revision, replicas: int, tools_image: str, now: datetime
-) -> Fetching | None:
+def find_refill(observed: Observed, revision: Revision, live: Live, settings: Pods, now: datetime) -> Fetching | None:
     """How far the weights of a revision are fetched again for a pod that did not find them; None if no pod misses any.
 
     The Job stays until the pod has looked again: it is what says that they were fetched.
@@ -24,9 +24,10 @@ def find_refill(
     without = (pod for pod in observed.pods if pod.revision == revision.hash and pod.lives)
     found = ((pod, fault) for pod in without if (fault := _missing(pod)) is not None and fault.volume in kept)
     pod, fault = next(found, (None, None))
-    if pod is None or fault is None or not replicas:
+    if pod is None or fault is None or not live.replicas:
         return None
-    fetched = find_fetched(observed, revision.spec, revision, tools_image, now)
+    spec = revision.spec.model_copy(update={"fetch": live.fetch})
+    fetched = find_fetched(observed, spec, revision.runtime.vllm, revision, settings, now)
     if isinstance(fetched, Fetching):
         said = f"pod {pod.name} did not find the weights on their volume; {fetched.problem.message}"
         return replace(fetched, problem=Problem(fetched.problem.reason, said))

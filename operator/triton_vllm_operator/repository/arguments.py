@@ -6,6 +6,7 @@ off the source is marked, and nothing is ever refused because of it.
 
 import difflib
 import operator
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
@@ -47,6 +48,8 @@ class Argument(FrozenModel):
     lt: float | None = None
     default: JsonValue = None
     default_known: bool = True
+    members: dict[str, "Argument"] | None = None
+    """What an object may hold; None if that is not known, or anything."""
 
     def misfit(self, value: JsonValue) -> str:
         """What is wrong with `value`, as `takes a number of at most 1`; empty if it fits or nothing is known."""
@@ -113,6 +116,13 @@ def _has_type(value: JsonValue, kind: JsonType) -> bool:
     return value is None
 
 
+class Variable(FrozenModel):
+    """An environment variable that vLLM itself reads."""
+
+    choices: tuple[str, ...] = ()
+    """The values that it takes; empty if the source lists none."""
+
+
 class GoneArgument(FrozenModel):
     """An argument that an earlier version had."""
 
@@ -138,6 +148,10 @@ class EngineArguments(FrozenModel):
     """What `speculative_config.method` may be; empty if that could not be read."""
     arguments: dict[str, Argument]
     gone: dict[str, GoneArgument]
+    environment: dict[str, Variable] = {}
+    gone_environment: dict[str, GoneArgument] = {}
+    min_capability: dict[str, int] = {}
+    """Ten times the compute capability that a quantization method needs; of those that the source tells."""
 
     def unknown(self, name: str) -> str:
         """Why this version does not take `name`, and what to write instead; empty if it does."""
@@ -151,10 +165,19 @@ class EngineArguments(FrozenModel):
         return f"vLLM {self.vllm} has no argument {name}{hint}"
 
 
+_BUILD: Final = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)(\.post[0-9]+)?(\+.*)?")
+
+
+def released_version(vllm: str) -> str:
+    """The release that a build of it stands for: 0.27.1 for 0.27.1.post1 and 0.27.1+cu129; else the version itself."""
+    build = _BUILD.fullmatch(vllm)
+    return build[1] if build else vllm
+
+
 @cache
 def load_arguments(vllm: str) -> EngineArguments | None:
-    """The arguments of that vLLM version; None if it is not catalogued."""
-    file = resources.files(__package__) / _FOLDER / f"vllm-{vllm}.json"
+    """The arguments of that vLLM version, or of the release that it is a build of; None if it is not catalogued."""
+    file = resources.files(__package__) / _FOLDER / f"vllm-{released_version(vllm)}.json"
     return EngineArguments.model_validate_json(file.read_text()) if file.is_file() else None
 
 

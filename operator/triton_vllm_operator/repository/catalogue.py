@@ -3,16 +3,13 @@
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import Final
 
 import yaml
 from pydantic import Field, TypeAdapter
 
-from triton_vllm_operator import __version__
 from triton_vllm_operator.api.base import ApiModel
+from triton_vllm_operator.api.platform import Policy
 from triton_vllm_operator.api.spec import Backend
-
-DEFAULT_TOOLS_IMAGE: Final = f"localhost/triton-vllm-operator/model-tools:{__version__}"
 
 
 class AcceleratorKind(StrEnum):
@@ -46,17 +43,10 @@ class RuntimeEntry(ApiModel):
 
 
 class Catalogue(ApiModel):
-    """All runtimes that the administrator offers, newest first, and what he allows beside them."""
+    """All runtimes that the administrator offers, newest first, and what he decided beside them."""
 
     entries: tuple[RuntimeEntry, ...]
-    custom_images: bool = False
-    """Whether spec.runtime.image may name any image."""
-    trust_remote_code: bool = True
-    """Whether spec.engine.trustRemoteCode may be true."""
-    token_endpoints: tuple[str, ...] | None = ()
-    """Mirrors of the hub, beside the hub itself, to which an access token may be sent; None: any."""
-    tools_image: str = DEFAULT_TOOLS_IMAGE
-    """Image of the program that fetches and checks models."""
+    policy: Policy = Policy()
 
     def find(self, version: str) -> RuntimeEntry | None:
         """The entry of that version."""
@@ -71,7 +61,20 @@ class Catalogue(ApiModel):
 _ENTRIES = TypeAdapter(tuple[RuntimeEntry, ...])
 
 
-def load_catalogue(path: Path | None) -> Catalogue:
+def read_policy(path: Path | None) -> Policy:
+    """Read the administrator's decisions that the chart mounts; the defaults when `path` is None.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no policy.
+    """
+    try:
+        return Policy.model_validate(yaml.safe_load(path.read_text()) if path else {})
+    except yaml.YAMLError as error:
+        raise ValueError(f"the policy {path} is no YAML: {error}") from error
+
+
+def load_catalogue(path: Path | None, policy: Policy | None = None) -> Catalogue:
     """Read the catalogue that the chart mounts, or the package's own when `path` is None.
 
     Raises:
@@ -88,4 +91,4 @@ def load_catalogue(path: Path | None) -> Catalogue:
     twice = sorted({version for version in versions if versions.count(version) > 1})
     if twice:
         raise ValueError(f"the runtime catalogue {path or package_file} names {', '.join(twice)} twice")
-    return Catalogue(entries=entries)
+    return Catalogue(entries=entries, policy=policy or Policy())

@@ -37,6 +37,8 @@ class Places:
     """Where the container finds what was mounted for it; absolute paths."""
 
     model: str
+    tokenizer: str | None = None
+    """Of the tokenizer, if it does not lie with the model."""
     draft: str | None = None
     """Of the draft model, if there is one."""
     adapters: Mapping[str, str] = field(default_factory=dict)
@@ -85,7 +87,8 @@ def engine_arguments(engine: Engine, places: Places) -> dict[str, JsonValue]:
         arguments |= {"enable_lora": True, "max_loras": len(places.adapters)}
         if engine.max_lora_rank is None and (places.lora_rank or 0) > DEFAULT_LORA_RANK:
             arguments["max_lora_rank"] = engine_rank(places.lora_rank or 0)
-    return {"model": places.model, **arguments, **(engine.extra_args or {})}
+    tokenizer: dict[str, JsonValue] = {"tokenizer": places.tokenizer} if places.tokenizer else {}
+    return {"model": places.model, **tokenizer, **arguments, **(engine.extra_args or {})}
 
 
 def _speculative_arguments(speculative: SpeculativeConfig, draft: str | None) -> dict[str, JsonValue]:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.request import getproxies
 
 import httpx2
 from huggingface_hub import HfApi, hf_hub_download
@@ -27,6 +29,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain
 from triton_vllm_operator.sources.progress import Say
 from triton_vllm_operator.sources.task import Repository
+from triton_vllm_operator.sources.trust import trust_authorities
 
 _T = TypeVar("_T")
 _TRIES: Final = 8
@@ -34,6 +37,7 @@ _PAUSE_CAP_SECONDS: Final = 300.0
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LIST_TIMEOUT_SECONDS: Final = 30.0
 _WORKERS: Final = 4
+_DEEPEST_CAUSE: Final = 10
 _PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 _MAY_PASS: Final = (HfHubHTTPError, LocalEntryNotFoundError, XetDownloadError, httpx2.HTTPError, OSError)
 
@@ -57,6 +61,7 @@ class Hub:
         variable = repository.token_variable
         # False: no token at all. The library would otherwise look for one in the environment.
         self._token = (os.environ.get(variable, "").strip() if variable else "") or False
+        trust_authorities(repository)
         self._api = HfApi(endpoint=repository.endpoint, token=self._token)
 
     def look_up(self) -> Snapshot:
@@ -117,7 +122,7 @@ class Hub:
                 if fault := self._fault(cause):
                     raise fault from error
                 if attempt == _TRIES - 1:
-                    raise TryAgain(f"{self._hub} cannot be used: {_say_error(cause)}") from error
+                    raise TryAgain(f"{self._hub} cannot be used: {_say_error(cause)}{_hint(cause)}") from error
                 seconds = _seconds_to_wait(cause, attempt)
                 self._say(f"{self._hub}: {_say_error(cause)}; next try in {seconds:.0f} s")
                 self._pause(seconds)
@@ -144,6 +149,12 @@ class Hub:
             )
         if isinstance(error, RevisionNotFoundError):
             return SourceFault(Reason.MODEL_NOT_FOUND, f"{name} has no revision {revision!r}")
+        if (distrust := _distrust(error)) is not None:
+            return SourceFault(
+                Reason.MODEL_FETCH_FAILED,
+                f"the certificate of {self._hub} is not trusted ({distrust.verify_message}): name its authority in "
+                "huggingFace.caConfigMapRef, or have it set in the chart's fetch.caBundle",
+            )
         status = _status(error)
         if (
             status is not None
@@ -172,6 +183,22 @@ def _is_of_the_volume(error: BaseException) -> bool:
     if not isinstance(error, OSError) or isinstance(error, ConnectionError | TimeoutError):
         return False
     return error.errno is not None
+
+
+def _distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The refusal of a certificate, however deep it lies."""
+    for _ in range(_DEEPEST_CAUSE):
+        if error is None or isinstance(error, ssl.SSLCertVerificationError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _hint(error: BaseException) -> str:
+    """For a hub that cannot be reached at all."""
+    if _status(error) is not None or getproxies():
+        return ""
+    return "; where hubs are reached through a proxy, the administrator sets it in the chart's fetch.proxy"
 
 
 def _status(error: BaseException) -> int | None:

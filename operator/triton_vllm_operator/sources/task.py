@@ -1,6 +1,7 @@
 """What the program is asked to do: one JSON argument, written by `manifests`, read in the container."""
 
 from enum import StrEnum
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -12,6 +13,10 @@ class Value(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
     )
+
+
+CA_BUNDLE_VARIABLE: Final = "CA_BUNDLE"
+"""Environment variable with the administrator's certificate authorities, trusted for every repository."""
 
 
 class Action(StrEnum):
@@ -30,6 +35,7 @@ class Role(StrEnum):
 
     MODEL = "Model"
     DRAFT = "Draft"
+    TOKENIZER = "Tokenizer"
     ADAPTER = "Adapter"
 
 
@@ -46,12 +52,16 @@ class Repository(Value):
     """Take what the folder holds, and ask no hub."""
     token_variable: str | None = None
     """Environment variable that holds the access token."""
+    ca_variable: str | None = None
+    """Environment variable that holds certificate authorities in PEM form, trusted for this repository."""
 
 
 class Expectation(Value):
     """What the engine will do with a source, as far as its files can contradict it."""
 
     role: Role
+    vllm: str = ""
+    """The version that will serve; empty if it is not known."""
     tensor_parallel_size: int = 1
     max_model_len: int | None = None
     max_lora_rank: int | None = None
@@ -59,6 +69,10 @@ class Expectation(Value):
     load_format: str | None = None
     """The engine's `load_format`; formats that have files of their own are not checked."""
     needs_tokenizer: bool = True
+    trust_remote_code: bool = False
+    """Whether code beside the weights may run."""
+    quantization: str | None = None
+    """The engine's `quantization`."""
     overrides_config: bool = False
     """Whether the engine is given other values than config.json holds (`hf_overrides`)."""
 

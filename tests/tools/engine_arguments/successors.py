@@ -1,6 +1,6 @@
-"""What to write in place of an argument that vLLM took away. By hand, from vLLM's release notes and source."""
+"""What to write in place of what vLLM took away. By hand, from its release notes and source."""
 
-SUCCESSORS = {
+ARGUMENTS = {
     "block_manager_version": "",
     "calculate_kv_scales": "the scales of a quantised KV cache come with the checkpoint",
     "cuda_graph_sizes": "write cudagraph_capture_sizes",
@@ -33,4 +33,8 @@ SUCCESSORS = {
     "swap_space": "",
     "task": "write runner or convert",
     "worker_use_ray": "one pod is one engine on the GPUs of one node",
+}
+
+ENVIRONMENT = {
+    "VLLM_ATTENTION_BACKEND": "write spec.engine.extraArgs.attention_backend",
 }

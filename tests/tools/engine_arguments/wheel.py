@@ -1,18 +1,20 @@
-"""Single files out of a published wheel, by ranges: a vLLM wheel is half a gigabyte, its arguments are 1 MB."""
+"""The Python sources of a published wheel, by ranges: a vLLM wheel is half a gigabyte, its sources are 10 MB."""
 
 import io
 import json
+import re
 import ssl
 import subprocess
 import sys
 import urllib.request
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 # pip matches these exactly; the newest that a published vLLM wheel bears comes first.
 _GLIBC = (39, 38, 35, 34, 31, 28, 27, 17)
 _PLATFORMS = (*(f"manylinux_2_{minor}_x86_64" for minor in _GLIBC), "manylinux2014_x86_64", "manylinux1_x86_64")
-_READ_AHEAD = 1 << 18
+_READ_AHEAD = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,18 @@ def find_wheel(package: str, version: str) -> WheelLink:
     return WheelLink(info["url"], info["archive_info"]["hashes"]["sha256"])
 
 
-class RemoteWheel:
-    """A wheel whose files are read where it lies. Nothing of it is run or installed."""
-
-    def __init__(self, link: WheelLink) -> None:
-        self._archive = zipfile.ZipFile(io.BufferedReader(_Ranges(link.url), _READ_AHEAD))
-        self._names = frozenset(self._archive.namelist())
-
-    def read(self, path: str) -> str | None:
-        """The text of one file; None if the wheel does not hold it."""
-        return self._archive.read(path).decode() if path in self._names else None
+def read_sources(link: WheelLink, kept: Path) -> dict[str, str]:
+    """The Python sources of vLLM in a wheel, by their paths; from the file `kept` once they were read."""
+    if not kept.is_file():
+        archive = zipfile.ZipFile(io.BufferedReader(_Ranges(link.url), _READ_AHEAD))
+        members = (info for info in archive.infolist() if re.match(r"vllm/.*\.py$", info.filename))
+        # In the order of the archive, so that what is read ahead is used.
+        texts = {info.filename: archive.read(info) for info in sorted(members, key=lambda info: info.header_offset)}
+        with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED) as copy:
+            for name, text in texts.items():
+                copy.writestr(name, text)
+    with zipfile.ZipFile(kept) as copy:
+        return {name: copy.read(name).decode() for name in copy.namelist()}
 
 
 class _Ranges(io.RawIOBase):

@@ -1,0 +1,110 @@
+"""One strict reading of a spec, for the operator and for `kubectl-llm`: as the API server reads it. Pure."""
+
+import difflib
+from collections.abc import Iterator
+from functools import cache
+from typing import Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from triton_vllm_operator.api.base import ApiModel, Json
+from triton_vllm_operator.api.crd import structural
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.api.structural import Fault, find_faults, normalize, show
+
+_SHOWN_PATH: Final = 12
+"""Parts of a field's path that a message shows: values of any JSON may nest very deep."""
+# What people of other charts and operators write, where no likeness of names leads to ours.
+_ELSEWHERE: Final = {
+    "modelName": "spec.model.servedName",
+    "modelURL": "spec.model.huggingFace.repository",
+    "hfToken": "spec.model.huggingFace.tokenSecretRef",
+    "replicaCount": "spec.replicas",
+    "shmSize": "spec.sharedMemorySize",
+    "vllmConfig": "spec.engine",
+    "gpus": "spec.engine.tensorParallelSize",
+    "gpu": "spec.engine.tensorParallelSize",
+    "annotations": "spec.podMetadata.annotations",
+    "labels": "spec.podMetadata.labels",
+    "serviceAccount": "spec.serviceAccountName",
+    "extraEnv": "spec.env",
+    "envFrom": "spec.env",
+    "nodeName": "spec.scheduling.nodeSelector",
+    "pvc": "spec.model.persistentVolumeClaim",
+}
+
+
+def read_spec(spec: Json) -> LLMDeploymentSpec | tuple[str, ...]:
+    """The spec, or everything that is wrong with it: a sentence each that begins with the field."""
+    schema = spec_schema()
+    read = normalize(spec, schema)
+    assert isinstance(read, dict), "an object stays one"
+    if faults := tuple(_sentence(fault) for fault in find_faults(read, schema)):
+        return faults
+    try:
+        return LLMDeploymentSpec.model_validate(read)
+    except ValidationError as error:
+        return tuple(describe_error(details) for details in error.errors())
+
+
+@cache
+def spec_schema() -> Json:
+    """The schema of a spec, as the CRD holds it."""
+    return structural(LLMDeploymentSpec.model_json_schema(by_alias=True))
+
+
+def describe_error(error: ErrorDetails) -> str:
+    """What a rule between fields, or one about the form of a text, says."""
+    field = _field(tuple(str(part) for part in error["loc"]))
+    found = error.get("input")
+    # A rule between fields speaks of them by name, and showing all of them helps nobody.
+    shown = "" if isinstance(found, dict | ApiModel) else f"; found {show(found)}"
+    return f"{field}: {error['msg']}{shown}"
+
+
+def _sentence(fault: Fault) -> str:
+    hint = _hint(fault.path) if fault.is_unknown else ""
+    return f"{_field(fault.path)}: {fault.message}{hint}"
+
+
+def _field(path: tuple[str, ...]) -> str:
+    return ".".join(["spec", *path[:_SHOWN_PATH], *(["..."] if len(path) > _SHOWN_PATH else [])])
+
+
+def _hint(path: tuple[str, ...]) -> str:
+    """Where a field that is not there may be meant to stand."""
+    *parents, name = path
+    wanted = _plain(name)
+    same = [field for field in _fields() if _plain(field.rsplit(".", 1)[-1]) == wanted]
+    here = ".".join(["spec", *parents])
+    # A field beside it is meant rather than one far away.
+    same.sort(key=lambda field: (field.rsplit(".", 1)[0] != here, field.count(".")))
+    if same:
+        return f": it is called {same[0]}" if same[0].rsplit(".", 1)[0] == here else f": it stands in {same[0]}"
+    if name in _ELSEWHERE:
+        return f": write {_ELSEWHERE[name]}"
+    beside = [field.rsplit(".", 1)[-1] for field in _fields() if field.rsplit(".", 1)[0] == here]
+    if near := difflib.get_close_matches(name, beside, n=1, cutoff=0.6):
+        return f": did you mean {near[0]}?"
+    if here == "spec.engine":
+        return ": an argument of vLLM that has no field goes to spec.engine.extraArgs, by its own name"
+    return ""
+
+
+def _plain(name: str) -> str:
+    """snake_case, kebab-case and camelCase of one name are equal."""
+    return name.replace("_", "").replace("-", "").lower()
+
+
+@cache
+def _fields() -> tuple[str, ...]:
+    """The path of every field, those nearer to the root first."""
+    return tuple(sorted(_walk("spec", spec_schema()), key=lambda field: field.count(".")))
+
+
+def _walk(path: str, schema: Json) -> Iterator[str]:
+    properties = schema.get("properties")
+    for name, inner in (properties if isinstance(properties, dict) else {}).items():
+        yield f"{path}.{name}"
+        yield from _walk(f"{path}.{name}", inner)
