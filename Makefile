@@ -78,8 +78,8 @@ generate: $(INSTALLED) ## Rewrite the CRD and the chart's runtime catalogue from
 golden: $(INSTALLED) ## Rewrite the golden files; read the diff.
 	@$(BIN)/pytest -q tests/golden --update
 
-arguments: $(INSTALLED) ## Rewrite the catalogue of engine arguments from the published vLLM wheels.
-	@$(BIN)/python -m tools.engine_arguments
+arguments: $(INSTALLED) ## Rewrite what is known of each vLLM version from the published wheels (SOURCES= keeps what was read).
+	@$(BIN)/python -m tools.engine_arguments $(SOURCES)
 
 lock: ## Rewrite the hash-pinned requirements (needs uv).
 	@cd requirements && uv pip compile $(UV_FLAGS) operator.in -o operator.txt

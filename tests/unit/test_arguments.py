@@ -64,7 +64,35 @@ REFUSED = [
     ({"max_num_seqs": 4}, "26.08", "write spec.engine.maxNumSeqs"),
     ({"model": "x"}, "26.08", "the weights are spec.model"),
     ({"data_parallel_size": 2}, "26.08", "how many devices or processes"),
-    ({"distributed_executor_backend": "ray"}, "26.08", "how many devices or processes"),
+    ({"distributed_executor_backend": "external_launcher"}, "26.08", "how many devices or processes"),
+    ({"distributed_executor_backend": "mp"}, "26.08", "vLLM takes it by itself for several GPUs of one node"),
+    ({"distributed_executor_backend": "ray"}, "26.08", "for which vLLM takes mp; leave it out"),
+    ({"task": "generate"}, "26.08", "it is what is served; leave it out"),
+    ({"task": "embed"}, "26.08", "serves text generation only"),
+    ({"enable_lora": False}, "26.08", "leave it out"),
+    ({"enable_auto_tool_choice": True}, "26.08", "an argument of vLLM's own server"),
+    ({"api_key": "x"}, "26.08", "an argument of vLLM's own server"),
+    ({"chat_template": "x"}, "26.08", "an argument of vLLM's own server"),
+    # what names a repository, an address or another file, also where it is nested
+    ({"tokenizer": "Qwen/Qwen2.5-7B-Instruct"}, "26.08", "write spec.model.tokenizer"),
+    ({"tokenizer": "/etc/tokenizer"}, "26.08", "write spec.model.tokenizer"),
+    ({"tokenizer": "/weights/../etc"}, "26.08", "write spec.model.tokenizer"),
+    ({"generation_config": "acme/other"}, "26.08", "write auto, vllm, or a folder of the model"),
+    ({"hf_config_path": "acme/other"}, "26.08", "write what differs into hf_overrides"),
+    (
+        {"hf_overrides": {"text_config": {"_name_or_path": "a/b"}}},
+        "26.08",
+        "its member text_config._name_or_path names",
+    ),
+    ({"hf_overrides": {"a": [{"b": "https://x/y"}]}}, "26.08", "its member a.0.b names 'https://x/y'"),
+    ({"hf_overrides": {"a": "/etc/passwd"}}, "26.08", "it reads no file but those of the model"),
+    ({"mm_processor_kwargs": {"x": "s3://b/c"}}, "26.08", "the engine fetches nothing from an address"),
+    ({"hf_overrides": {"auto_map": {"AutoModel": "a/b--m.M"}}}, "26.08", "code and parts of a model"),
+    # members of objects, by the version's own classes
+    ({"compilation_config": {"level": 3}}, "26.08", "has no member level: did you mean mode?"),
+    ({"compilation_config": {"cudagraph_copy_inputs": "yes"}}, "26.08", "takes true or false as its member"),
+    ({"eplb_config": {"window_sise": 1}}, "26.08", "has no member window_sise: did you mean window_size?"),
+    ({"attention_config": {"flash_attn_version": 9}}, "26.08", "takes one of 2, 3, 4 as its member flash_attn_version"),
     ({"worker_cls": "my.Worker"}, "26.08", "load code that is not vLLM's own"),
     ({"kv_events_config": {}}, "26.08", "opens a port"),
     ({"hf_token": "x"}, "26.08", "credential"),
@@ -92,6 +120,15 @@ def test_an_argument_is_refused_in_a_sentence_that_names_it(
         {"compilation_config": {"cudagraph_mode": "PIECEWISE"}, "hf_overrides": {"a": [1]}},
         {"model_loader_extra_config": {"enable_multithread_load": True, "num_threads": 8}},
         {"tokenizer": "/weights/tokenizer", "max_cudagraph_capture_size": None},
+        {"generation_config": "vllm", "otlp_traces_endpoint": "grpc://collector:4317"},
+        {
+            "compilation_config": {
+                "mode": 3,
+                "cudagraph_capture_sizes": [1, 2],
+                "pass_config": {"fuse_norm_quant": True},
+            }
+        },
+        {"hf_overrides": {"rope_parameters": {"rope_type": "yarn"}, "a": "b/c"}},
     ],
     ids=str,
 )
@@ -100,6 +137,8 @@ def test_other_arguments_are_passed_on(arguments: dict[str, Any]) -> None:
 
 
 TYPED = [
+    ({"quantization": "int4"}, "26.08", "spec.engine.quantization: vLLM 0.27.1 has no method int4: choose one of"),
+    ({"quantization": "aqw"}, "26.08", "spec.engine.quantization: vLLM 0.27.1 has no method aqw: did you mean awq?"),
     ({"kvCacheDtype": "fp9"}, "26.08", "spec.engine.kvCacheDtype: kv_cache_dtype of vLLM 0.27.1 takes one of auto"),
     ({"maxModelLen": "Auto"}, "26.01", "spec.engine.maxModelLen: max_model_len of vLLM 0.13.0 takes more than 0"),
     ({"maxModelLen": "Auto"}, "25.10", "spec.engine.maxModelLen: vLLM 0.10.2 cannot choose it"),

@@ -97,7 +97,6 @@ WARNED = [
     ({"engine": {"kvCacheMemoryBytes": "8Gi", "gpuMemoryUtilization": 0.9}}, "kvCacheMemoryBytes sets the KV cache"),
     ({"engine": {}}, "spec.engine.maxModelLen is not set"),
     ({"engine": {"trustRemoteCode": True}}, "allow.trustRemoteCode"),
-    ({"engine": {"quantization": "aqw"}}, "spec.engine.quantization 'aqw' is none that vLLM 0.27.1 brings along"),
     ({"engine": {"enforceEager": True}}, "spec.engine.enforceEager"),
     ({"engine": {"tensorParallelSize": 2}, "runtime": {"version": "26.01"}}, "issue 8651"),
     ({"engine": {"schedulingPolicy": "priority"}}, "no request behind Triton has a priority of its own"),

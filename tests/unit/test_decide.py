@@ -196,7 +196,14 @@ def test_pods_lead_to_ready() -> None:
     assert world.condition("Ready") == ("False", "Starting")
     world.pods = (make_serving(world.revision),)
     world.settle()
-    assert [c.status.value for c in world.status.conditions or ()] == ["True", "True", "False", "True", "False"]
+    assert [c.status.value for c in world.status.conditions or ()] == [
+        "True",
+        "True",
+        "False",
+        "True",
+        "False",
+        "False",
+    ]
     assert world.status.ready_replicas == 1
 
 
@@ -243,7 +250,7 @@ def message_of(world: World, kind: str) -> str:
 
 def test_scaled_to_zero() -> None:
     world = World().edit(replicas=0).settle()
-    assert world.condition("Ready") == ("False", "ScaledToZero")
+    assert world.condition("Ready") == ("True", "ScaledToZero")
     assert world.condition("Progressing") == ("False", "Settled")
 
 

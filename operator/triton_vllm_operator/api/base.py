@@ -31,6 +31,11 @@ LIST_TYPE = "x-kubernetes-list-type"
 LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
 PRESERVE_UNKNOWN = "x-kubernetes-preserve-unknown-fields"
 
+RULE_ERROR: Final = "rule"
+FORM_ERROR: Final = "form"
+OWN_ERRORS: Final = (RULE_ERROR, FORM_ERROR)
+"""Types of pydantic's errors that say in Python what a CRD says in CEL."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -85,7 +90,7 @@ class ApiModel(BaseModel):
     def _keep_rules(self) -> Self:
         for kept in type(self).rules():
             if not kept.holds(self):
-                raise PydanticCustomError("rule", "{message}", {"message": kept.message})
+                raise PydanticCustomError(RULE_ERROR, "{message}", {"message": kept.message})
         return self
 
 
@@ -116,7 +121,7 @@ class Form:
 
     def _check(self, text: str) -> str:
         if not self.fits(text):
-            raise PydanticCustomError("form", "{message}", {"message": self.message})
+            raise PydanticCustomError(FORM_ERROR, "{message}", {"message": self.message})
         return text
 
 
@@ -135,7 +140,7 @@ def _as_quantity(value: object) -> object:
     """The API server also admits a plain integer."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if isinstance(text, str) and re.fullmatch(quantity.PATTERN, text) is None:
-        raise PydanticCustomError("form", "{message}", {"message": _QUANTITY_WORDS})
+        raise PydanticCustomError(FORM_ERROR, "{message}", {"message": _QUANTITY_WORDS})
     return text
 
 

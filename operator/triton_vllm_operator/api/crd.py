@@ -7,7 +7,7 @@ import yaml
 from triton_vllm_operator.api import base, names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
-from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.api.status import NOT_OBSERVED, LLMDeploymentStatus
 
 CRD_NAME: Final = f"{names.PLURAL}.{names.GROUP}"
 
@@ -92,7 +92,10 @@ def _root_schema() -> Json:
             "kind": {"type": "string", "description": "As in every Kubernetes object."},
             "metadata": {"type": "object"},
             "spec": structural(LLMDeploymentSpec.model_json_schema(by_alias=True)),
-            "status": structural(LLMDeploymentStatus.model_json_schema(by_alias=True)),
+            "status": {
+                **structural(LLMDeploymentStatus.model_json_schema(by_alias=True)),
+                "default": {"observedGeneration": NOT_OBSERVED},
+            },
         },
         base.CEL_RULES: [{"rule": rule, "message": message} for rule, message in _NAME_RULES],
     }

@@ -3,10 +3,19 @@
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, WithJsonSchema
+from pydantic import BeforeValidator, Field, JsonValue, SkipValidation, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from triton_vllm_operator.api.base import CEL_RULES, INT_OR_STRING, PRESERVE_UNKNOWN, ApiModel, Form, Quantity, rule
+from triton_vllm_operator.api.base import (
+    CEL_RULES,
+    FORM_ERROR,
+    INT_OR_STRING,
+    PRESERVE_UNKNOWN,
+    ApiModel,
+    Form,
+    Quantity,
+    rule,
+)
 from triton_vllm_operator.api.model import ModelSource
 
 MAX_GPUS: Final = 16
@@ -19,7 +28,7 @@ _LENGTH_FORM: Final = f"maxModelLen is a number of tokens from 1 to {_MAX_TOKENS
 def _check_length(value: object) -> object:
     is_count = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_TOKENS
     if not is_count and value not in (AUTO, None):
-        raise PydanticCustomError("length", "{form}", {"form": _LENGTH_FORM})
+        raise PydanticCustomError(FORM_ERROR, "{form}", {"form": _LENGTH_FORM})
     return value
 
 
@@ -47,7 +56,8 @@ EngineWord = Annotated[
 """A word of vLLM's own: which ones there are depends on its version, so the catalogue checks it."""
 
 ExtraArgs = Annotated[
-    dict[str, JsonValue],
+    # pydantic takes no JSON deeper than 255 levels; the API server does.
+    dict[str, SkipValidation[JsonValue]],
     Field(max_length=64),
     WithJsonSchema({"type": "object", "maxProperties": 64, PRESERVE_UNKNOWN: True}),
 ]

@@ -37,7 +37,7 @@ RevisionName = Annotated[
 ]
 Endpoint = Annotated[
     str,
-    Field(min_length=8, max_length=256),
+    Field(min_length=1, max_length=256),
     Form(
         ENDPOINT_PATTERN,
         "an endpoint is http:// or https:// and a host, as https://mirror.example.com, without a / at its end",

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from triton_vllm_operator.api.base import ApiModel, Json
+from triton_vllm_operator.api.base import OWN_ERRORS, ApiModel, Json
 from triton_vllm_operator.api.crd import structural
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.structural import Fault, find_faults, normalize, show
@@ -40,12 +40,14 @@ def read_spec(spec: Json) -> LLMDeploymentSpec | tuple[str, ...]:
     schema = spec_schema()
     read = normalize(spec, schema)
     assert isinstance(read, dict), "an object stays one"
-    if faults := tuple(_sentence(fault) for fault in find_faults(read, schema)):
-        return faults
+    faults = tuple(_sentence(fault) for fault in find_faults(read, schema))
     try:
-        return LLMDeploymentSpec.model_validate(read)
+        parsed = LLMDeploymentSpec.model_validate(read)
     except ValidationError as error:
-        return tuple(describe_error(details) for details in error.errors())
+        # What pydantic says of types and bounds, the schema has said in better words.
+        ours = [details for details in error.errors() if not faults or details["type"] in OWN_ERRORS]
+        return (*faults, *map(describe_error, ours))
+    return faults or parsed
 
 
 @cache

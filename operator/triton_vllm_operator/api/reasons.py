@@ -11,6 +11,8 @@ class ConditionType(StrEnum):
     PROGRESSING = "Progressing"
     READY = "Ready"
     DEGRADED = "Degraded"
+    STALLED = "Stalled"
+    """By this word tools that follow kstatus know that waiting is in vain."""
 
 
 class Reason(StrEnum):
@@ -66,8 +68,9 @@ class Reason(StrEnum):
     GENERATE_TIMED_OUT = "GenerateTimedOut"
     NOTHING_GENERATED = "NothingGenerated"
 
-    # Degraded
+    # Degraded, Stalled
     NOTHING_FAILED = "NothingFailed"
+    NOT_STALLED = "NotStalled"
 
     # The pod's gate, beside those above
     NOT_YET_PROVEN = "NotYetProven"

@@ -12,6 +12,10 @@ GENERATION_LIMIT: Final = 2**53 - 1
 """The API server reads a schema's bounds as floats: larger ones are not what they say."""
 
 
+NOT_OBSERVED: Final = -1
+"""The generation of a status that nobody has written yet: tools that follow kstatus then wait."""
+
+
 class ConditionStatus(StrEnum):
     """True, False or Unknown."""
 
@@ -23,7 +27,9 @@ class ConditionStatus(StrEnum):
 class Condition(ApiModel):
     """One observation about an LLMDeployment, in the form of metav1.Condition."""
 
-    type: str = Field(min_length=1, max_length=316, description="Accepted, Available, Progressing, Ready, Degraded.")
+    type: str = Field(
+        min_length=1, max_length=316, description="Accepted, Available, Progressing, Ready, Degraded or Stalled."
+    )
     status: ConditionStatus = Field(description="True, False or Unknown.")
     observed_generation: int = Field(
         ge=0, le=GENERATION_LIMIT, description="metadata.generation that this was seen for."
@@ -78,11 +84,14 @@ class LLMDeploymentStatus(ApiModel):
     conditions: tuple[Condition, ...] | None = Field(
         None,
         max_length=16,
-        description="Accepted, Available, Progressing, Ready and Degraded.",
+        description="Accepted, Available, Progressing, Ready, Degraded and Stalled.",
         json_schema_extra={LIST_TYPE: "map", LIST_MAP_KEYS: ["type"]},
     )
     observed_generation: int | None = Field(
-        None, ge=0, le=GENERATION_LIMIT, description="metadata.generation that this status speaks of."
+        None,
+        ge=NOT_OBSERVED,
+        le=GENERATION_LIMIT,
+        description="metadata.generation that this status speaks of; -1 until the operator has seen it.",
     )
     url: str | None = Field(None, max_length=512, description="Where the model answers inside the cluster.")
     revision: str | None = Field(None, max_length=253, description="ControllerRevision that the children come from.")

@@ -44,7 +44,9 @@ def normalize(value: object, schema: Json) -> object:
         if properties:
             kept = {name: inner for name, inner in value.items() if inner is not None or name not in properties}
             return {name: normalize(inner, properties.get(name, {})) for name, inner in kept.items()}
-        return {name: normalize(inner, values) for name, inner in value.items()} if values else value
+        return (
+            {name: normalize(inner, values) for name, inner in value.items() if inner is not None} if values else value
+        )
     if isinstance(value, list):
         return [normalize(inner, items) for inner in value] if items else value
     if isinstance(value, float) and value.is_integer() and _takes_integers(schema):

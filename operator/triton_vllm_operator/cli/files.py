@@ -9,6 +9,7 @@ import yaml
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.cli.kubernetes_yaml import read_documents
 from triton_vllm_operator.manifests.identity import Owner
 
 # A file has no uid yet; the children of what is applied carry the real one.
@@ -41,9 +42,11 @@ def read_document(path: str) -> Document:
     """
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text()
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+        documents = read_documents(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Unreadable(f"{path} cannot be read: {error}") from error
+        raise Unreadable(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise Unreadable(f"{path} cannot be read: it nests deeper than any API server takes") from error
     found = [document for document in documents if isinstance(document, dict) and document.get("kind") == names.KIND]
     if len(found) != 1:
         kinds = [

@@ -107,10 +107,25 @@ def find_gate_failure(pod: Pod) -> Problem | None:
     if pod.gate.container_id != pod.container_id or not pod.running:
         return None
     reason = Reason(pod.gate.reason)
-    remedy = f"to replace it: kubectl delete pod {pod.name}"
-    return Problem(reason, f"pod {pod.name} {_GATE_TEXTS[reason]}; {remedy}")
+    detail = f": {pod.gate.detail}" if pod.gate.detail else ""
+    # A pod that never generated was not broken by anything: the next one would be as it is.
+    remedy = f"to replace it: kubectl delete pod {pod.name}" if pod.gate.has_generated else _NEVER_WORKED[reason]
+    return Problem(reason, f"pod {pod.name} {_GATE_TEXTS[reason]}{detail}; {remedy.replace(_POD, pod.name)}")
 
 
+_POD: Final = "POD"
+_NEVER_WORKED: Final = {
+    Reason.ENGINE_DEAD: "it never generated, and a new pod would end as it did; see kubectl logs POD",
+    Reason.GENERATE_FAILED: (
+        "it never generated, and a new pod would answer the same: change spec.engine or the model; see kubectl logs POD"
+    ),
+    Reason.GENERATE_TIMED_OUT: (
+        "it never generated: where its first tokens take longer, raise spec.probe.timeoutSeconds; see kubectl logs POD"
+    ),
+    Reason.NOTHING_GENERATED: (
+        "it never generated: choose a spec.probe.prompt that the model answers with text; see kubectl logs POD"
+    ),
+}
 _GATE_TEXTS: Final = {
     Reason.ENGINE_DEAD: "is up, but its vLLM engine is dead",
     Reason.GENERATE_FAILED: "answers the probe with an error",

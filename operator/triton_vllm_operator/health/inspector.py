@@ -19,6 +19,7 @@ from triton_vllm_operator.kube.pod import Pod
 
 _LOG = logging.getLogger(__name__)
 REST_SECONDS: Final = 60.0
+_NOT_CREATED: Final = "FailedCreate"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
@@ -57,6 +58,14 @@ class Inspector:
             _LOG.warning("%s answers %d and no configuration", url, response.status)
             return None
         return Inspection(log, config)
+
+    async def why_no_pod(self, namespace: str, job_uid: str) -> str:
+        """Why Kubernetes makes no pod for a Job, which stands in events alone; empty if it does, or is late."""
+        try:
+            return await self._client.read_newest_event(namespace, job_uid, _NOT_CREATED)
+        except ApiError as error:
+            _LOG.warning("cannot read the events of Job %s in %s: %s", job_uid, namespace, error)
+            return ""
 
     async def last_line(self, namespace: str, pod: Pod) -> str:
         """The last word of a pod that fetches a model; empty if it cannot be read now."""

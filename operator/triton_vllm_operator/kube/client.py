@@ -18,7 +18,7 @@ from kubernetes.aio.client import ApiClient
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.kube.errors import ApiError, Gone, Unavailable, error_for
-from triton_vllm_operator.kube.resources import POD, Kind, kind_of, metadata_of, name_of
+from triton_vllm_operator.kube.resources import EVENT, POD, Kind, kind_of, metadata_of, name_of
 
 Measure = Callable[[str, str, int, float], None]
 """Called after every request with verb, resource, HTTP status (0: no answer) and seconds."""
@@ -118,6 +118,18 @@ class KubeClient:
             ApiError: the log could not be had. It is not tried again.
         """
         return await self._read_log(namespace, pod, container, limitBytes=str(_START_LIMIT))
+
+    async def read_newest_event(self, namespace: str, uid: str, reason: str) -> str:
+        """The message of the newest event of that reason about an object; empty if there is none.
+
+        Raises:
+            ApiError: the events could not be had. It is not tried again.
+        """
+        query = {"fieldSelector": f"involvedObject.uid={uid},reason={reason}", "limit": str(_PAGE)}
+        listed = json.loads(await self._once("GET", "list", EVENT, EVENT.path(namespace), query))
+        events: list[Json] = listed.get("items") or []
+        times = [(str(event.get("lastTimestamp") or event.get("eventTime")), str(event["message"])) for event in events]
+        return max(times, default=("", ""))[1]
 
     async def _read_log(self, namespace: str, pod: str, container: str, **query: str) -> str:
         path = POD.path(namespace, pod, "log")

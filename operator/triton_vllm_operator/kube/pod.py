@@ -18,6 +18,8 @@ class Gate:
     container_id: str
     has_generated: bool = True
     """Whether the pod has ever generated: only then is a failure something that worked and does not."""
+    detail: str = ""
+    """What was found wrong, in the words of the pod or of the probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,8 @@ def _gate(condition: Any) -> Gate | None:
     container_id, _, text = str(condition.get("message", "")).partition(GATE_SEPARATOR)
     generates = condition["status"] == "True"
     has_generated = generates or not text.startswith(NEVER_GENERATED)
-    return Gate(generates, str(condition.get("reason", "")), container_id, has_generated)
+    detail = "" if generates else text.removeprefix(NEVER_GENERATED)
+    return Gate(generates, str(condition.get("reason", "")), container_id, has_generated, detail)
 
 
 def _ended(terminated: Any) -> Ended | None:

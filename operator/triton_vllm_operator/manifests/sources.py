@@ -15,7 +15,6 @@ from triton_vllm_operator.repository.content import Places
 from triton_vllm_operator.sources.placement import ONLY_TOKENIZER, folder_name
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task
 
-WEIGHTS: Final = "/weights"
 TOKENIZER: Final = "/tokenizer"
 DRAFT: Final = "/draft"
 
@@ -82,7 +81,7 @@ def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
         Placed(
             "spec.model",
             names.MODEL_VOLUME,
-            WEIGHTS,
+            names.WEIGHTS,
             Role.MODEL,
             spec.model,
             load_format if isinstance(load_format, str) else None,

@@ -96,7 +96,7 @@ def find_conditions(situation: Situation, now: datetime) -> dict[ConditionType, 
     degraded = _degraded(situation)
     ready = _ready(situation)
     progressing = _progressing(situation, ready, now)
-    if ready.status is not ConditionStatus.TRUE and ready.reason is not Reason.SCALED_TO_ZERO:
+    if ready.status is not ConditionStatus.TRUE:
         # One sentence that says why: the first of these that has something to say.
         why = next(
             (f for f, bad in ((accepted, "False"), (degraded, "True")) if f.status == bad),
@@ -110,6 +110,7 @@ def find_conditions(situation: Situation, now: datetime) -> dict[ConditionType, 
         ConditionType.PROGRESSING: progressing,
         ConditionType.READY: ready,
         ConditionType.DEGRADED: degraded,
+        ConditionType.STALLED: _stalled(ready, progressing),
     }
 
 
@@ -163,7 +164,7 @@ def _available(situation: Situation) -> Finding:
 def _ready(situation: Situation) -> Finding:
     blocked = situation.refused or situation.waiting
     if situation.replicas == 0 and not situation.alive and blocked is None:
-        return _false(Reason.SCALED_TO_ZERO, "spec.replicas is 0")
+        return _true(Reason.SCALED_TO_ZERO, "spec.replicas is 0")
     serving = [pod for pod in situation.current if pod.serves]
     complete = len(serving) == len(situation.current) == situation.replicas > 0
     if complete and not situation.leftover and blocked is None:
@@ -175,7 +176,7 @@ def _ready(situation: Situation) -> Finding:
 def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding:
     if situation.refused is not None:
         return _false(Reason.NOT_ACCEPTED, "the spec is not accepted; what was accepted before keeps running")
-    if ready.status is ConditionStatus.TRUE or ready.reason is Reason.SCALED_TO_ZERO:
+    if ready.status is ConditionStatus.TRUE:
         return _false(Reason.SETTLED, "nothing is left to do")
     if situation.waiting is not None:
         status = ConditionStatus.FALSE if situation.waits_in_vain else ConditionStatus.TRUE
@@ -241,3 +242,10 @@ def _degraded(situation: Situation) -> Finding:
         if problem := find_gate_failure(pod) or find_problem(pod):
             return _true(problem.reason, problem.message)
     return _false(Reason.NOTHING_FAILED, "nothing that worked has failed")
+
+
+def _stalled(ready: Finding, progressing: Finding) -> Finding:
+    """Whether nothing comes of waiting: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md."""
+    if ready.status is ConditionStatus.TRUE or progressing.status is ConditionStatus.TRUE:
+        return _false(Reason.NOT_STALLED, "what is wanted is there or under way")
+    return _true(ready.reason, ready.message)

@@ -7,6 +7,7 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import find_changes
 from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import judge
 from triton_vllm_operator.kube.resources import (
@@ -34,6 +35,7 @@ from triton_vllm_operator.repository.catalogue import Catalogue
 
 _KEPT_REVISIONS: Final = 10
 _SHOWN_CHANGES: Final = 3
+_RESOURCES: Final = "spec.resources"
 _INSPECT_AGAIN: Final = timedelta(seconds=61)
 
 
@@ -183,7 +185,7 @@ def _differences(observed: Observed, plan: Plan) -> tuple[str, ...]:
 def _pods_refused(observed: Observed) -> str:
     for child in observed.children_of(DEPLOYMENT):
         if failure := true_condition(child.body, "ReplicaFailure"):
-            return failure.message
+            return f"Kubernetes makes no pod: {describe_refusal(failure.message, _RESOURCES)}"
     return ""
 
 

@@ -1,6 +1,5 @@
 """What must be found out about the repositories of a spec, and fetched, before pods can serve it. Pure."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,6 +9,7 @@ from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem, find_problem
+from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import JOB, name_of, start_time, true_condition
 from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
@@ -21,7 +21,8 @@ from triton_vllm_operator.sources.report import EXIT_FAULT, Fault, Report, Sourc
 _LOOK: Final = timedelta(seconds=10)
 """Between two looks at the progress."""
 _POD_LATE_AFTER: Final = timedelta(seconds=60)
-"""Without a running pod; what keeps a Job from making one (a quota, a LimitRange) stands in events alone."""
+"""Without a running pod, and without an event that says why."""
+_RESOURCES: Final = "spec.fetch.resources"
 RETRY_AFTER: Final = timedelta(minutes=5)
 """After which a fetch that failed is tried anew: a token may have been mended, terms accepted."""
 
@@ -71,7 +72,7 @@ def find_fetched(
         return _after_failure(job, _last_fault(pods, name), failed.since or now, now)
     if there is not None and (complete := true_condition(there.body, "Complete")) and not any(p.running for p in pods):
         return _after_nothing(job, pods, complete.since or now, now)
-    return Fetching(job, _under_way(there, pods, observed.progress, now), False, now + _LOOK)
+    return Fetching(job, _under_way(there, pods, observed, now), False, now + _LOOK)
 
 
 def _after_nothing(job: Json, pods: tuple[Pod, ...], ended_at: datetime, now: datetime) -> Fetching:
@@ -139,10 +140,10 @@ def _newest_fault(pods: tuple[Pod, ...]) -> Fault | None:
     return next((report.fault for report in reports if report and report.fault), None)
 
 
-def _under_way(job: Child | None, pods: tuple[Pod, ...], progress: Mapping[str, str], now: datetime) -> Problem:
+def _under_way(job: Child | None, pods: tuple[Pod, ...], observed: Observed, now: datetime) -> Problem:
     alive = [pod for pod in pods if pod.lives]
     running = next((pod for pod in alive if pod.running), None)
-    if running is not None and (said := progress.get(running.name)):
+    if running is not None and (said := observed.progress.get(running.name)):
         return Problem(Reason.FETCHING_MODEL, said)
     # One that ended well tells of it a moment later.
     waiting = (pod for pod in alive if not pod.running and (pod.ended is None or pod.ended.exit_code != 0))
@@ -152,6 +153,9 @@ def _under_way(job: Child | None, pods: tuple[Pod, ...], progress: Mapping[str, 
         return Problem(Reason.FETCHING_MODEL, f"trying again: {fault.message}")
     if running is not None:
         return Problem(Reason.FETCHING_MODEL, "looking up the model")
+    if job is not None and (refusal := observed.podless.get(job.name)):
+        said = describe_refusal(refusal, _RESOURCES)
+        return Problem(Reason.PODS_REFUSED, f"Kubernetes makes no pod for Job {job.name}: {said}")
     started = start_time(job.body) if job else None
     if job is not None and started is not None and now - started >= _POD_LATE_AFTER:
         return Problem(Reason.FETCHING_MODEL, f"Job {job.name} has no running pod; see kubectl describe job {job.name}")

@@ -79,6 +79,8 @@ class Observed:
     """The pods that fetch a model beforehand."""
     progress: Mapping[str, str] = field(default_factory=dict)
     """The last line of the log of each pod that fetches, by its name."""
+    podless: Mapping[str, str] = field(default_factory=dict)
+    """Why Kubernetes makes no pod, in its own words, for Jobs that have none, by their names."""
     inspection: Inspection | None = None
     """What a pod of the newest revision says of itself; read once, when the status does not hold it yet."""
     probes: Mapping[str, ProbeHistory] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import (
     CHILDREN,
     DEPLOYMENT,
+    JOB,
     SERVICE,
     Key,
     Kind,
@@ -57,6 +58,7 @@ async def observe(
         pods=tuple(pod for pod in pods if not pod.job_uid),
         fetch_pods=fetch_pods,
         progress=await _read_progress(key, inspector, fetch_pods),
+        podless=await _read_refusals(key, inspector, children, fetch_pods),
         inspection=await _inspect(key, inspector, resource.status, revisions, pods),
         probes=probes.histories(key),
         revisions=revisions,
@@ -66,6 +68,14 @@ async def observe(
 async def _read_progress(key: Key, inspector: Inspector, fetch_pods: tuple[Pod, ...]) -> dict[str, str]:
     """The last word of each pod that fetches: a log is read only while its pod runs."""
     return {pod.name: await inspector.last_line(key.namespace, pod) for pod in fetch_pods if pod.running}
+
+
+async def _read_refusals(
+    key: Key, inspector: Inspector, children: list[Child], fetch_pods: tuple[Pod, ...]
+) -> dict[str, str]:
+    served = {pod.job_uid for pod in fetch_pods}
+    without = [child for child in children if child.kind == JOB and child.uid not in served]
+    return {child.name: await inspector.why_no_pod(key.namespace, child.uid) for child in without}
 
 
 async def _inspect(

@@ -6,7 +6,6 @@ from triton_vllm_operator.api.engine import SchedulingPolicy
 from triton_vllm_operator.api.hub import DEFAULT_REVISION
 from triton_vllm_operator.api.hub_names import is_commit
 from triton_vllm_operator.api.spec import Backend, LLMDeploymentSpec
-from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.catalogue import RuntimeEntry
 
 # https://github.com/triton-inference-server/server/issues/8651
@@ -55,13 +54,6 @@ def _engine(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Iterator[str]:
         yield (
             f"spec.runtime.version {runtime.version}: Triton was seen to crash there with several GPUs "
             "(triton-inference-server/server issue 8651); take a later one"
-        )
-    known = load_arguments(runtime.vllm)
-    methods = known.arguments["quantization"].choices if known else ()
-    if engine.quantization and methods and engine.quantization not in methods:
-        yield (
-            f"spec.engine.quantization {engine.quantization!r} is none that vLLM {runtime.vllm} brings along: "
-            f"{', '.join(map(str, methods))}"
         )
 
 

