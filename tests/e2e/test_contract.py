@@ -14,6 +14,7 @@ from support.adapter import write_adapter
 from support.runtime_pod import run_in_runtime
 from support.simulate import CPU_SPEC, World
 from support.volume import bind_folder
+from support.weights import TOKENIZER
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.content import CONFIG_PBTXT
 from triton_vllm_operator.sources.fault import SourceFault
@@ -194,7 +195,7 @@ def our_words(refusal: Refusal, config: dict[str, Any]) -> str:
         world = World(spec=dict(refusal.spec)).settle()
         assert world.condition("Accepted")[0] == "False", refusal
         return world.message("Accepted")
-    files = {"config.json": json.dumps(config), "model.safetensors": "", "tokenizer.json": ""}
+    files = {"config.json": json.dumps(config), "model.safetensors": "", "tokenizer.json": TOKENIZER}
     listed = Files({name: len(text) for name, text in files.items()}, lambda name: files[name].encode(), "in /weights")
     with pytest.raises(SourceFault) as caught:
         check_source(listed, Expectation(role=Role.MODEL, **refusal.expected))

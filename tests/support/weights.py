@@ -1,6 +1,7 @@
 """Small files in the forms of real models."""
 
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,30 @@ CONFIG: dict[str, Any] = {
 }
 
 
+TOKENIZER = json.dumps({"model": {"type": "BPE", "vocab": {}, "merges": []}})
+
+
 def write_safetensors(path: Path, size: int = 4096) -> None:
     """A file of one tensor of `size` bytes."""
     header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(i % 251 for i in range(size)))
 
 
+def write_tensors(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str = "F16") -> None:
+    """A file of tensors of these shapes, all of them zero."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
+
+
 def write_model(folder: Path, size: int = 4096, **config: Any) -> Path:
     """A folder that looks like a model."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
-    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer.json").write_text(TOKENIZER)
     write_safetensors(folder / "model.safetensors", size)
     return folder
 

@@ -84,7 +84,7 @@ def _write(name: str, text: str) -> Callable[[Path], None]:
         (_write("config.json", "[]"), "holds no JSON object"),
         (_write("config.json", '{"architectures": ["BertForSequenceClassification"]}'), "embeds or classifies"),
         (_write("config.json", '{"architectures": ["XLMRobertaModel"]}'), "embeds or classifies"),
-        (_write("model.safetensors", "version https://git-lfs.github.com/spec/v1"), "is no safetensors file"),
+        (_write("model.safetensors", "version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
         (_write("model.safetensors", ""), "is no safetensors file"),
         (_header({"w": {"data_offsets": [0, "x"]}}), "its header cannot be read"),
         (_header({"w": {"data_offsets": [0, None]}}), "its header cannot be read"),
@@ -117,7 +117,7 @@ def test_what_might_be_served_passes(tmp_path: Path) -> None:
     assert check(write_model(tmp_path / "cohere", model_max_length=131072), max_model_len=8192).fault is None
     odd = write_model(tmp_path / "odd", architectures=["GteModel"])
     assert check(odd, overrides_config=True).fault is None
-    for name in ("tiktoken.model", "tokenizer.tok.json", "tokenizer.model.v7", "rwkv_vocab_v1.txt", "vocab.json"):
+    for name in ("tiktoken.model", "tokenizer.tok.json", "tokenizer.model.v7", "rwkv_vocab_v1.txt", "spiece.model"):
         other = write_model(tmp_path / name)
         (other / "tokenizer.json").rename(other / name)
         assert check(other).fault is None, name

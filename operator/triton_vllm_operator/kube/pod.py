@@ -75,6 +75,8 @@ class Pod:
     """Of the Job that this pod fetches a model for; empty for a serving pod."""
     prepares: bool = False
     """Whether the init container that checks or fetches the weights runs."""
+    prepared: str = ""
+    """What that container said when it ended well, if it had something to warn of."""
     unprepared: Ended | None = None
     """How that container last ended, if not well."""
 
@@ -90,6 +92,7 @@ class Pod:
 
 
 GATE_SEPARATOR = ": "
+_WARNING = '"warning"'
 NEVER_GENERATED = "never generated: "
 
 
@@ -126,8 +129,13 @@ def project_pod(body: Json) -> Pod:
         containers_ready_at=_true_since(open_port),
         job_uid=_job_uid(body),
         prepares="running" in _dict(prepare.get("state")),
+        prepared=_warning_of(_last_end(prepare)),
         unprepared=end if (end := _last_end(prepare)) is not None and end.exit_code != 0 else None,
     )
+
+
+def _warning_of(end: Ended | None) -> str:
+    return end.message if end is not None and end.exit_code == 0 and _WARNING in end.message else ""
 
 
 def _awaited_image(spec: dict[str, Any], message: str) -> Image | None:

@@ -11,6 +11,7 @@ from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.spec import DRAFT_FIELD, TOKENIZER_FIELD, LLMDeploymentSpec, adapter_field
+from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.content import Places
 from triton_vllm_operator.sources.placement import ONLY_TOKENIZER, folder_name
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task
@@ -20,6 +21,8 @@ DRAFT: Final = "/draft"
 
 _OVERRIDES: Final = ("hf_overrides", "hf_config_path", "config_format", "rope_scaling", "rope_theta")
 """Arguments that give the engine other values than the model's config.json holds."""
+
+_ALLOW_LONGER: Final = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 Commits = Mapping[str, str]
 """What the revisions of repositories stand for, by the volume of the source."""
@@ -183,7 +186,13 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
     """What the engine's settings say of a source; most of them speak of the model alone."""
     if placed.role is Role.DRAFT:
         # It is given the model's tokenizer where it has none, and may be split otherwise.
-        return Expectation(role=placed.role, vllm=vllm, needs_tokenizer=False)
+        return Expectation(
+            role=placed.role,
+            vllm=vllm,
+            needs_tokenizer=False,
+            trust_remote_code=bool(spec.engine.trust_remote_code),
+            quantization_methods=_quantization_methods(vllm),
+        )
     if placed.role is Role.TOKENIZER:
         return Expectation(role=placed.role, vllm=vllm)
     if placed.role is Role.ADAPTER:
@@ -198,9 +207,16 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
         load_format=placed.files_kind,
         needs_tokenizer=spec.model.tokenizer is None and "tokenizer" not in extra,
         trust_remote_code=bool(engine.trust_remote_code),
+        allows_longer=any(variable.name == _ALLOW_LONGER and variable.value == "1" for variable in spec.env or ()),
         quantization=engine.quantization,
+        quantization_methods=_quantization_methods(vllm),
         overrides_config=any(name in extra for name in _OVERRIDES),
     )
+
+
+def _quantization_methods(vllm: str) -> tuple[str, ...]:
+    known = load_arguments(vllm)
+    return tuple(map(str, known.arguments["quantization"].choices)) if known else ()
 
 
 def _rank_limit(placed: Placed, spec: LLMDeploymentSpec) -> int | None:

@@ -37,6 +37,8 @@ class Situation:
     """Fields in which the pods of earlier revisions differ, as `spec.engine.maxNumSeqs`; empty if there are none."""
     differences: tuple[str, ...] = ()
     """Where the engine runs otherwise than was rendered."""
+    warnings: tuple[str, ...] = ()
+    """What was found in the model's files of which only the engine can tell whether it does harm."""
     unreached: frozenset[str] = frozenset()
     """Names of the pods that the last probe could not reach."""
 
@@ -168,7 +170,8 @@ def _ready(situation: Situation) -> Finding:
     serving = [pod for pod in situation.current if pod.serves]
     complete = len(serving) == len(situation.current) == situation.replicas > 0
     if complete and not situation.leftover and blocked is None:
-        but = f"; but {', '.join(situation.differences)}" if situation.differences else ""
+        remarks = (*situation.differences, *situation.warnings)
+        but = f"; but {', '.join(remarks)}" if remarks else ""
         return _true(Reason.ALL_REPLICAS_GENERATE, f"{situation.replicas} of {situation.replicas} pods generate{but}")
     return _false(Reason.NO_POD_GENERATES, "")
 
@@ -193,8 +196,12 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
         # Nothing is under way: a pod whose engine died is replaced by nobody but its owner.
         return _false(stuck.reason, stuck.message)
     if problem := _problem(situation) or _unreachable(situation, now):
-        return _true(problem.reason, problem.message)
+        return _true(problem.reason, problem.message + _warned(situation))
     return _moving(situation)
+
+
+def _warned(situation: Situation) -> str:
+    return f"; it was seen before: {', '.join(situation.warnings)}" if situation.warnings else ""
 
 
 def _problem(situation: Situation) -> Problem | None:

@@ -25,6 +25,7 @@ from triton_vllm_operator.manifests.deployment import build_deployment
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, build_controller_revision
 from triton_vllm_operator.manifests.service import build_service, is_headless
+from triton_vllm_operator.manifests.sources import place_sources
 from triton_vllm_operator.reconcile.conditions import Situation, startup_deadline, unreachable_from
 from triton_vllm_operator.reconcile.drift import differs
 from triton_vllm_operator.reconcile.live import Live
@@ -32,6 +33,7 @@ from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Obs
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
 from triton_vllm_operator.reconcile.status import build_status, find_running_engine
 from triton_vllm_operator.repository.catalogue import Catalogue
+from triton_vllm_operator.sources.report import parse_report
 
 _KEPT_REVISIONS: Final = 10
 _SHOWN_CHANGES: Final = 3
@@ -161,6 +163,7 @@ def _situation(observed: Observed, plan: Plan) -> Situation:
         startup_deadline_seconds=plan.live.probe.startup_deadline_seconds,
         changed=_changed(observed, plan),
         differences=_differences(observed, plan),
+        warnings=_warnings(observed, plan),
         unreached=frozenset(
             pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
         ),
@@ -180,6 +183,24 @@ def _changed(observed: Observed, plan: Plan) -> str:
 def _differences(observed: Observed, plan: Plan) -> tuple[str, ...]:
     running = find_running_engine(observed, plan.revision) if plan.revision else None
     return (running.differences or ()) if running else ()
+
+
+def _warnings(observed: Observed, plan: Plan) -> tuple[str, ...]:
+    """What the program that checks models warned of, in its Job or before an engine's start."""
+    if plan.revision is None:
+        return ()
+    fields = {placed.volume: placed.field for placed in place_sources(plan.revision.spec)}
+    messages = dict.fromkeys(
+        pod.prepared for pod in observed.pods if pod.revision == plan.revision.hash and pod.prepared
+    )
+    reports = [report for message in messages if (report := parse_report(message)) is not None]
+    sources = (*plan.revision.sources, *(source for report in reports for source in report.sources))
+    found = (
+        f"{fields.get(source.volume, 'spec.model')}: {source.facts.warning}"
+        for source in sources
+        if source.facts is not None and source.facts.warning
+    )
+    return tuple(dict.fromkeys(found))
 
 
 def _pods_refused(observed: Observed) -> str:

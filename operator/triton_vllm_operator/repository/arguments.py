@@ -6,7 +6,6 @@ off the source is marked, and nothing is ever refused because of it.
 
 import difflib
 import operator
-import re
 from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
@@ -14,6 +13,8 @@ from importlib import resources
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, JsonValue
+
+from triton_vllm_operator.api.vllm_versions import released_version, version_order
 
 _FOLDER: Final = "argument_data"
 
@@ -185,15 +186,6 @@ class EngineArguments(FrozenModel):
         return f"vLLM {self.vllm} has no argument {name}{hint}"
 
 
-_BUILD: Final = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)(\.post[0-9]+)?(\+.*)?")
-
-
-def released_version(vllm: str) -> str:
-    """The release that a build of it stands for: 0.27.1 for 0.27.1.post1 and 0.27.1+cu129; else the version itself."""
-    build = _BUILD.fullmatch(vllm)
-    return build[1] if build else vllm
-
-
 @cache
 def load_arguments(vllm: str) -> EngineArguments | None:
     """The arguments of that vLLM version, or of the release that it is a build of; None if it is not catalogued."""
@@ -205,4 +197,4 @@ def catalogued_versions() -> tuple[str, ...]:
     """The vLLM versions whose arguments are known, oldest first."""
     files = (resources.files(__package__) / _FOLDER).iterdir()
     versions = (file.name.removeprefix("vllm-").removesuffix(".json") for file in files if file.name.endswith(".json"))
-    return tuple(sorted(versions, key=lambda version: tuple(map(int, version.split(".")))))
+    return tuple(sorted(versions, key=version_order))

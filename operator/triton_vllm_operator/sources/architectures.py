@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import cache
 from importlib import resources
 
+from triton_vllm_operator.api.vllm_versions import released_version
 from triton_vllm_operator.sources.task import Value
 
 
@@ -43,6 +44,8 @@ class Unknown:
     """Where its code lies now, as vLLM says."""
     first: str = ""
     """The first later version that knows it."""
+    may_be_generic: bool = False
+    """Whether vLLM's generic Transformers route could take it all the same."""
 
 
 class Architectures(Value):
@@ -54,9 +57,12 @@ class Architectures(Value):
     dropped: dict[str, str]
     """The last version that had one, in vLLM's own words."""
     plugins: dict[str, str]
+    generic: tuple[str, ...]
+    """Those that vLLM's generic Transformers route could take, whatever the registry says."""
 
     def find(self, vllm: str, name: str) -> Kind | Unknown | None:
         """What that version does with an architecture; None if the version is not catalogued."""
+        vllm = released_version(vllm)
         if vllm not in self.versions:
             return None
         here, spans = self._place(vllm), self.architectures.get(name, ())
@@ -65,10 +71,13 @@ class Architectures(Value):
                 return span.kind
         earlier = [span.last for span in spans if self._place(span.last) < here]
         later = [span.first for span in spans if self._place(span.first) > here]
+        last = earlier[-1] if earlier else self.dropped.get(name, "")
+        is_dropped = bool(last) and name in self.dropped
         return Unknown(
-            last=earlier[-1] if earlier else self.dropped.get(name, ""),
-            plugin=self.plugins.get(name, ""),
+            last=last,
             first=later[0] if later else "",
+            plugin=self.plugins.get(name, ""),
+            may_be_generic=name in self.generic and not is_dropped,
         )
 
     def _place(self, version: str) -> int:

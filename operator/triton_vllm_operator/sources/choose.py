@@ -5,15 +5,15 @@ from fnmatch import fnmatch
 from typing import Final
 
 from triton_vllm_operator.sources.fault import not_servable
-from triton_vllm_operator.sources.placement import OTHER_FORMATS
-from triton_vllm_operator.sources.servable import TOKENIZERS
+from triton_vllm_operator.sources.formats import CONFIG, MISTRAL_CONFIG, MISTRAL_INDEX, MISTRAL_WEIGHTS
+from triton_vllm_operator.sources.placement import ONLY_TOKENIZER, OTHER_FORMATS
+from triton_vllm_operator.sources.tokenizers import TOKENIZER_FILES
 
 # Python code comes along: whether it runs is for the engine's trust_remote_code to say, which may change later.
-_SMALL: Final = ("*.json", "*.jsonl", "*.txt", "*.jinja", "*.py", *TOKENIZERS)
+_SMALL: Final = ("*.json", "*.jsonl", "*.txt", "*.jinja", "*.py", *TOKENIZER_FILES)
 _SAFETENSORS: Final = ("*.safetensors",)
 _PICKLED: Final = ("pytorch_model*.bin", "adapter_model.bin", "*.pt", "*.pth")
-# Mistral's repositories hold every weight twice, once in a format of their own.
-_MISTRAL: Final = ("consolidated*.safetensors",)
+_MISTRAL: Final = (MISTRAL_WEIGHTS,)
 # What vLLM's `load_format` reads, where that is not the usual choice; nothing reads no weights.
 _FORMATS: Final = dict(zip(OTHER_FORMATS, (_MISTRAL, _PICKLED, _PICKLED, ()), strict=True))
 # Formats whose files have no name that could be looked for in a repository.
@@ -26,6 +26,9 @@ def choose_files(names: Iterable[str], load_format: str | None) -> tuple[str, ..
     Raises:
         SourceFault: nobody can tell which files this `load_format` reads.
     """
+    if load_format == ONLY_TOKENIZER:
+        top = sorted(name for name in names if "/" not in name)
+        return tuple(name for name in _matching(top, _SMALL) if not name.endswith(".index.json"))
     if load_format in _UNNAMED:
         raise not_servable(
             f"load_format {load_format} does not tell which files of a repository it reads; "
@@ -33,14 +36,24 @@ def choose_files(names: Iterable[str], load_format: str | None) -> tuple[str, ..
         )
     top = sorted(name for name in names if "/" not in name)
     patterns = _FORMATS.get(load_format or "")
-    weights = _usual_weights(top) if patterns is None else _matching(top, patterns)
-    return tuple(sorted({*weights, *_matching(top, _SMALL)}))
+    if patterns is not None:
+        return tuple(sorted({*_matching(top, patterns), *_matching(top, _SMALL)}))
+    weights, left_out = _one_set(top)
+    return tuple(sorted({*weights, *_matching(top, _SMALL)} - {*left_out}))
 
 
-def _usual_weights(names: list[str]) -> tuple[str, ...]:
-    safetensors = _matching(names, _SAFETENSORS)
-    others = tuple(name for name in safetensors if name not in _matching(names, _MISTRAL))
-    return others or safetensors or _matching(names, _PICKLED)
+def _one_set(names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Weights in one format, and the files that would make some vLLM version take them for the other.
+
+    A repository may hold a model twice, in the format of transformers and in Mistral's own (formats.py).
+    """
+    mistral, safetensors = _matching(names, _MISTRAL), _matching(names, _SAFETENSORS)
+    others = tuple(name for name in safetensors if name not in mistral) or _matching(names, _PICKLED)
+    if CONFIG in names and others:
+        return others, (*mistral, MISTRAL_CONFIG, MISTRAL_INDEX)
+    if MISTRAL_CONFIG in names and mistral:
+        return mistral, (CONFIG, "model.safetensors.index.json")
+    return others or mistral, ()
 
 
 def _matching(names: Iterable[str], patterns: tuple[str, ...]) -> tuple[str, ...]:

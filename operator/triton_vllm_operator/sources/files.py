@@ -1,8 +1,8 @@
-"""The files of a source: in a folder, or as a hub lists them. All of them lie at the top level."""
+"""The files of a source: in a folder, or as a hub lists them. What an engine reads lies at the top level."""
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -14,12 +14,16 @@ Json = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Names with sizes in bytes, and a way to read a small one."""
+    """Names with sizes in bytes, and a way to read a file."""
 
     sizes: Mapping[str, int]
     read: Callable[[str], bytes]
     where: str
     """For messages: `in /weights`, `in org/name`."""
+    folders: frozenset[str] = frozenset()
+    """Names of the folders beside them."""
+    can_read: Callable[[str], bool] = field(default=lambda _name: True)
+    """Whether a file's content is here: of what a hub lists, only that of a few small ones is."""
 
     def __contains__(self, name: str) -> bool:
         return name in self.sizes
@@ -46,6 +50,14 @@ class Files:
             raise not_servable(f"{name} {self.where} holds no JSON object")
         return parsed
 
+    def read_json_if_there(self, name: str) -> Json:
+        """The object in a JSON file; empty if there is none, or its content is not here.
+
+        Raises:
+            SourceFault: it holds no JSON object.
+        """
+        return self.read_json(name) if name in self and self.can_read(name) else {}
+
 
 def list_folder(folder: Path) -> Files:
     """The files of a folder.
@@ -55,5 +67,7 @@ def list_folder(folder: Path) -> Files:
     """
     if not folder.is_dir():
         raise SourceFault(Reason.MODEL_NOT_FOUND, f"there is no folder {folder}: is its path right?")
-    sizes = {entry.name: entry.stat().st_size for entry in folder.iterdir() if entry.is_file()}
-    return Files(sizes, lambda name: (folder / name).read_bytes(), f"in {folder}")
+    entries = list(folder.iterdir())
+    sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    folders = frozenset(entry.name for entry in entries if entry.is_dir())
+    return Files(sizes, lambda name: (folder / name).read_bytes(), f"in {folder}", folders)

@@ -2,25 +2,32 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from triton_vllm_operator.api.hub_names import is_commit
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.sources.adapters import check_fits
 from triton_vllm_operator.sources.choose import choose_files
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain, not_servable
 from triton_vllm_operator.sources.files import Files, list_folder
+from triton_vllm_operator.sources.formats import CONFIG, check_gguf_file, find_format
 from triton_vllm_operator.sources.hub import Hub, Snapshot
 from triton_vllm_operator.sources.progress import Progress, Say
 from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport
-from triton_vllm_operator.sources.servable import check_complete, check_source
+from triton_vllm_operator.sources.safetensors import Tensor, Tensors, read_tensors
+from triton_vllm_operator.sources.servable import check_source
 from triton_vllm_operator.sources.store import Store
-from triton_vllm_operator.sources.task import Action, Expectation, Repository, Task, TaskList
+from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task, TaskList
 
-_CONFIGURATION: Final = ("config.json", "params.json", "adapter_config.json")
+_CONFIGURATION: Final = ("config.json", "params.json", "adapter_config.json", "modules.json", "tokenizer_config.json")
 _INDEX: Final = ".index.json"
+# Members of config.json that describe parts beside the language model.
+_PARTS: Final = ("vision_config", "audio_config", "text_config", "thinker_config")
 OpenHub = Callable[[Repository, Say], Hub]
 
 
@@ -32,34 +39,79 @@ def run(tasks: TaskList, say: Say, open_hub: OpenHub = Hub) -> Report:
         TryAgain: a source could not be had now.
     """
     reports: list[SourceReport] = []
+    looked_at: list[Looked] = []
     for task in tasks.tasks:
-        try:
-            reports.append(_run_task(task, say, open_hub))
-        except SourceFault as fault:
-            raise SourceFault(fault.reason, f"{task.field}: {fault}", task.volume) from fault
-        except TryAgain as error:
-            raise TryAgain(f"{task.field}: {error}") from error
+        with _named(task):
+            report, folder = _run_task(task, say, open_hub)
+            reports.append(report)
+        if folder is not None:
+            looked_at.append(Looked(task, folder))
+    for number, warning in _check_adapters(looked_at, [report.volume for report in reports]):
+        facts = reports[number].facts or ModelFacts()
+        reports[number] = reports[number].model_copy(update={"facts": facts.model_copy(update={"warning": warning})})
     return Report(sources=tuple(reports))
 
 
-def _run_task(task: Task, say: Say, open_hub: OpenHub) -> SourceReport:
+@contextmanager
+def _named(task: Task) -> Iterator[None]:
+    """What goes wrong is said of the field of the spec."""
+    try:
+        yield
+    except SourceFault as fault:
+        raise SourceFault(fault.reason, f"{task.field}: {fault}", task.volume) from fault
+    except TryAgain as error:
+        raise TryAgain(f"{task.field}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A source whose files are here."""
+
+    task: Task
+    folder: Path
+
+
+def _check_adapters(looked_at: list[Looked], volumes: list[str]) -> Iterator[tuple[int, str]]:
+    """Hold each adapter against the model; the place of its report, and a warning."""
+    model = next((seen for seen in looked_at if seen.task.expectation.role is Role.MODEL), None)
+    adapters = [seen for seen in looked_at if seen.task.expectation.role is Role.ADAPTER]
+    if model is None or not adapters:
+        return
+    tensors, config = _read_tensors(model.folder), list_folder(model.folder).read_json_if_there(CONFIG)
+    is_multimodal = any(isinstance(config.get(part), dict) for part in _PARTS)
+    for adapter in adapters:
+        with _named(adapter.task):
+            if warning := check_fits(_read_tensors(adapter.folder), tensors, is_multimodal):
+                yield volumes.index(adapter.task.volume), warning
+
+
+def _run_task(task: Task, say: Say, open_hub: OpenHub) -> tuple[SourceReport, Path | None]:
+    """The report, and where the files are if they are here."""
     if task.repository is None:
-        return _check_folder(task, Path(task.folder), None)
+        return _check_folder(task, Path(task.folder), None), Path(task.folder)
     if task.action is Action.INSPECT:
-        return _inspect(task, task.repository, open_hub(task.repository, say))
+        return _inspect(task, task.repository, open_hub(task.repository, say)), None
     return _fetch(task, task.repository, say, open_hub)
 
 
 def _check_folder(task: Task, folder: Path, commit: str | None) -> SourceReport:
     if folder.is_file():
-        # One file is a GGUF model, whose only witness is the engine.
+        # One file is a GGUF model, of which nothing but the engine knows more.
+        check_gguf_file(folder.name, task.expectation.vllm)
         return SourceReport(volume=task.volume, commit=commit)
     files = list_folder(folder)
     facts = check_source(files, task.expectation)
-    for name in files.ending(".safetensors"):
-        with (folder / name).open("rb") as file:
-            check_complete(name, files.sizes[name], partial(_read_from_start, file))
+    _read_tensors(folder)
     return SourceReport(volume=task.volume, commit=commit, facts=facts)
+
+
+def _read_tensors(folder: Path) -> Tensors:
+    """All tensors of a folder's safetensors files; none of a file that is a model by itself."""
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            tensors |= read_tensors(path.name, path.stat().st_size, partial(_read_from_start, file))
+    return tensors
 
 
 def _read_from_start(file: BinaryIO, count: int) -> bytes:
@@ -67,12 +119,12 @@ def _read_from_start(file: BinaryIO, count: int) -> bytes:
     return file.read(count)
 
 
-def _fetch(task: Task, repository: Repository, say: Say, open_hub: OpenHub) -> SourceReport:
+def _fetch(task: Task, repository: Repository, say: Say, open_hub: OpenHub) -> tuple[SourceReport, Path]:
     store = Store(Path(task.folder), repository, task.expectation.load_format, say)
     if repository.offline:
         return _take_cached(task, repository, store)
     if is_commit(repository.revision) and (there := store.find(repository.revision)):
-        return _check_folder(task, there, repository.revision)
+        return _check_folder(task, there, repository.revision), there
     hub = open_hub(repository, say)
     snapshot = hub.look_up()
     folder = store.fill(
@@ -80,7 +132,7 @@ def _fetch(task: Task, repository: Repository, say: Say, open_hub: OpenHub) -> S
         lambda unfinished: _fetch_files(task, repository, hub, snapshot, unfinished, say),
     )
     store.remember(snapshot.commit)
-    return _check_folder(task, folder, snapshot.commit)
+    return _check_folder(task, folder, snapshot.commit), folder
 
 
 def _fetch_files(task: Task, repository: Repository, hub: Hub, snapshot: Snapshot, folder: Path, say: Say) -> None:
@@ -105,7 +157,7 @@ def _fetch_files(task: Task, repository: Repository, hub: Hub, snapshot: Snapsho
         raise
 
 
-def _take_cached(task: Task, repository: Repository, store: Store) -> SourceReport:
+def _take_cached(task: Task, repository: Repository, store: Store) -> tuple[SourceReport, Path]:
     pinned = is_commit(repository.revision)
     commit = repository.revision if pinned else store.recall()
     folder = store.find(commit) if commit else None
@@ -114,7 +166,7 @@ def _take_cached(task: Task, repository: Repository, store: Store) -> SourceRepo
             Reason.MODEL_NOT_FOUND,
             f"the cache holds no {repository.name}@{repository.revision}, and huggingFace.offline forbids to fetch it",
         )
-    return _check_folder(task, folder, commit)
+    return _check_folder(task, folder, commit), folder
 
 
 def _inspect(task: Task, repository: Repository, hub: Hub) -> SourceReport:
@@ -136,9 +188,18 @@ def _check_listing(
 ) -> ModelFacts | None:
     """Check what can be told before the weights come: nothing large is fetched for what cannot be served."""
     if not names:
+        find_format(
+            Files(snapshot.sizes, lambda _name: b"", f"in {where}", can_read=lambda _name: False), expected.vllm
+        )
         raise not_servable(f"{where} holds no file that an engine reads")
     small = tuple(name for name in names if name in _CONFIGURATION or name.endswith(_INDEX))
     with tempfile.TemporaryDirectory() as scratch:
         hub.fetch(snapshot, small, Path(scratch))
-        sizes = {name: snapshot.sizes[name] for name in names}
-        return check_source(Files(sizes, lambda name: (Path(scratch) / name).read_bytes(), f"in {where}"), expected)
+        listed = Files(
+            sizes={name: snapshot.sizes[name] for name in names},
+            read=lambda name: (Path(scratch) / name).read_bytes(),
+            where=f"in {where}",
+            folders=frozenset(name.partition("/")[0] for name in snapshot.sizes if "/" in name),
+            can_read=lambda name: name in small,
+        )
+        return check_source(listed, expected)

@@ -40,6 +40,10 @@ class ModelFacts(Said):
     weight_bytes: int | None = Field(None, ge=0, lt=2**53)
     lora_rank: int | None = None
     """Of an adapter."""
+    quantization: str | None = Field(None, max_length=64)
+    """How config.json says that the weights are quantised."""
+    warning: str | None = Field(None, max_length=400)
+    """What only the engine can tell, and should be known if it does not start."""
 
 
 class SourceReport(Said):

@@ -71,8 +71,12 @@ class Expectation(Value):
     needs_tokenizer: bool = True
     trust_remote_code: bool = False
     """Whether code beside the weights may run."""
+    allows_longer: bool = False
+    """Whether the engine was told to take sequences that are longer than the model knows."""
     quantization: str | None = None
     """The engine's `quantization`."""
+    quantization_methods: tuple[str, ...] = ()
+    """What the version reads; empty if that is not known."""
     overrides_config: bool = False
     """Whether the engine is given other values than config.json holds (`hf_overrides`)."""
 

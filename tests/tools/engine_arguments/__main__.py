@@ -16,6 +16,7 @@ from tools.engine_arguments.quantization import read_min_capabilities
 from tools.engine_arguments.reader import argument_names, read_arguments, read_speculative_methods
 from tools.engine_arguments.source import Source
 from tools.engine_arguments.successors import ARGUMENTS, ENVIRONMENT
+from tools.engine_arguments.transformers import read_generic_architectures
 from tools.engine_arguments.wheel import find_wheel, read_sources
 from triton_vllm_operator.repository.arguments import EngineArguments, GoneArgument, WheelIdentity
 from triton_vllm_operator.sources.architectures import Architectures, Span
@@ -44,7 +45,7 @@ def main() -> None:
         except LookupError as error:
             print(f"vllm {version} is left out: {str(error).splitlines()[-1]}", flush=True)
             continue
-        source = Source(read_sources(link, kept / f"{package}-{version}.zip").get)
+        source = Source(read_sources(link, "vllm", kept / f"{package}-{version}.zip").get)
         environment = read_environment(source)
         names[version], variables[version] = frozenset(argument_names(source)), frozenset(environment)
         print(f"vllm {version}: {len(names[version])} arguments, {len(environment)} variables", flush=True)
@@ -62,7 +63,9 @@ def main() -> None:
             gone_environment=_gone(variables, version, ENVIRONMENT),
         )
         (ARGUMENT_DATA / f"vllm-{version}.json").write_text(_dump(read))
-    ARCHITECTURE_DATA.write_text(_dump_architectures(registries))
+    link = find_wheel("transformers", None)
+    generic = read_generic_architectures(read_sources(link, "transformers", kept / f"{link.name}.zip"))
+    ARCHITECTURE_DATA.write_text(_dump_architectures(registries, generic))
 
 
 def _published() -> list[str]:
@@ -101,7 +104,7 @@ def _dump(read: EngineArguments) -> str:
     return "\n".join(["{", *lines, "}"]) + "\n"
 
 
-def _dump_architectures(registries: dict[str, Registry]) -> str:
+def _dump_architectures(registries: dict[str, Registry], generic: tuple[str, ...]) -> str:
     """All versions in one file, one architecture a line: most stay the same from version to version."""
     spans: dict[str, list[Span]] = {}
     for version, registry in registries.items():
@@ -117,8 +120,9 @@ def _dump_architectures(registries: dict[str, Registry]) -> str:
         architectures={name: tuple(found) for name, found in sorted(spans.items())},
         dropped={name: last for registry in newest for name, last in registry.dropped.items()},
         plugins={name: place for registry in newest for name, place in registry.plugins.items()},
+        generic=generic,
     ).model_dump(mode="json")
-    parts = [f' "versions": {json.dumps(data["versions"])}']
+    parts = [f' "{section}": {json.dumps(data[section])}' for section in ("versions", "generic")]
     for section in ("architectures", "dropped", "plugins"):
         rows = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in sorted(data[section].items())]
         parts.append(f' "{section}": {{\n' + ",\n".join(rows) + "\n }")

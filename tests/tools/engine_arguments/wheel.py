@@ -30,8 +30,8 @@ class WheelLink:
         return self.url.rsplit("/", 1)[-1]
 
 
-def find_wheel(package: str, version: str) -> WheelLink:
-    """Ask pip which wheel it would install.
+def find_wheel(package: str, version: str | None) -> WheelLink:
+    """Ask pip which wheel it would install; without a version, the newest.
 
     Raises:
         LookupError: pip finds none; the text has pip's own words.
@@ -39,7 +39,8 @@ def find_wheel(package: str, version: str) -> WheelLink:
     platforms = [word for platform in _PLATFORMS for word in ("--platform", platform)]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--report", "-", "--no-deps"]
     command += ["--ignore-installed", "--only-binary", ":all:", "--target", "unused"]
-    command += ["--python-version", "3.12", "--implementation", "cp", *platforms, f"{package}=={version}"]
+    wanted = f"{package}=={version}" if version else package
+    command += ["--python-version", "3.12", "--implementation", "cp", *platforms, wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LookupError(f"pip finds no wheel of {package} {version}: {done.stderr.strip()}")
@@ -47,11 +48,11 @@ def find_wheel(package: str, version: str) -> WheelLink:
     return WheelLink(info["url"], info["archive_info"]["hashes"]["sha256"])
 
 
-def read_sources(link: WheelLink, kept: Path) -> dict[str, str]:
-    """The Python sources of vLLM in a wheel, by their paths; from the file `kept` once they were read."""
+def read_sources(link: WheelLink, package: str, kept: Path) -> dict[str, str]:
+    """The Python sources of a package in a wheel, by their paths; from the file `kept` once they were read."""
     if not kept.is_file():
         archive = zipfile.ZipFile(io.BufferedReader(_Ranges(link.url), _READ_AHEAD))
-        members = (info for info in archive.infolist() if re.match(r"vllm/.*\.py$", info.filename))
+        members = (info for info in archive.infolist() if re.match(rf"{package}/.*\.py$", info.filename))
         # In the order of the archive, so that what is read ahead is used.
         texts = {info.filename: archive.read(info) for info in sorted(members, key=lambda info: info.header_offset)}
         with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED) as copy:

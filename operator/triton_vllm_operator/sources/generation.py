@@ -1,0 +1,106 @@
+"""Whether a model generates text with the vLLM version that will serve it. Pure."""
+
+import json
+import re
+from typing import Final
+
+from triton_vllm_operator.sources.architectures import Kind, Unknown, load_architectures
+from triton_vllm_operator.sources.fault import not_servable
+from triton_vllm_operator.sources.files import Files, Json
+from triton_vllm_operator.sources.task import Expectation, Role
+
+_ONLY: Final = "only models that generate text are served"
+_DOES: Final = {
+    Kind.EMBEDS: f"a model that embeds; {_ONLY}",
+    Kind.RANKS: f"a model that ranks; {_ONLY}",
+    Kind.CLASSIFIES: f"a model that classifies; {_ONLY}",
+    Kind.REWARDS: f"a reward model; {_ONLY}",
+    Kind.TRANSCRIBES: f"a model that takes speech alone; {_ONLY}",
+    Kind.DRAFTS: "a model that drafts for another one: it goes to spec.engine.speculativeConfig.model",
+}
+# For versions that are not catalogued. https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py
+_POOLING: Final = (
+    "ForTextEncoding",
+    "EmbeddingModel",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForMaskedLM",
+    "ForRewardModel",
+    "RewardModel",
+    "BertModel",
+    "RobertaModel",
+    "GteModel",
+)
+_SENTENCE_MODULES: Final = "modules.json"
+_SENTENCE_FOLDER: Final = re.compile(r"[0-9]+_(Pooling|Normalize|Dense|SpladePooling|WordEmbeddings)")
+
+
+def architecture_names(config: Json) -> tuple[str, ...]:
+    """What config.json names, in its order."""
+    named = config.get("architectures")
+    return tuple(str(name)[:128] for name in named) if isinstance(named, list) else ()
+
+
+def check_generates(files: Files, config: Json, expected: Expectation) -> str:
+    """That the version would generate text; a warning where only the engine can tell, empty if it is certain.
+
+    Raises:
+        SourceFault: it would not.
+    """
+    _check_sentence_files(files)
+    names = architecture_names(config)
+    known = {name: load_architectures().find(expected.vllm, name) for name in names}
+    wanted = {Kind.GENERATES, Kind.DRAFTS} if expected.role is Role.DRAFT else {Kind.GENERATES}
+    if not names or any(kind in wanted for kind in known.values()):
+        return ""
+    name, kind = next(iter(known.items()))
+    if kind is None:
+        return _check_by_suffix(name, files)
+    if isinstance(kind, Kind):
+        raise not_servable(f"config.json {files.where} names {name}, {_DOES[kind]}")
+    return _judge_unknown(name, kind, files, config, expected)
+
+
+def _check_sentence_files(files: Files) -> None:
+    """VLLM takes a model with these for one that embeds, whatever its architecture."""
+    folder = next(filter(_SENTENCE_FOLDER.fullmatch, sorted(files.folders)), None)
+    if folder is None and _SENTENCE_MODULES in files and files.can_read(_SENTENCE_MODULES):
+        try:
+            modules = json.loads(files.read(_SENTENCE_MODULES))
+        except (ValueError, RecursionError):
+            return
+        kinds = (
+            [str(module.get("type")) for module in modules if isinstance(module, dict)]
+            if isinstance(modules, list)
+            else []
+        )
+        folder = _SENTENCE_MODULES if any("Pooling" in kind for kind in kinds) else None
+    if folder is not None:
+        raise not_servable(f"{folder} {files.where} says that the model embeds sentences; {_ONLY}")
+
+
+def _check_by_suffix(name: str, files: Files) -> str:
+    if name.endswith(_POOLING):
+        raise not_servable(f"config.json {files.where} names {name}, a model that embeds or classifies; {_ONLY}")
+    return ""
+
+
+def _judge_unknown(name: str, unknown: Unknown, files: Files, config: Json, expected: Expectation) -> str:
+    says = f"config.json {files.where} names {name}, which vLLM {expected.vllm} does not know"
+    if isinstance(config.get("auto_map"), dict):
+        if expected.trust_remote_code:
+            return f"{says}: the code that lies beside the weights must fit vLLM's Transformers backend"
+        raise not_servable(f"{says}; code for it lies beside the weights: spec.engine.trustRemoteCode: true runs it")
+    if unknown.may_be_generic:
+        return f"{says}: its generic Transformers backend may take it, and may be slower"
+    raise not_servable(says + _advise(unknown))
+
+
+def _advise(unknown: Unknown) -> str:
+    if unknown.plugin:
+        return f"; its code lies in {unknown.plugin}, which an image of your own can hold"
+    if unknown.last:
+        return f"; {unknown.last} was the last version that did: choose a spec.runtime with it or an older one"
+    if unknown.first:
+        return f"; {unknown.first} is the first version that does: choose a spec.runtime with it or a newer one"
+    return "; no version does, and it brings no code of its own"

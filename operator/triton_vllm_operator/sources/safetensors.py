@@ -1,0 +1,50 @@
+"""The headers of safetensors files: names, types and shapes of all tensors, without their bytes. Pure."""
+
+import json
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from triton_vllm_operator.sources.fault import not_servable
+
+_HEADER_LIMIT: Final = 100_000_000
+"""Bytes; safetensors' own limit of a header."""
+_METADATA: Final = "__metadata__"
+LFS_POINTER: Final = b"version https://git-lfs"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor, as the header describes it."""
+
+    dtype: str
+    """As F16, BF16, I32."""
+    shape: tuple[int, ...]
+
+
+Tensors = Mapping[str, Tensor]
+
+
+def read_tensors(name: str, size: int, read_start: Callable[[int], bytes]) -> Tensors:
+    """The tensors of a file that is as long as its own header says. `read_start` gives its first bytes.
+
+    Raises:
+        SourceFault: it was cut off, or is no safetensors file.
+    """
+    start = read_start(len(LFS_POINTER))
+    if start == LFS_POINTER:
+        raise not_servable(f"{name} is a pointer of Git LFS and not the file itself: fetch it with git lfs pull")
+    (length,) = struct.unpack("<Q", start[:8].ljust(8, b"\0"))
+    if size < 8 or not 2 <= length <= min(_HEADER_LIMIT, size):
+        raise not_servable(f"{name} is no safetensors file")
+    try:
+        header = json.loads(read_start(8 + length)[8:])
+        described = {key: tensor for key, tensor in header.items() if key != _METADATA}
+        end = max((int(tensor["data_offsets"][1]) for tensor in described.values()), default=0)
+        tensors = {key: Tensor(str(t["dtype"]), tuple(map(int, t["shape"]))) for key, t in described.items()}
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise not_servable(f"{name} is no safetensors file: its header cannot be read") from error
+    if size != 8 + length + end:
+        raise not_servable(f"{name} has {size} bytes where its header says {8 + length + end}: it was cut off")
+    return tensors

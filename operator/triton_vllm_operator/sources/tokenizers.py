@@ -1,0 +1,53 @@
+"""Whether files hold a tokenizer that vLLM could load: one that says how text becomes tokens. Pure."""
+
+from typing import Final
+
+from triton_vllm_operator.sources.fault import not_servable
+from triton_vllm_operator.sources.files import Files
+
+TOKENIZER_FILES: Final = (
+    "*token*",
+    "*vocab*",
+    "*.tiktoken",
+    "*.model",
+    "*.model.*",
+    "*.spm",
+    "*.tok",
+    "tekken.json",
+    "merges.txt",
+)
+"""Names under which tokenizers and their settings come."""
+_FAST: Final = "tokenizer.json"
+# Settings of a tokenizer, and no tokenizer.
+_SETTINGS: Final = frozenset(
+    {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.json", "tokenizer.py"}
+)
+_HALVES: Final = (("vocab.json", "merges.txt"), ("merges.txt", "vocab.json"))
+
+
+def check_tokenizer(files: Files) -> None:
+    """That there is a tokenizer.
+
+    Raises:
+        SourceFault: there is none, or nobody could load what is called so.
+    """
+    named = [name for name in files.matching(*TOKENIZER_FILES) if name not in _SETTINGS and not name.endswith(".py")]
+    found = [name for name in named if files.sizes[name] > 0 and _is_complete(name, files)]
+    if found:
+        return
+    beside = sorted(name for name in files.sizes if name in _SETTINGS or name in named)
+    only = f"; found only {', '.join(beside)}" if beside else ""
+    raise not_servable(
+        f"no tokenizer {files.where} that can be loaded: it needs tokenizer.json, tokenizer.model, vocab.json with "
+        f"merges.txt or tekken.json, or another source in spec.model.tokenizer{only}"
+    )
+
+
+def _is_complete(name: str, files: Files) -> bool:
+    other = dict(_HALVES).get(name)
+    if other is not None and other not in files and not files.matching("*tokeniz*.py"):
+        return False
+    if name != _FAST or not files.can_read(name):
+        return True
+    # The tokenizers library reads no file without it (huggingface/tokenizers, tokenizer/serialization.rs).
+    return "model" in files.read_json(name)
