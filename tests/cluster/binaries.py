@@ -38,8 +38,8 @@ class Program:
     def folder(self) -> Path:
         """Where it is built to: the hash of everything that decides what is built."""
         digest = hashlib.sha256()
-        for lock in ("go.mod", "go.sum"):
-            digest.update((paths.GO_MODULES / self.module / lock).read_bytes())
+        for source in sorted((paths.GO_MODULES / self.module).glob("*.*")):
+            digest.update(source.read_bytes())
         digest.update(f"{self.flags} {self.tags}".encode())
         return paths.BINARIES / f"{self.module}-{digest.hexdigest()[:12]}"
 
@@ -69,6 +69,7 @@ CONTAINERD: Final = _containerd("containerd")
 SHIM: Final = _containerd("containerd-shim-runc-v2")
 CTR: Final = _containerd("ctr")
 HELM: Final = Program("helm", "helm.sh/helm/v3/cmd/helm", "helm")
+COREDNS: Final = Program("coredns", ".", "coredns")
 
 PROGRAMS: Final = (
     ETCD,
@@ -82,6 +83,7 @@ PROGRAMS: Final = (
     KUBELET,
     KUBE_PROXY,
     HELM,
+    COREDNS,
 )
 
 

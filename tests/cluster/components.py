@@ -12,6 +12,9 @@ from cluster.pki import Authority, Pair, write_kubeconfig
 NODE: Final = "local"
 API_PORT: Final = 16443
 ETCD_PORT: Final = 12379
+DNS_PORT: Final = 53
+DNS_USER: Final = "system:coredns"
+_CLUSTER_DOMAIN: Final = "cluster.local"
 PAUSE_IMAGE: Final = "localhost/triton-vllm-operator/pause:1"
 SERVER: Final = f"https://127.0.0.1:{API_PORT}"
 
@@ -37,6 +40,7 @@ class Credentials:
     scheduler: Path
     kubelet: Path
     proxy: Path
+    dns: Path
 
 
 def issue_credentials() -> Credentials:
@@ -59,6 +63,7 @@ def issue_credentials() -> Credentials:
         scheduler=kubeconfig("scheduler", "system:kube-scheduler"),
         kubelet=kubeconfig("kubelet", f"system:node:{NODE}", "system:nodes"),
         proxy=kubeconfig("proxy", "system:kube-proxy"),
+        dns=kubeconfig("coredns", DNS_USER),
     )
 
 
@@ -184,6 +189,8 @@ def kubelet(credentials: Credentials) -> Command:
                 "failCgroupV1": False,
                 "failSwapOn": False,
                 "resolvConf": "",
+                "clusterDNS": [network.NODE_ADDRESS],
+                "clusterDomain": _CLUSTER_DOMAIN,
                 "registerNode": True,
                 # No registry holds these images: none may be collected, and a full disk is named by us.
                 "imageGCHighThresholdPercent": 100,
@@ -214,3 +221,21 @@ def kube_proxy(credentials: Credentials) -> Command:
         "--masquerade-all",
         "--conntrack-max-per-core=0",
     ]
+
+
+def coredns(credentials: Credentials) -> Command:
+    """CoreDNS on the node's address: it answers names of this cluster, and knows no others."""
+    config = paths.CONFIG / "Corefile"
+    config.write_text(
+        f"""\
+.:{DNS_PORT} {{
+    bind {network.NODE_ADDRESS}
+    errors
+    cache 5
+    kubernetes {_CLUSTER_DOMAIN} {{
+        kubeconfig {credentials.dns}
+    }}
+}}
+"""
+    )
+    return [binaries.COREDNS.path, f"-conf={config}"]

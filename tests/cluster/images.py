@@ -84,6 +84,7 @@ MODEL_TOOLS: Final = Image(
         "operator/triton_vllm_operator/api/hub_names.py",
         "operator/triton_vllm_operator/api/lora.py",
         "operator/triton_vllm_operator/api/reasons.py",
+        "operator/triton_vllm_operator/api/vllm_versions.py",
         "requirements/model-tools.txt",
     ),
 )

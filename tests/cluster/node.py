@@ -39,6 +39,7 @@ COMPONENTS: Final = (
     "containerd",
     "kubelet",
     "kube-proxy",
+    "coredns",
 )
 
 
@@ -163,16 +164,29 @@ def _start_components() -> None:
     start_process("kubelet", components.kubelet(credentials))
     start_process("kube-proxy", components.kube_proxy(credentials))
     _bind_kube_proxy()
+    _grant_coredns()
+    start_process("coredns", components.coredns(credentials))
+    _wait_for("coredns", 60, _listens(network.NODE_ADDRESS, components.DNS_PORT))
     _wait_for("kubelet", 90, _node_is_ready)
     _forget_earlier_pods()
 
 
 def _bind_kube_proxy() -> None:
-    binding = "--clusterrole=system:node-proxier"
-    if not succeeds(
-        [binaries.KUBECTL.path, f"--kubeconfig={paths.KUBECONFIG}", "get", "clusterrolebinding", "kube-proxy"]
-    ):
+    if not _is_there("clusterrolebinding", "kube-proxy"):
+        binding = "--clusterrole=system:node-proxier"
         kubectl("create", "clusterrolebinding", "kube-proxy", binding, "--user=system:kube-proxy")
+
+
+def _grant_coredns() -> None:
+    if _is_there("clusterrolebinding", "coredns"):
+        return
+    read = "--resource=services,namespaces,endpointslices.discovery.k8s.io"
+    kubectl("create", "clusterrole", "coredns", "--verb=list,watch", read)
+    kubectl("create", "clusterrolebinding", "coredns", "--clusterrole=coredns", f"--user={components.DNS_USER}")
+
+
+def _is_there(kind: str, name: str) -> bool:
+    return succeeds([binaries.KUBECTL.path, f"--kubeconfig={paths.KUBECONFIG}", "get", kind, name])
 
 
 def _forget_earlier_pods() -> None:

@@ -1,5 +1,6 @@
 """`make demo`: what the README's first command runs."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,15 +12,17 @@ from cluster.errors import ClusterError
 from cluster.images import ensure_images
 from cluster.kubectl import kubectl
 from cluster.progress import say, step
+from support.client_pod import run_client
 from support.forward import forwarded
 from support.generate import ask
 from support.install import install_operator
-from support.llm import wait_ready
+from support.llm import condition, endpoints_of, get_llm, wait_ready
 from support.load import Measured, run_load
 
 NAMESPACE = "default"
 MODEL = "smollm2"
 QUESTION = "What is the capital of France?"
+_PATIENCE_SECONDS = 30
 SAMPLE = paths.REPOSITORY / "samples" / "smollm2.yaml"
 
 
@@ -52,22 +55,37 @@ def main() -> int:
             ensure_images()
         timings.run("helm install", install_operator)
         timings.run("kubectl apply -f samples/smollm2.yaml", lambda: kubectl("apply", "-f", SAMPLE))
+        _replace_what_hangs()
         timings.run("until Ready: scheduled, loaded and generated", lambda: wait_ready(NAMESPACE, MODEL, 600))
-        with forwarded(NAMESPACE, f"svc/{MODEL}", 8000) as port, timings.measure("the answer"):
-            answer = ask(port, MODEL, QUESTION)
+        url = str(get_llm(NAMESPACE, MODEL)["status"]["url"])
+        with timings.measure("the answer, asked by a pod"), step(f"asking {url}"):
+            answer = json.loads(run_client(NAMESPACE, "question.py", url, QUESTION, seconds=120))
         with timings.measure("1 request alone, then 100 at once"), step("1 request alone, then 100 at once"):
-            url = f"http://{_cluster_ip()}:8000/v2/models/{MODEL}/generate"
             alone, together = run_load(NAMESPACE, url, 1, 100)
-    except ClusterError as error:
+    except (ClusterError, AssertionError) as error:
         say(f"error: {error}\nlogs: make demo-logs; start over: make demo-down, then make demo")
         return 1
     _report(timings, answer, alone, together)
     return 0 if together["complete"] == together["concurrency"] else 1
 
 
-def _cluster_ip() -> str:
-    """The Service's address: the cluster of the demo has no DNS of its own."""
-    return kubectl("-n", NAMESPACE, "get", "service", MODEL, "-o", "jsonpath={.spec.clusterIP}")
+def _replace_what_hangs() -> None:
+    """An earlier demo may have left a pod whose engine answers nobody, as after a stopped process."""
+    if not any(endpoints_of(NAMESPACE, MODEL)):
+        # It loads, or it is out of the Service already.
+        _delete_pods(condition(get_llm(NAMESPACE, MODEL), "Degraded").get("status") == "True")
+        return
+    try:
+        with forwarded(NAMESPACE, f"svc/{MODEL}", 8000) as port:
+            ask(port, MODEL, QUESTION, timeout=_PATIENCE_SECONDS)
+    except (ClusterError, OSError, ValueError):
+        _delete_pods(True)
+
+
+def _delete_pods(hang: bool) -> None:
+    if hang:
+        with step("replacing a pod of an earlier demo that does not answer"):
+            kubectl("-n", NAMESPACE, "delete", "pods", "-l", f"app.kubernetes.io/instance={MODEL}", "--now")
 
 
 def _report(timings: Timings, answer: str, alone: Measured, together: Measured) -> None:

@@ -137,8 +137,9 @@ def test_the_model_control_endpoints_are_closed(port: int) -> None:
 
 
 def test_a_hundred_requests_at_once_are_all_answered(served: str) -> None:
-    address = kubectl("-n", served, "get", "service", NAME, "-o", "jsonpath={.spec.clusterIP}")
-    (measured,) = run_load(served, f"http://{address}:8000/v2/models/{MODEL}/generate", 100)
+    url = str(get_llm(served, NAME)["status"]["url"])
+    assert url == f"http://{NAME}.{served}.svc:8000/v2/models/{MODEL}/generate"
+    (measured,) = run_load(served, url, 100)
     assert (measured["complete"], measured["failed"]) == (100, [])
     assert condition(get_llm(served, NAME), "Ready")["status"] == "True", "the probe survives a busy engine"
 

@@ -32,9 +32,10 @@ def generate_stream(port: int, model: str, body: dict[str, Any]) -> list[dict[st
     return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
 
 
-def ask(port: int, model: str, question: str) -> str:
+def ask(port: int, model: str, question: str, timeout: float = 120) -> str:
     """The answer of a chat model that was trained on ChatML."""
     prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
     parameters = {"max_tokens": 32, "temperature": 0}
-    _, answer = generate(port, model, {"text_input": prompt, "parameters": parameters, "exclude_input_in_output": True})
+    body = {"text_input": prompt, "parameters": parameters, "exclude_input_in_output": True}
+    _, answer = generate(port, model, body, timeout)
     return str(answer.get("text_output", answer))

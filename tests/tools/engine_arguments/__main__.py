@@ -15,7 +15,7 @@ from tools.engine_arguments.environment import read_environment
 from tools.engine_arguments.quantization import read_min_capabilities
 from tools.engine_arguments.reader import argument_names, read_arguments, read_speculative_methods
 from tools.engine_arguments.source import Source
-from tools.engine_arguments.successors import ARGUMENTS, ENVIRONMENT
+from tools.engine_arguments.successors import ARGUMENTS, ENVIRONMENT, Successor
 from tools.engine_arguments.transformers import read_generic_architectures
 from tools.engine_arguments.wheel import find_wheel, read_sources
 from triton_vllm_operator.repository.arguments import EngineArguments, GoneArgument, WheelIdentity
@@ -80,7 +80,9 @@ def _order(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-def _gone(history: dict[str, frozenset[str]], version: str, successors: dict[str, str]) -> dict[str, GoneArgument]:
+def _gone(
+    history: dict[str, frozenset[str]], version: str, successors: dict[str, Successor]
+) -> dict[str, GoneArgument]:
     """What earlier versions had: `history` ends with `version`."""
     gone: dict[str, str] = {}
     known: frozenset[str] = frozenset()
@@ -88,7 +90,16 @@ def _gone(history: dict[str, frozenset[str]], version: str, successors: dict[str
         gone.update({name: here for name in known - names if name not in gone})
         gone = {name: since for name, since in gone.items() if name not in names}
         known |= names
-    return {name: GoneArgument(since=since, instead=successors.get(name, "")) for name, since in sorted(gone.items())}
+    return {
+        name: GoneArgument(since=since, instead=_instead(successors.get(name, ""), version))
+        for name, since in sorted(gone.items())
+    }
+
+
+def _instead(successor: Successor, version: str) -> str:
+    if isinstance(successor, str):
+        return successor
+    return [text for since, text in successor.items() if _order(since) <= _order(version)][-1]
 
 
 def _dump(read: EngineArguments) -> str:

@@ -1,6 +1,9 @@
 """What to write in place of what vLLM took away. By hand, from its release notes and source."""
 
-ARGUMENTS = {
+Successor = str | dict[str, str]
+"""What to write; by the version since which it is so, where that has changed."""
+
+ARGUMENTS: dict[str, Successor] = {
     "block_manager_version": "",
     "calculate_kv_scales": "the scales of a quantised KV cache come with the checkpoint",
     "cuda_graph_sizes": "write cudagraph_capture_sizes",
@@ -26,8 +29,18 @@ ARGUMENTS = {
     "num_redundant_experts": "write eplb_config: {num_redundant_experts: ...}",
     "num_speculative_tokens": "write spec.engine.speculativeConfig",
     "override_pooler_config": "write pooler_config",
-    "rope_scaling": "write hf_overrides: {rope_scaling: ...}",
-    "rope_theta": "write hf_overrides: {rope_theta: ...}",
+    "rope_scaling": {
+        "0.11.1": "write hf_overrides: {rope_scaling: ...}",
+        "0.12.0": (
+            "write hf_overrides: {max_position_embeddings: 32768, rope_parameters: {rope_type: yarn, "
+            "rope_theta: 10000.0, factor: 4.0, original_max_position_embeddings: 8192}}, with the lengths and the "
+            "rope_theta of the model"
+        ),
+    },
+    "rope_theta": {
+        "0.11.1": "write hf_overrides: {rope_theta: ...}",
+        "0.12.0": "write hf_overrides: {rope_parameters: {rope_type: default, rope_theta: 10000.0}}, with your value",
+    },
     "speculative_draft_tensor_parallel_size": "write spec.engine.speculativeConfig",
     "speculative_model": "write spec.engine.speculativeConfig",
     "swap_space": "",
@@ -35,6 +48,6 @@ ARGUMENTS = {
     "worker_use_ray": "one pod is one engine on the GPUs of one node",
 }
 
-ENVIRONMENT = {
+ENVIRONMENT: dict[str, Successor] = {
     "VLLM_ATTENTION_BACKEND": "write spec.engine.extraArgs.attention_backend",
 }
