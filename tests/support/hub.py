@@ -6,6 +6,7 @@
 import hashlib
 import json
 import re
+import ssl
 import sys
 import threading
 from collections import Counter
@@ -57,7 +58,12 @@ class Hub:
     """The server. Use it as a context."""
 
     def __init__(
-        self, folders: dict[str, Path], port: int = 0, host: str = "127.0.0.1", store: str = "localhost"
+        self,
+        folders: dict[str, Path],
+        port: int = 0,
+        host: str = "127.0.0.1",
+        store: str = "localhost",
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         self.folders = folders
         self.store_host = store
@@ -75,7 +81,12 @@ class Hub:
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self.port = self._server.server_address[1]
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.scheme = "https" if certificate else "http"
+        self.endpoint = f"{self.scheme}://127.0.0.1:{self.port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> "Hub":
@@ -172,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, path.read_bytes(), headers)
         # The size and the ETag of the file come with the redirect.
         linked = {"X-Linked-Size": str(size), "X-Linked-ETag": f'"{etag}"'}
-        location = f"http://{self.owner.store_host}:{self.owner.port}/store/{name}/{file}"
+        location = f"{self.owner.scheme}://{self.owner.store_host}:{self.owner.port}/store/{name}/{file}"
         return self._send(302, b"", {**headers, **linked, "Location": location})
 
     def _store(self, path: Path) -> None:
