@@ -14,13 +14,13 @@ CHART = REPOSITORY / "charts" / "triton-vllm-operator"
 USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{RELEASE}"
 
 
-def install_operator(settings: Sequence[str] = ()) -> None:
+def install_operator(settings: Sequence[str] = (), release: str = RELEASE, namespace: str = SYSTEM_NAMESPACE) -> None:
     """`helm upgrade --install`, and wait until the operator runs.
 
     Raises:
         ClusterError: it did not start.
     """
-    _remove_unfinished_release()
+    _remove_unfinished_release(release, namespace)
     given = [
         f"image.tag={OPERATOR.name.rsplit(':', 1)[-1]}",
         "image.pullPolicy=Never",
@@ -31,10 +31,10 @@ def install_operator(settings: Sequence[str] = ()) -> None:
     helm(
         "upgrade",
         "--install",
-        RELEASE,
+        release,
         CHART,
         "-n",
-        SYSTEM_NAMESPACE,
+        namespace,
         "--create-namespace",
         "--wait",
         "--timeout=150s",
@@ -42,11 +42,11 @@ def install_operator(settings: Sequence[str] = ()) -> None:
     )
 
 
-def _remove_unfinished_release() -> None:
+def _remove_unfinished_release(release: str, namespace: str) -> None:
     """helm refuses to go on where an earlier helm was killed."""
-    releases = json.loads(helm("list", "-n", SYSTEM_NAMESPACE, "--all", "-o", "json"))
-    if any(r["name"] == RELEASE and r["status"].startswith("pending") for r in releases):
-        helm("uninstall", RELEASE, "-n", SYSTEM_NAMESPACE, "--wait")
+    releases = json.loads(helm("list", "-n", namespace, "--all", "-o", "json"))
+    if any(r["name"] == release and r["status"].startswith("pending") for r in releases):
+        helm("uninstall", release, "-n", namespace, "--wait")
 
 
 def restart_operator() -> None:
