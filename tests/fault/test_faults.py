@@ -1,6 +1,8 @@
 """Faults of the environment, exhaustively: the outcome depends on the cluster alone."""
 
+import contextlib
 import copy
+import json
 import random
 from datetime import UTC, datetime
 from typing import Any
@@ -415,3 +417,47 @@ async def test_a_log_that_cannot_be_read_stops_nothing() -> None:
         assert await inspector.inspect("ns", pod, "model") is None
     logs = [request for request in api.requests if request[1] == "pods"]
     assert len(logs) == 2, "each is asked for once: it is not worth a back-off"
+
+
+async def test_an_api_server_that_streams_no_lists_is_asked_for_lists() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        assert await client.streams_initial_lists(LLM_DEPLOYMENT, None)
+        forbidden = (
+            '{"message": "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"}'
+        )
+        api.fault = lambda _method, _path: web.Response(status=422, text=forbidden, content_type="application/json")
+        assert not await client.streams_initial_lists(LLM_DEPLOYMENT, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (422, "spec.template.spec.volumes[1]: Required value: must specify a volume type"),
+        (
+            500,
+            'failed to create typed patch object: .volumes[name="w"].image: field not declared in schema',
+        ),
+    ],
+)
+async def test_a_cluster_without_image_volumes_is_named(status: int, message: str) -> None:
+    api = new_cluster()
+
+    def fault(method: str, path: str) -> web.Response | None:
+        if method != "PATCH" or "/deployments/" not in path:
+            return None
+        text = json.dumps({"message": message})
+        return web.Response(status=status, text=text, content_type="application/json")
+
+    api.fault = fault
+    async with serving(api) as client:
+        operator = Operator(client)
+        await operator.resync.fill()
+        operator.see(api)
+        for _ in range(3):
+            with contextlib.suppress(NotSettled):
+                await operator.work(WEB)
+        (llm,) = api.of_kind(LLM_DEPLOYMENT)
+        accepted = next(c for c in llm["status"]["conditions"] if c["type"] == "Accepted")
+        assert accepted["reason"] == "ImageVolumesUnsupported"
+        assert "write persistentVolumeClaim or huggingFace in place of image" in accepted["message"]

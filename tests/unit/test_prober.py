@@ -6,7 +6,8 @@ import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -185,7 +186,7 @@ async def test_tokens_on_other_requests_are_life(monkeypatch: pytest.MonkeyPatch
 async def test_it_asks_for_a_few_streamed_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     triton = Triton(frames({"text_output": "x"}))
     await outcome(triton, monkeypatch)
-    (asked,) = triton.asked
+    asked, *_ = triton.asked
     assert asked == {
         "text_input": "Hello",
         "stream": True,
@@ -262,3 +263,80 @@ async def test_what_is_gone_is_not_probed() -> None:
     probes.watcher.sync(KEY, [])
     assert (len(probes.watcher), probes.watcher.histories(KEY)) == (0, {})
     await probes.watcher.stop()
+
+
+def by_kind(requests: list[object], *answers: tuple[str, Answer]) -> Answer:
+    """Another answer to requests whose parameters hold a name; text to all others."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked = requests[-1]
+        assert isinstance(asked, dict)
+        chosen = next((given for name, given in answers if name in asked["parameters"]), frames({"text_output": "x"}))
+        return await chosen(request)
+
+    return answer
+
+
+async def warm_up_of(
+    monkeypatch: pytest.MonkeyPatch, *answers: tuple[str, Answer], **target: object
+) -> tuple[ProbeResult, list[dict[str, Any]]]:
+    triton = Triton(silence)
+    triton.answer = by_kind(triton.asked, *answers)
+    async with serving(triton, monkeypatch) as given, open_session() as session:
+        result = await probe(session, replace(given, **target))  # type: ignore[arg-type]
+    return result, [asked for asked in triton.asked if isinstance(asked, dict)]
+
+
+async def test_the_first_proof_asks_for_what_users_first_requests_would_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result, asked = await warm_up_of(monkeypatch, adapters=("sql",), max_model_len=512)
+    assert result.outcome is Outcome.GENERATED
+    parameters = {name for request in asked for name in request["parameters"]}
+    assert parameters >= {"logprobs", "top_k", "presence_penalty", "structured_outputs", "lora_name"}
+    assert max(len(request["text_input"].split()) for request in asked) == 504
+
+
+async def test_a_container_that_was_proven_is_asked_for_a_few_tokens_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, asked = await warm_up_of(monkeypatch, proven=True)
+    assert (result.outcome, len(asked)) == (Outcome.GENERATED, 1)
+
+
+async def test_what_the_backend_does_not_take_harms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = frames({"error": "Error generating stream: Unexpected keyword argument 'structured_outputs'"})
+    result, _ = await warm_up_of(monkeypatch, ("structured_outputs", refusal), ("lora_name", refusal), adapters=("a",))
+    assert (result.outcome, result.idle_adapters) == (Outcome.GENERATED, ())
+
+
+async def test_an_engine_that_dies_of_it_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, _ = await warm_up_of(monkeypatch, ("logprobs", frames(DEAD)))
+    assert result.outcome is Outcome.ENGINE_DEAD
+
+
+async def test_an_adapter_that_changes_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def with_adapter(request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
+        changed = asked["parameters"]["lora_name"] == "good"
+        return await frames({"text_output": "x", "logprobs": "[-2]" if changed else "[-1]"})(request)
+
+    base = frames({"text_output": "x", "logprobs": "[-1]"})
+    answers = (("lora_name", with_adapter), ("logprobs", base))
+    result, _ = await warm_up_of(monkeypatch, *answers, adapters=("good", "prefix"))
+    assert result.idle_adapters == ("prefix",)
+
+
+async def test_it_is_warmed_up_once_for_each_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bool] = []
+
+    async def note(target: ProbeTarget) -> ProbeResult:
+        given.append(target.proven)
+        return ProbeResult(Outcome.GENERATED if len(given) > 1 else Outcome.UNREACHABLE, "", 0.0)
+
+    watcher = ProbeWatcher(note, lambda _key: None, lambda _result: None)
+    monkeypatch.setattr("triton_vllm_operator.health.watcher._LOADING_PERIOD_SECONDS", 0.01)
+    target = ProbeTarget("uid", "pod", "containerd://1", "127.0.0.1", "m", Probe(period_seconds=1), False)
+    fast = replace(target, settings=target.settings.model_copy(update={"period_seconds": 0.01}))
+    watcher.sync(KEY, [fast])
+    await asyncio.sleep(0.2)
+    await watcher.stop()
+    assert given[:4] == [False, False, True, True]

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     ENVIRONMENT_INVALID = "EnvironmentInvalid"
     NAME_CONFLICT = "NameConflict"
     REFUSED_BY_API_SERVER = "RefusedByAPIServer"
+    IMAGE_VOLUMES_UNSUPPORTED = "ImageVolumesUnsupported"
 
     # Available, Ready
     GENERATES = "Generates"

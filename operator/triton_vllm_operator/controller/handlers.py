@@ -27,7 +27,7 @@ class EndlessBackoffs:
             pause = min(pause * 2, 30.0)
 
 
-def configure(settings: kopf.OperatorSettings) -> None:
+def configure(settings: kopf.OperatorSettings, streams_lists: bool) -> None:
     """Settings of kopf; why each is what it is stands in docs/design/watching.md."""
     settings.posting.enabled = False
     settings.scanning.disabled = True
@@ -40,7 +40,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 1.0
-    settings.watching.initial_streaming = True
+    settings.watching.initial_streaming = streams_lists
     settings.queueing.idle_timeout = 0.05
     settings.process.ultimate_exiting_timeout = 25
     settings.persistence.finalizer = f"{names.GROUP}/finalizer"

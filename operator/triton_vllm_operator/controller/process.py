@@ -23,6 +23,7 @@ from triton_vllm_operator.health.verdict import ProbeResult
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.resources import LLM_DEPLOYMENT
 from triton_vllm_operator.reconcile.reconciler import Reconciler
 from triton_vllm_operator.repository.catalogue import Catalogue
 
@@ -49,10 +50,10 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
         try:
             await server.start(settings.port)
             # What is there must be known before anything is decided, or a restart would write.
-            await resync.fill()
+            _, streams_lists = await asyncio.gather(resync.fill(), _streams_lists(client, settings))
             queue.start(settings.workers)
             _LOG.info("watching %s; %d LLMDeployments", settings.namespaces or "all namespaces", len(cache))
-            await _watch(settings, cache, queue, resync, metrics)
+            await _watch(settings, cache, queue, resync, metrics, streams_lists)
         finally:
             await queue.stop()
             await probes.stop()
@@ -60,9 +61,18 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
             await client.close()
 
 
-async def _watch(settings: Settings, cache: Cache, queue: WorkQueue, resync: Resync, metrics: Metrics) -> None:
+async def _streams_lists(client: KubeClient, settings: Settings) -> bool:
+    streams = await client.streams_initial_lists(LLM_DEPLOYMENT, next(iter(settings.namespaces), None))
+    if not streams:
+        _LOG.info("this API server streams no lists: watches begin with a list, which takes more memory")
+    return streams
+
+
+async def _watch(
+    settings: Settings, cache: Cache, queue: WorkQueue, resync: Resync, metrics: Metrics, streams_lists: bool
+) -> None:
     kopf_settings = kopf.OperatorSettings()
-    configure(kopf_settings)
+    configure(kopf_settings, streams_lists)
     # In a group, a resync that ends by an error ends the process: without it deletions would be missed for good.
     async with asyncio.TaskGroup() as group:
         comparing = group.create_task(resync.run(settings.resync_seconds))

@@ -1,7 +1,9 @@
 """The generate probe: a few tokens, streamed, from one pod. This module does I/O."""
 
 import json
+import logging
 import time
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -9,6 +11,7 @@ import aiohttp
 from triton_vllm_operator.health.reading import TooLong, read_all, read_lines
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeResult
+from triton_vllm_operator.health.warm_up import BASE, WarmUp, build_warm_up, find_idle_adapters
 
 # Texts of a backend whose engine or stub has died; facts in docs/design/readiness.md.
 _DEAD: Final = ("EngineCore encountered an issue", "EngineDeadError", "Stub process", "unhealthy vLLM engine")
@@ -17,14 +20,20 @@ _PROGRESS: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
 _DETAIL_LIMIT: Final = 300
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
+_WARM_UP_SECONDS: Final = 120.0
+"""For one request of the warm-up: far more than a compilation was seen to take."""
+_LOG = logging.getLogger(__name__)
 
 
 async def probe(session: aiohttp.ClientSession, target: ProbeTarget) -> ProbeResult:
     """Generate with one pod. Never raises for what the pod or the network does."""
     started = time.monotonic()
+    idle: tuple[str, ...] = ()
     before = await _progress(session, target)
     try:
         outcome, detail = await _generate(session, target)
+        if outcome is Outcome.GENERATED and not target.proven:
+            outcome, detail, idle = await _warm_up(session, target)
     except aiohttp.ConnectionTimeoutError as error:
         outcome, detail = Outcome.UNREACHABLE, str(error)
     except TimeoutError:
@@ -33,7 +42,46 @@ async def probe(session: aiohttp.ClientSession, target: ProbeTarget) -> ProbeRes
         outcome, detail = Outcome.UNREACHABLE, str(error) or type(error).__name__
     except TooLong as error:
         outcome, detail = Outcome.FAILED, str(error)
-    return ProbeResult(outcome, detail, time.monotonic() - started)
+    return ProbeResult(outcome, detail, time.monotonic() - started, idle)
+
+
+async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple[Outcome, str, tuple[str, ...]]:
+    """Ask once for everything whose first request would make users wait.
+
+    A request that this backend or model does not take proves nothing: users who send it are told the same.
+    """
+    said: dict[str | None, tuple[str, ...]] = {}
+    for request in build_warm_up(target):
+        try:
+            answer = await _ask(session, target, request)
+        except (TimeoutError, TooLong, *_NO_ANSWER) as error:
+            # The next probe tells whether the engine still answers.
+            _LOG.info("pod %s: no answer to the first request for %s: %s", target.pod_name, request.kind, error)
+            continue
+        if (error_text := answer.error) and (verdict := _classify(error_text))[0] is Outcome.ENGINE_DEAD:
+            return (*verdict, ())
+        if request.kind == BASE or request.adapter is not None:
+            said[request.adapter] = answer.logprobs
+    base = said.pop(None, ())
+    return Outcome.GENERATED, "", find_idle_adapters({name: text for name, text in said.items() if name}, base)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    error: str
+    logprobs: tuple[str, ...]
+
+
+async def _ask(session: aiohttp.ClientSession, target: ProbeTarget, request: WarmUp) -> _Answer:
+    timeout = aiohttp.ClientTimeout(total=_WARM_UP_SECONDS, sock_connect=5)
+    error, logprobs = "", []
+    async with session.post(target.generate_url, json=request.body, timeout=timeout, allow_redirects=False) as response:
+        async for line in read_lines(response):
+            frame = _parse(line)
+            error = error or str(frame.get("error", ""))
+            if "logprobs" in frame:
+                logprobs.append(str(frame["logprobs"]))
+    return _Answer(error, tuple(logprobs))
 
 
 async def _generate(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple[Outcome, str]:

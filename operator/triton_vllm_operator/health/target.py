@@ -22,7 +22,11 @@ class ProbeTarget:
     served_name: str
     settings: Probe
     proven: bool
-    """Whether the gate already says that this container generates."""
+    """Whether this container has generated and was warmed up, as its gate says, or an earlier probe."""
+    adapters: tuple[str, ...] = ()
+    """Names of its LoRA adapters."""
+    max_model_len: int | None = None
+    """As the spec sets it."""
 
     @property
     def generate_url(self) -> str:

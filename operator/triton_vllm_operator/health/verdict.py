@@ -6,7 +6,7 @@ from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.status import shorten
-from triton_vllm_operator.kube.pod import GATE_SEPARATOR, NEVER_GENERATED, Pod
+from triton_vllm_operator.kube.pod import GATE_SEPARATOR, IDLE_ADAPTERS, NEVER_GENERATED, Pod
 
 
 class Outcome(StrEnum):
@@ -39,6 +39,8 @@ class ProbeResult:
     outcome: Outcome
     detail: str
     seconds: float
+    idle_adapters: tuple[str, ...] = ()
+    """LoRA adapters that change nothing, as the first proof found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,13 @@ class ProbeHistory:
     detail: str = ""
     unreached: bool = False
     """The last probe got no answer from the network."""
+    idle_adapters: tuple[str, ...] = ()
 
     def after(self, result: ProbeResult) -> "ProbeHistory":
         """The history with one more result."""
         if result.outcome is Outcome.GENERATED:
-            return ProbeHistory(self.container_id, generated=True)
+            idle = result.idle_adapters or self.idle_adapters
+            return ProbeHistory(self.container_id, generated=True, idle_adapters=idle)
         if result.outcome is Outcome.BUSY:
             return replace(self, failures=0, reason=None, detail="", unreached=False)
         if result.outcome is Outcome.UNREACHABLE:
@@ -92,7 +96,8 @@ def judge(pod: Pod, history: ProbeHistory | None, failure_threshold: int) -> Gat
         worked = history.generated or (gate is not None and gate.has_generated)
         wanted = _state(pod, False, history.reason, ("" if worked else NEVER_GENERATED) + history.detail)
     elif history.generated:
-        wanted = _state(pod, True, Reason.GENERATES, "the container generated")
+        idle = "".join(f"{IDLE_ADAPTERS}{name}" for name in history.idle_adapters)
+        wanted = _state(pod, True, Reason.GENERATES, f"the container generated{idle}")
     else:
         return None
     stands = gate is not None and gate.container_id == pod.container_id

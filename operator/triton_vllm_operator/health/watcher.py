@@ -71,9 +71,10 @@ class ProbeWatcher:
         await asyncio.sleep(random.uniform(0, period) if proven else 0)
         reached = proven
         while True:
-            result = await self._probe_safely(target)
+            result = await self._probe_safely(replace(target, proven=proven))
             self._measure(result)
             reached = reached or result.outcome is not Outcome.UNREACHABLE
+            proven = proven or result.outcome is Outcome.GENERATED
             self._record(key, target, result)
             await asyncio.sleep(period if reached else min(period, _LOADING_PERIOD_SECONDS))
 

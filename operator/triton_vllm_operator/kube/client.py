@@ -17,7 +17,7 @@ from kubernetes.aio.client import ApiClient
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.kube.errors import ApiError, Gone, Unavailable, error_for
+from triton_vllm_operator.kube.errors import ApiError, Gone, Refused, Unavailable, error_for
 from triton_vllm_operator.kube.resources import EVENT, POD, Kind, kind_of, metadata_of, name_of
 
 Measure = Callable[[str, str, int, float], None]
@@ -77,6 +77,27 @@ class KubeClient:
             if not token:
                 return
             query["continue"] = str(token)
+
+    async def streams_initial_lists(self, kind: Kind, namespace: str | None) -> bool:
+        """Whether a watch of this API server can begin with what is there (the feature gate WatchList).
+
+        On by default in 1.32 and from 1.34 on: https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming-lists
+
+        Raises:
+            ApiError: no answer, or any other refusal.
+        """
+        query = {
+            "watch": "true",
+            "sendInitialEvents": "true",
+            "resourceVersionMatch": "NotOlderThan",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": "1",
+        }
+        try:
+            await self._once("GET", "watch", kind, kind.path(namespace), query)
+        except Refused:
+            return False
+        return True
 
     async def create(self, manifest: Json) -> Json:
         """Server-side apply of an object that is not there yet; the object as it is afterwards.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from triton_vllm_operator.api.changes import rolling_part
 from triton_vllm_operator.api.platform import Allow
@@ -15,6 +16,9 @@ from triton_vllm_operator.repository.arguments import catalogued_versions, load_
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
 from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments
 from triton_vllm_operator.repository.environment import check_environment
+
+# What an API server without image volumes says of one: the field dropped, or not known at all.
+_NO_IMAGE_VOLUMES: Final = ("must specify a volume type", ".image: field not declared in schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,13 @@ def _name_conflict(observed: Observed) -> Iterator[Problem]:
 
 def _refusal(observed: Observed) -> Iterator[Problem]:
     if (refusal := observed.refusal) is not None:
+        if any(words in refusal.message for words in _NO_IMAGE_VOLUMES):
+            yield Problem(
+                Reason.IMAGE_VOLUMES_UNSUPPORTED,
+                "this cluster mounts no images as volumes (Kubernetes 1.35 does, 1.33 with the feature gate "
+                "ImageVolume): write persistentVolumeClaim or huggingFace in place of image",
+            )
+            return
         message = f"the API server does not take the {refusal.kind} {refusal.name}: {refusal.message}"
         yield Problem(Reason.REFUSED_BY_API_SERVER, message)
 

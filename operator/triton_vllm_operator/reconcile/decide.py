@@ -144,6 +144,8 @@ def _probes(observed: Observed, plan: Plan) -> tuple[ProbeTarget, ...]:
             served_name=plan.revision.served_name,
             settings=plan.live.probe,
             proven=pod.gate is not None and pod.gate.generates and pod.gate.container_id == pod.container_id,
+            adapters=tuple(adapter.name for adapter in plan.revision.spec.model.adapters),
+            max_model_len=length if isinstance(length := plan.revision.spec.engine.max_model_len, int) else None,
         )
         for pod in observed.pods
         if pod.running and pod.ip and pod.container_id and not pod.terminating
@@ -163,7 +165,7 @@ def _situation(observed: Observed, plan: Plan) -> Situation:
         startup_deadline_seconds=plan.live.probe.startup_deadline_seconds,
         changed=_changed(observed, plan),
         differences=_differences(observed, plan),
-        warnings=_warnings(observed, plan),
+        warnings=(*_warnings(observed, plan), *_idle_adapters(observed, plan)),
         unreached=frozenset(
             pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
         ),
@@ -183,6 +185,14 @@ def _changed(observed: Observed, plan: Plan) -> str:
 def _differences(observed: Observed, plan: Plan) -> tuple[str, ...]:
     running = find_running_engine(observed, plan.revision) if plan.revision else None
     return (running.differences or ()) if running else ()
+
+
+def _idle_adapters(observed: Observed, plan: Plan) -> tuple[str, ...]:
+    """LoRA adapters that change nothing, as the pods of the revision were found to answer."""
+    current = plan.revision.hash if plan.revision else ""
+    gates = [pod.gate for pod in observed.pods if pod.revision == current and pod.gate is not None]
+    idle = sorted({name for gate in gates for name in gate.idle_adapters})
+    return tuple(f"with the adapter {name} it answers exactly as without" for name in idle)
 
 
 def _warnings(observed: Observed, plan: Plan) -> tuple[str, ...]:
