@@ -17,6 +17,8 @@ from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue
 from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments
 from triton_vllm_operator.repository.environment import check_environment
 
+_DEEPEST: Final = 100
+"""Levels of a value of any JSON: far more than an argument of vLLM or an affinity has."""
 # What an API server without image volumes says of one: the field dropped, or not known at all.
 _NO_IMAGE_VOLUMES: Final = ("must specify a volume type", ".image: field not declared in schema")
 
@@ -55,6 +57,8 @@ def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     spec = read_spec(observed.resource.spec)
     if isinstance(spec, tuple):
         return NotAccepted(tuple(Problem(Reason.SPEC_INVALID, fault) for fault in spec), None)
+    if deep := tuple(_too_deep(spec)):
+        return NotAccepted(deep, spec)
     known = find_revision(observed.revisions, spec)
     runtime = known.runtime if known else _runtime(spec, catalogue)
     if isinstance(runtime, Problem):
@@ -69,6 +73,31 @@ def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
         *_refusal(observed),
     )
     return NotAccepted(problems, spec) if problems else Accepted(spec, runtime, known, _unchecked(runtime, faults))
+
+
+def _too_deep(spec: LLMDeploymentSpec) -> Iterator[Problem]:
+    """Values of any JSON that the API server reads, and that nothing after it would."""
+    affinity = spec.scheduling.affinity if spec.scheduling else None
+    parts: dict[str, object] = {
+        f"spec.engine.extraArgs.{name}": v for name, v in (spec.engine.extra_args or {}).items()
+    }
+    if affinity is not None:
+        places = (affinity.node_affinity, affinity.pod_affinity, affinity.pod_anti_affinity)
+        parts["spec.scheduling.affinity"] = list(places)
+    for field, value in parts.items():
+        if _nests_deeper(value, _DEEPEST):
+            yield Problem(Reason.ARGUMENT_INVALID, f"{field}: it nests deeper than {_DEEPEST} levels")
+
+
+def _nests_deeper(value: object, levels: int) -> bool:
+    """Level by level, since values may nest deeper than calls."""
+    level = [value]
+    for _ in range(levels + 1):
+        inner = (part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list))
+        level = [child for children in inner for child in children]
+        if not level:
+            return False
+    return True
 
 
 def _runtime(spec: LLMDeploymentSpec, catalogue: Catalogue) -> RuntimeEntry | Problem:
