@@ -70,6 +70,7 @@ SHIM: Final = _containerd("containerd-shim-runc-v2")
 CTR: Final = _containerd("ctr")
 HELM: Final = Program("helm", "helm.sh/helm/v3/cmd/helm", "helm")
 COREDNS: Final = Program("coredns", ".", "coredns")
+KSTATUS: Final = Program("kstatus", ".", "kstatus")
 
 PROGRAMS: Final = (
     ETCD,
@@ -84,6 +85,7 @@ PROGRAMS: Final = (
     KUBE_PROXY,
     HELM,
     COREDNS,
+    KSTATUS,
 )
 
 

@@ -70,7 +70,8 @@ FAILS: list[tuple[dict[str, Any], str]] = [
     ({"parameters": {"stop": ["a"]}}, "parameter 'stop' has invalid type"),
     ({"parameters": {"bad_words": ["a"]}}, "parameter 'bad_words' has invalid type"),
     ({"parameters": {"max_tokens": None}}, "parameter 'max_tokens' has invalid type"),
-    (sampling(logit_bias={"5": 1}), ""),
+    (sampling(logit_bias={"a": 1}), "logit_bias takes token ids as its keys"),
+    (sampling(prompt_logprobs=2), "prompt_logprobs: Triton's vLLM backend has no output for them"),
     # What the engine's process would be lost for: types are checked there, by a thread that an error ends.
     (sampling(seed=2**70), ""),
     (sampling(allowed_token_ids=[1.5]), ""),
@@ -111,6 +112,8 @@ SUCCEEDS: list[dict[str, Any]] = [
     {"parameters": {"structured_outputs": '{"choice": ["yes", "no"]}'}},
     sampling(structured_outputs={"choice": ["yes", "no"]}),
     sampling(lora_name="poet"),
+    sampling(logit_bias={"5": 1}, max_tokens=2),
+    {"parameters": {"logit_bias": '{"5": 1.5}', "max_tokens": 2}},
 ]
 
 
@@ -164,6 +167,12 @@ def test_generate_stream_without_stream_is_one_frame(port: int) -> None:
 def test_a_stream_of_one_client_has_a_frame_for_each_token(port: int) -> None:
     body = {"text_input": PROMPT, "stream": True, "parameters": GREEDY, "return_num_output_tokens": True}
     assert [frame["num_output_tokens"] for frame in generate_stream(port, MODEL, body)] == [1] * 8
+
+
+def test_a_bias_makes_a_token_come(port: int) -> None:
+    wanted = {"text_input": PROMPT, "exclude_input_in_output": True, **sampling(logit_bias={"28": 100.0}, max_tokens=3)}
+    _, answer = generate(port, MODEL, wanted)
+    assert len(set(answer["text_output"].replace(" ", ""))) == 1, answer
 
 
 def test_sampling_parameters_replace_parameters(port: int) -> None:

@@ -151,6 +151,28 @@ TYPED = [
 ]
 
 
+OLD_GPUS = [
+    ({"quantization": "fp8"}, {"nvidia.com/gpu.product": "Tesla-V100-SXM2-16GB"}, "7.5 and newer, and Tesla-V100"),
+    (
+        {"quantization": "modelopt"},
+        {"nvidia.com/gpu.compute.major": "7", "nvidia.com/gpu.compute.minor": "5"},
+        "8.0 and",
+    ),
+    ({"dtype": "bfloat16"}, {"nvidia.com/gpu.product": "Tesla-T4"}, "Tesla-T4 has 7.5"),
+]
+
+
+@pytest.mark.parametrize(("engine", "selector", "words"), OLD_GPUS, ids=str)
+def test_what_the_named_gpus_are_too_old_for_is_refused(
+    engine: dict[str, Any], selector: dict[str, str], words: str
+) -> None:
+    spec = {"engine": engine, "scheduling": {"nodeSelector": selector}}
+    assert accepted(spec)[1] == "ArgumentInvalid"
+    assert words in accepted(spec)[2]
+    newer = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    assert accepted({"engine": engine, "scheduling": {"nodeSelector": newer}})[:2] == ("True", "Valid")
+
+
 @pytest.mark.parametrize(("engine", "runtime", "words"), TYPED, ids=str)
 def test_a_field_is_checked_too(engine: dict[str, Any], runtime: str, words: str) -> None:
     status, _, message = accepted({"engine": engine, "runtime": {"version": runtime}})

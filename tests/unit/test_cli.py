@@ -10,6 +10,7 @@ import yaml
 from cluster.paths import REPOSITORY
 from support.simulate import World
 from triton_vllm_operator.cli.__main__ import main
+from triton_vllm_operator.cli.kubernetes_yaml import read_documents
 
 LLAMA = REPOSITORY / "samples" / "llama2-7b-chat.yaml"
 
@@ -128,6 +129,57 @@ def test_explain_warns(write: Any, capsys: pytest.CaptureFixture[str], spec: dic
     assert any(words in warning for warning in warnings)
     assert main(["explain", "-f", str(LLAMA), "-o", "yaml"]) == 0
     assert not any(words in warning for warning in yaml.safe_load(capsys.readouterr().out)["warnings"])
+
+
+def test_labels_of_the_llm_deployment_are_not_those_of_its_pods(tmp_path: Path, capsys: Any) -> None:
+    document = yaml.safe_load(LLAMA.read_text())
+    document["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team-a", "app.kubernetes.io/part-of": "x"}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(document))
+    assert main(["explain", "-f", str(tmp_path / "x.yaml"), "-o", "yaml"]) == 0
+    (said,) = (w for w in yaml.safe_load(capsys.readouterr().out)["warnings"] if w.startswith("metadata: "))
+    assert said.startswith("metadata: kueue.x-k8s.io/queue-name stay on the LLMDeployment")
+
+
+def test_all_faults_are_listed_one_a_line(write: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = write(engine={"extraArgs": {"swap_space": 4, "task": "generate", "api_key": "x"}})
+    assert main(["explain", "-f", bad]) == 1
+    first, *faults = capsys.readouterr().out.splitlines()
+    assert first == "llama2-7b-chat: refused, 3 faults"
+    assert [line.split()[0] for line in faults] == ["ArgumentForbidden", "ArgumentForbidden", "ArgumentInvalid"]
+    assert main(["explain", "-f", bad, "-o", "json"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["faults"]) == 3
+
+
+def test_what_nests_as_deep_as_kubectl_reads_it_gets_a_verdict(tmp_path: Path, capsys: Any) -> None:
+    document = yaml.safe_load(LLAMA.read_text())
+    text = yaml.safe_dump(document) + "# \n"
+    deep = text.replace("engine:", "engine:\n    extraArgs: {hf_overrides: {a: " + "[" * 1500 + "]" * 1500 + "}}", 1)
+    (tmp_path / "x.yaml").write_text(deep)
+    assert main(["explain", "-f", str(tmp_path / "x.yaml")]) == 1
+    assert "it nests deeper than 100 levels" in capsys.readouterr().out
+    (tmp_path / "y.yaml").write_text("[" * 100_000)
+    assert main(["explain", "-f", str(tmp_path / "y.yaml")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("scalar", "read"),
+    [
+        *(("1e3", 1000), ("0x1F", 31), ("0777", 511), ("yes", True), ("n", False), ("~", None), ("4.0", 4)),
+        *(("1:30", "1:30"), ("2026-11-25", "2026-11-25"), ("0.27.1", "0.27.1"), ("1_000", 1000), ("_1", "_1")),
+        *(("'1'", "1"), ("!!str 1", "1"), ("26.08", 26.08), ("1e400", "1e400")),
+    ],
+)
+def test_scalars_are_read_as_kubectl_reads_them(scalar: str, read: object) -> None:
+    (found,) = read_documents(f"v: {scalar}")
+    assert found == {"v": read}
+    assert type(found["v"]) is type(read)
+
+
+def test_a_key_that_stands_twice_is_unreadable(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "x.yaml").write_text(LLAMA.read_text() + "\nkind: LLMDeployment\n")
+    assert main(["explain", "-f", str(tmp_path / "x.yaml")]) == 2
+    assert "key 'kind' stands twice" in capsys.readouterr().err
 
 
 def test_a_refused_one_says_why_and_exits_with_1(write: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,11 @@ from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
 from llm_backend.contract import RequestError
 
+# What vLLM would compute for nobody.
+_WITHOUT_OUTPUT = {
+    "prompt_logprobs": "Triton's vLLM backend has no output for them; ask for logprobs and return_logprobs",
+}
+
 
 def build_sampling_params(given: dict[str, object], stream: bool) -> SamplingParams:
     """SamplingParams from the request alone; what is not given keeps vLLM's default.
@@ -23,11 +28,15 @@ def build_sampling_params(given: dict[str, object], stream: bool) -> SamplingPar
         RequestError: an unknown name or a value that vLLM refuses.
     """
     hints = _hints()
+    if refused := next((name for name in given if name in _WITHOUT_OUTPUT and given[name] is not None), None):
+        raise RequestError(f"{refused}: {_WITHOUT_OUTPUT[refused]}")
     unknown = sorted(name for name in given if name.startswith("_") or name not in hints)
     if unknown:
         raise RequestError(f"Unexpected keyword argument {', '.join(map(repr, unknown))}: no sampling parameter.")
     try:
         values = {name: _coerce(value, _members(hints[name])) for name, value in given.items()}
+        if isinstance(bias := values.get("logit_bias"), dict):
+            values["logit_bias"] = _by_token(bias)
         if isinstance(structured := values.get("structured_outputs"), dict):
             values["structured_outputs"] = StructuredOutputsParams(**structured)
         values["output_kind"] = RequestOutputKind.CUMULATIVE if stream else RequestOutputKind.FINAL_ONLY
@@ -36,6 +45,14 @@ def build_sampling_params(given: dict[str, object], stream: bool) -> SamplingPar
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
         raise RequestError(str(error)) from error
     return params
+
+
+def _by_token(bias: dict[object, object]) -> dict[int, object]:
+    """JSON's keys are texts, and vLLM's are token ids."""
+    try:
+        return {int(str(token)): value for token, value in bias.items()}
+    except ValueError as error:
+        raise RequestError(f"logit_bias takes token ids as its keys: {error}") from error
 
 
 def _send_to_nobody(params: SamplingParams) -> None:

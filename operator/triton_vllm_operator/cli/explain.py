@@ -1,6 +1,7 @@
 """What an LLMDeployment, or a change of one, will do. Pure."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -20,6 +21,9 @@ from triton_vllm_operator.repository.argument_policy import TYPED_FIELDS
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
 from triton_vllm_operator.repository.content import engine_arguments
+
+# Marks that tools put on every object for themselves.
+_OF_TOOLS: Final = ("kubectl.kubernetes.io/", "argocd.argoproj.io/", "meta.helm.sh/", "helm.sh/", "app.kubernetes.io/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,18 @@ def explain(new: Document, old: Document | None, catalogue: Catalogue) -> Explan
         replicas=spec.replicas if spec is not None else 0,
         settings=_settings(spec, runtime) if spec is not None and runtime is not None else (),
         changes=changes,
-        warnings=find_advice(spec, runtime) if spec is not None and runtime is not None else (),
+        warnings=(*_lost_marks(new), *find_advice(spec, runtime)) if spec is not None and runtime is not None else (),
+    )
+
+
+def _lost_marks(document: Document) -> tuple[str, ...]:
+    """Labels and annotations that people hang on the LLMDeployment, and mean for its pods."""
+    meant = [key for key in document.marks if not key.startswith(_OF_TOOLS)]
+    if not meant:
+        return ()
+    return (
+        f"metadata: {', '.join(meant)} stay on the LLMDeployment; what its pods shall carry goes to spec.podMetadata, "
+        "and what its Service shall carry to spec.service",
     )
 
 

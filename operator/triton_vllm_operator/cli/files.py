@@ -27,6 +27,8 @@ class Document:
     name: str
     namespace: str
     spec: Json
+    marks: tuple[str, ...] = ()
+    """Keys of its labels and annotations."""
 
     @property
     def owner(self) -> Owner:
@@ -67,4 +69,5 @@ def _to_document(path: str, document: Json) -> Document:
         name=metadata["name"],
         namespace=str(metadata.get("namespace", "default")),
         spec=spec if isinstance(spec, dict) else {},
+        marks=tuple(str(key) for part in ("labels", "annotations") for key in metadata.get(part) or {}),
     )

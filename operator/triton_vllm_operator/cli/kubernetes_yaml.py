@@ -3,6 +3,7 @@
 The rules are those of sigs.k8s.io/yaml/goyaml.v2 (resolve.go); tests/e2e/test_strict_reading.py holds them to kubectl.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Hashable
@@ -13,6 +14,8 @@ import yaml
 _PLAIN: Final = "tag:triton-vllm.dev,2026:plain"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _LONGEST_PLAIN: Final = 1e21
+_DEEPEST: Final = 10_000
+"""What the API server's JSON reader takes."""
 _TRUE: Final = frozenset(["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"])
 _FALSE: Final = frozenset(["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"])
 _NULL: Final = frozenset(("", "~", "null", "Null", "NULL"))
@@ -86,6 +89,12 @@ def _integer(digits: str) -> int:
 Loader.add_constructor(_PLAIN, _construct_plain)
 
 
+def _nesting(text: str) -> int:
+    """How deep brackets nest, at most: those in texts are counted too."""
+    steps = ((character in "[{") - (character in "]}") for character in text)
+    return max(itertools.accumulate(steps), default=0)
+
+
 def read_documents(text: str) -> list[Any]:
     """All documents that are not empty.
 
@@ -93,5 +102,7 @@ def read_documents(text: str) -> list[Any]:
         yaml.YAMLError: the text is no YAML, or not such as kubectl takes.
         RecursionError: it nests too deep.
     """
+    if text.count("[") + text.count("{") > _DEEPEST and _nesting(text) > _DEEPEST:
+        raise RecursionError
     # The loader is a SafeLoader: it makes nothing but what JSON can say.
     return [document for document in yaml.load_all(text, Loader=Loader) if document is not None]

@@ -11,8 +11,9 @@ from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.spec import DRAFT_FIELD, TOKENIZER_FIELD, LLMDeploymentSpec, adapter_field
-from triton_vllm_operator.repository.arguments import load_arguments
+from triton_vllm_operator.repository.check import readable_quantizations
 from triton_vllm_operator.repository.content import Places
+from triton_vllm_operator.repository.gpus import find_gpu
 from triton_vllm_operator.sources.placement import ONLY_TOKENIZER, folder_name
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task
 
@@ -191,7 +192,7 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
             vllm=vllm,
             needs_tokenizer=False,
             trust_remote_code=bool(spec.engine.trust_remote_code),
-            quantization_methods=_quantization_methods(vllm),
+            quantization_methods=readable_quantizations(spec, vllm),
         )
     if placed.role is Role.TOKENIZER:
         return Expectation(role=placed.role, vllm=vllm)
@@ -209,14 +210,10 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
         trust_remote_code=bool(engine.trust_remote_code),
         allows_longer=any(variable.name == _ALLOW_LONGER and variable.value == "1" for variable in spec.env or ()),
         quantization=engine.quantization,
-        quantization_methods=_quantization_methods(vllm),
+        quantization_methods=readable_quantizations(spec, vllm),
+        gpu=gpu.name if (gpu := find_gpu(spec)) else None,
         overrides_config=any(name in extra for name in _OVERRIDES),
     )
-
-
-def _quantization_methods(vllm: str) -> tuple[str, ...]:
-    known = load_arguments(vllm)
-    return tuple(map(str, known.arguments["quantization"].choices)) if known else ()
 
 
 def _rank_limit(placed: Placed, spec: LLMDeploymentSpec) -> int | None:

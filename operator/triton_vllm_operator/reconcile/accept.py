@@ -14,7 +14,7 @@ from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.repository.arguments import catalogued_versions, load_arguments
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
-from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments
+from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments, check_generation
 from triton_vllm_operator.repository.environment import check_environment
 
 _DEEPEST: Final = 100
@@ -63,7 +63,7 @@ def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     runtime = known.runtime if known else _runtime(spec, catalogue)
     if isinstance(runtime, Problem):
         return NotAccepted((runtime, *_forbidden(observed, spec, catalogue)), spec)
-    faults = check_arguments(spec.engine, runtime.vllm)
+    faults = (*check_arguments(spec.engine, runtime.vllm), *check_generation(spec, runtime.vllm))
     problems = (
         *_accelerator_mismatch(spec, runtime),
         *_forbidden(observed, spec, catalogue),

@@ -39,6 +39,8 @@ class Situation:
     """Where the engine runs otherwise than was rendered."""
     warnings: tuple[str, ...] = ()
     """What was found in the model's files of which only the engine can tell whether it does harm."""
+    scheduler: str = ""
+    """The scheduler that the spec names; empty for the cluster's own."""
     unreached: frozenset[str] = frozenset()
     """Names of the pods that the last probe could not reach."""
 
@@ -235,6 +237,10 @@ def _moving(situation: Situation) -> Finding:
         return _true(Reason.CREATING_PODS, f"{current} of {wanted} pods exist")
     starting = [pod for pod in situation.current if not pod.serves]
     for pod in starting:
+        if situation.scheduler and pod.scheduled_at is None:
+            # A scheduler that is not there says nothing, in no condition and no event.
+            waits = f"pod {pod.name} waits for the scheduler {situation.scheduler}, which has not looked at it yet"
+            return _true(Reason.STARTING, f"{waits}; is spec.scheduling.schedulerName right?")
         if pod.prepares:
             where = f"kubectl logs {pod.name} -c {names.PREPARE_CONTAINER}"
             return _true(Reason.STARTING, f"pod {pod.name} fetches or checks its weights; see {where}")

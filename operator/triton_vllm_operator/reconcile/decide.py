@@ -166,6 +166,9 @@ def _situation(observed: Observed, plan: Plan) -> Situation:
         changed=_changed(observed, plan),
         differences=_differences(observed, plan),
         warnings=(*_warnings(observed, plan), *_idle_adapters(observed, plan)),
+        scheduler=(scheduling.scheduler_name or "")
+        if plan.revision and (scheduling := plan.revision.spec.scheduling)
+        else "",
         unreached=frozenset(
             pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
         ),

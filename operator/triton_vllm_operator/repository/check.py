@@ -6,12 +6,16 @@ from enum import Enum, auto
 
 from pydantic import JsonValue
 
-from triton_vllm_operator.api.engine import AUTO, Engine
+from triton_vllm_operator.api.engine import AUTO, Dtype, Engine
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.repository.argument_policy import TYPED_FIELDS, load_policy
 from triton_vllm_operator.repository.arguments import EngineArguments, load_arguments
 from triton_vllm_operator.repository.content import Places, engine_arguments
+from triton_vllm_operator.repository.gpus import Gpu, find_gpu
 
 _EXTRA = "spec.engine.extraArgs"
+_BFLOAT16 = 80
+"""Ten times the compute capability from which GPUs compute it."""
 
 
 class Severity(Enum):
@@ -100,6 +104,35 @@ def _quantization_fault(engine: Engine, catalogue: EngineArguments) -> tuple[Arg
     hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
     message = f"spec.engine.quantization: vLLM {catalogue.vllm} has no method {engine.quantization}: {hint}"
     return (ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{message}; weights that are quantised say it themselves"),)
+
+
+def check_generation(spec: LLMDeploymentSpec, vllm: str) -> tuple[ArgumentFault, ...]:
+    """What the engine is asked for, and the GPUs that the node selector names are too old for."""
+    gpu, catalogue = find_gpu(spec), load_arguments(vllm)
+    if gpu is None:
+        return ()
+    faults: list[ArgumentFault] = []
+    method = (spec.engine.quantization or "").lower()
+    needed = catalogue.min_capability.get(method, 0) if catalogue else 0
+    if needed > gpu.capability:
+        message = f"spec.engine.quantization {method}: vLLM {vllm} reads it on GPUs of compute capability "
+        faults.append(_too_old(message + f"{needed // 10}.{needed % 10} and newer", gpu))
+    if spec.engine.dtype is Dtype.BFLOAT16 and gpu.capability < _BFLOAT16:
+        faults.append(_too_old("spec.engine.dtype bfloat16: vLLM computes it from compute capability 8.0 on", gpu))
+    return tuple(faults)
+
+
+def _too_old(message: str, gpu: Gpu) -> ArgumentFault:
+    return ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{message}, and {gpu.name} has {gpu.capability_text}")
+
+
+def readable_quantizations(spec: LLMDeploymentSpec, vllm: str) -> tuple[str, ...]:
+    """How weights may be quantised for this version, on the GPUs that the node selector names; empty if unknown."""
+    gpu, catalogue = find_gpu(spec), load_arguments(vllm)
+    if catalogue is None:
+        return ()
+    methods = map(str, catalogue.arguments["quantization"].choices)
+    return tuple(m for m in methods if gpu is None or catalogue.min_capability.get(m, 0) <= gpu.capability)
 
 
 def _with_field(unknown: str) -> str:

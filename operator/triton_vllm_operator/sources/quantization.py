@@ -110,4 +110,5 @@ def _check_readable(method: str, files: Files, expected: Expectation) -> None:
 
 
 def _reader(expected: Expectation) -> str:
-    return f"vLLM {expected.vllm}" if expected.vllm else "this vLLM"
+    version = f"vLLM {expected.vllm}" if expected.vllm else "this vLLM"
+    return f"{version} on {expected.gpu}" if expected.gpu else version

@@ -76,7 +76,9 @@ class Expectation(Value):
     quantization: str | None = None
     """The engine's `quantization`."""
     quantization_methods: tuple[str, ...] = ()
-    """What the version reads; empty if that is not known."""
+    """What the version reads on those GPUs; empty if that is not known."""
+    gpu: str | None = None
+    """The GPUs, where they are known."""
     overrides_config: bool = False
     """Whether the engine is given other values than config.json holds (`hf_overrides`)."""
 
