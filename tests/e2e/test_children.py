@@ -83,6 +83,23 @@ def test_what_others_set_stays(llm: str) -> None:
     assert kubectl_json("-n", llm, "get", "deployment", "web")["spec"]["minReadySeconds"] == 7
 
 
+def test_a_patch_by_hand_outlives_a_roll_where_the_operator_sets_nothing(llm: str) -> None:
+    template = {
+        "metadata": {"annotations": {"somebody.else/note": "kept"}},
+        "spec": {"terminationGracePeriodSeconds": 1},
+    }
+    patch = json.dumps({"spec": {"template": template}})
+    kubectl("-n", llm, "patch", "deployment", "web", "--type=merge", "-p", patch)
+    kubectl("-n", llm, "patch", "llm", "web", "--type=merge", "-p", '{"spec":{"engine":{"maxModelLen":65}}}')
+    wait_for(llm, "web", "has two revisions", 10, lambda _: len(revisions(llm)) == 2)
+
+    def pod_template() -> dict[str, Any]:
+        return dict(kubectl_json("-n", llm, "get", "deployment", "web")["spec"]["template"])
+
+    wait_until("what we set is put back", 10, lambda: pod_template()["spec"]["terminationGracePeriodSeconds"] == 80)
+    assert pod_template()["metadata"]["annotations"]["somebody.else/note"] == "kept"
+
+
 def revisions(namespace: str) -> list[Any]:
     return list(kubectl_json("-n", namespace, "get", "controllerrevisions")["items"])
 
@@ -162,7 +179,7 @@ def test_what_a_node_lacks_is_named(namespace: str, change: dict[str, Any], name
 def test_kubectl_get_prints_columns_worth_reading(llm: str) -> None:
     header, row = kubectl("-n", llm, "get", "llm").splitlines()
     assert header.split() == ["NAME", "READY", "REASON", "PODS", "WANTED", "RUNTIME", "AGE"]
-    assert row.split()[:6] == ["web", "False", "ScaledToZero", "0", "0", "cpu-0.32.0"]
+    assert row.split()[:6] == ["web", "True", "ScaledToZero", "0", "0", "cpu-0.32.0"]
 
 
 def test_a_restart_and_five_settled_minutes_write_nothing(llm: str) -> None:

@@ -71,6 +71,36 @@ def test_a_model_of_the_hub_is_fetched_to_a_volume_and_answers(shared_namespace:
     kubectl("-n", shared_namespace, "delete", "llm", "smol")
 
 
+def test_a_tokenizer_has_a_source_of_its_own(shared_namespace: str, endpoint: str, models: Path) -> None:
+    fetched = models / folder_name(REPOSITORY, COMMIT, None, endpoint)
+    without, alone = models / "no-tokenizer", models / "tokenizer"
+    for folder in (without, alone):
+        folder.mkdir()
+        folder.chmod(0o755)
+    for path in fetched.iterdir():
+        is_tokenizer = "token" in path.name or path.name in ("vocab.json", "merges.txt")
+        (alone if is_tokenizer else without).joinpath(path.name).hardlink_to(path)
+    model = {"persistentVolumeClaim": {"claimName": "models", "path": "no-tokenizer"}}
+    apply(make_llm("split", shared_namespace, model=model))
+    assert "no tokenizer in /weights/no-tokenizer that can be loaded" in wait_reason(
+        shared_namespace, "split", "ModelNotServable"
+    )
+    own = {"persistentVolumeClaim": {"claimName": "models", "path": "tokenizer"}}
+    apply(make_llm("split", shared_namespace, model={**model, "tokenizer": own}))
+    wait_ready(shared_namespace, "split")
+    with forwarded(shared_namespace, "svc/split", 8000) as port:
+        assert "Paris" in ask(port, "split", "What is the capital of France?")
+    kubectl("-n", shared_namespace, "delete", "llm", "split")
+    before = downloads(shared_namespace, "model.safetensors")
+    hub = {"huggingFace": {"repository": REPOSITORY, "endpoint": endpoint, "cache": CACHE}}
+    apply(make_llm("borrowed", shared_namespace, model={**model, "tokenizer": hub}, replicas=0))
+    wait_for(shared_namespace, "borrowed", "is settled", 60, is_scaled_to_zero)
+    (folder,) = models.glob("*+tokenizer*")
+    assert not list(folder.glob("*.safetensors"))
+    assert downloads(shared_namespace, "model.safetensors") == before, "of a tokenizer no weights are fetched"
+    kubectl("-n", shared_namespace, "delete", "llm", "borrowed")
+
+
 def test_what_is_on_the_volume_is_not_fetched_again(shared_namespace: str, endpoint: str) -> None:
     before = downloads(shared_namespace, "model.safetensors")
     assert before == 1
@@ -177,15 +207,42 @@ def test_settings_that_the_model_contradicts_are_named(shared_namespace: str) ->
     kubectl("-n", shared_namespace, "delete", "llm", "long")
 
 
-def test_an_adapter_of_too_large_a_rank_is_named(shared_namespace: str, tmp_path: Path) -> None:
-    write_adapter(tmp_path / "sql", rank=32, seed=1)
-    for path in (tmp_path, *tmp_path.parents[:2]):
+@pytest.fixture(scope="module")
+def adapters(shared_namespace: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A volume with adapters for SmolLM2."""
+    folder = tmp_path_factory.mktemp("adapters")
+    write_adapter(folder / "large", rank=32, seed=1)
+    write_adapter(folder / "good", rank=8, seed=1)
+    write_adapter(folder / "prefix", rank=8, seed=1, layers="model.language_model.layers")
+    write_adapter(folder / "idle", rank=8, seed=1, strength=0.0)
+    for path in (folder, *folder.parents[:2]):
         path.chmod(0o755)
-    bind_folder(shared_namespace, "adapters", tmp_path)
-    adapter = {"name": "sql", "persistentVolumeClaim": {"claimName": "adapters", "path": "sql"}}
-    apply(make_llm("ranked", shared_namespace, model={**SMOLLM2["model"], "loraAdapters": [adapter]}))
+    bind_folder(shared_namespace, "adapters", folder)
+    return "adapters"
+
+
+def adapted(claim: str, *names: str) -> dict[str, Any]:
+    adapters = [{"name": name, "persistentVolumeClaim": {"claimName": claim, "path": name}} for name in names]
+    return {**SMOLLM2["model"], "loraAdapters": adapters}
+
+
+def test_an_adapter_of_too_large_a_rank_is_named(shared_namespace: str, adapters: str) -> None:
+    apply(make_llm("ranked", shared_namespace, model=adapted(adapters, "large")))
     message = wait_reason(shared_namespace, "ranked", "ModelNotServable")
     assert message == (
-        "spec.model.loraAdapters[sql]: the adapter has rank 32, more than 16: write spec.engine.maxLoraRank: 32"
+        "spec.model.loraAdapters[large]: the adapter has rank 32, more than 16: write spec.engine.maxLoraRank: 32"
     )
     kubectl("-n", shared_namespace, "delete", "llm", "ranked")
+
+
+def test_an_adapter_that_changes_nothing_is_refused_or_named(shared_namespace: str, adapters: str) -> None:
+    apply(make_llm("lora", shared_namespace, model=adapted(adapters, "good", "prefix")))
+    message = wait_reason(shared_namespace, "lora", "ModelNotServable")
+    assert message.startswith("spec.model.loraAdapters[prefix]: the adapter changes model.language_model.layers.0.")
+    assert "there it is called model.layers." in message
+    # What names and shapes do not tell the engine's answers do.
+    apply(make_llm("lora", shared_namespace, model=adapted(adapters, "good", "idle")))
+    wait_ready(shared_namespace, "lora")
+    said = condition(get_llm(shared_namespace, "lora"), "Ready")["message"]
+    assert said == "1 of 1 pods generate; but with the adapter idle it answers exactly as without"
+    kubectl("-n", shared_namespace, "delete", "llm", "lora")

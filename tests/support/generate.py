@@ -1,6 +1,7 @@
 """Ask a model, at 127.0.0.1."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -30,6 +31,15 @@ def generate_stream(port: int, model: str, body: dict[str, Any]) -> list[dict[st
     """All frames of one generate_stream."""
     _, text = send(port, f"/v2/models/{model}/generate_stream", json.dumps(body).encode())
     return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+
+
+def stream_times(port: int, model: str, body: dict[str, Any]) -> list[float]:
+    """When each frame of one generate_stream came, by a monotonic clock."""
+    headers = {"Content-Type": "application/json"}
+    address = f"http://127.0.0.1:{port}/v2/models/{model}/generate_stream"
+    request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers)
+    with _OPENER.open(request, timeout=120) as response:
+        return [time.monotonic() for line in response if line.startswith(b"data: ")]
 
 
 def ask(port: int, model: str, question: str, timeout: float = 120) -> str:
