@@ -1,5 +1,6 @@
 """Ready is warm: no kind of request that comes first after Ready makes the streams of others stand."""
 
+import itertools
 import json
 import threading
 import time
@@ -64,4 +65,4 @@ def longest_gap(port: int, body: dict[str, Any]) -> float:
     assert (status, "error" in answer) == (200, False), answer
     other.join()
     assert len(times) > 10
-    return max(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    return max(later - earlier for earlier, later in itertools.pairwise(times))
