@@ -11,13 +11,17 @@ import (
 )
 
 func main() {
-	var objects []map[string]any
+	var objects []json.RawMessage
 	if err := json.NewDecoder(os.Stdin).Decode(&objects); err != nil {
 		log.Fatal(err)
 	}
 	words := []string{}
 	for _, object := range objects {
-		result, err := status.Compute(&unstructured.Unstructured{Object: object})
+		read := &unstructured.Unstructured{}
+		if err := read.UnmarshalJSON(object); err != nil {
+			log.Fatal(err)
+		}
+		result, err := status.Compute(read)
 		if err != nil {
 			log.Fatal(err)
 		}
