@@ -115,6 +115,7 @@ def test_a_refusal_is_said_in_kubernetes_own_words_within_20_seconds(cluster: st
     assert wrong == {}
 
 
+@pytest.mark.full
 def test_a_fetch_of_its_own_resources_passes_where_the_default_does_not(cluster: str) -> None:
     small = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "100m", "memory": "256Mi"}}
     with ruled_namespace(limit_range(max={"cpu": "150m"})) as namespace:
@@ -124,6 +125,7 @@ def test_a_fetch_of_its_own_resources_passes_where_the_default_does_not(cluster:
         wait_for(namespace, "hub", "has asked the hub", 90, lambda x: "127.0.0.1:9" in _message(x))
 
 
+@pytest.mark.full
 def test_a_default_of_the_namespace_is_enough(cluster: str) -> None:
     defaults = limit_range(default={"cpu": "500m", "memory": "1Gi"}, defaultRequest={"cpu": "100m", "memory": "256Mi"})
     with ruled_namespace(resource_quota(limits__cpu="4", limits__memory="8Gi"), defaults) as namespace:

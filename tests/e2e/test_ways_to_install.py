@@ -92,6 +92,7 @@ def _service_accounts_are_allowed_by_name(namespace: str) -> None:
     assert f"does not allow it in namespace {namespace}" in message
 
 
+@pytest.mark.full
 def test_what_the_administrator_sets_reaches_pods_and_catalogue(namespace: str) -> None:
     entry = "version=26.09,image=registry.example.com/triton:26.09,triton=2.73.0,vllm=0.29.0,accelerator=NvidiaGPU"
     given = [f"extraRuntimes[0].{pair}" for pair in entry.split(",")]
@@ -115,6 +116,7 @@ def _jobs(namespace: str) -> list[dict[str, Any]]:
     return list(kubectl_json("-n", namespace, "get", "jobs")["items"])
 
 
+@pytest.mark.full
 def test_two_releases_share_the_cluster_by_namespaces(namespace: str, shared_namespace: str) -> None:
     install_operator([f"watchNamespaces={{{shared_namespace}}}"])
     second = ["crds.install=false", f"watchNamespaces={{{namespace}}}"]

@@ -13,11 +13,14 @@ import pytest
 
 from cluster.paths import REPOSITORY
 from cluster.pki import Authority
-from support.hub import Hub
+from support.hub import Hub, commit_of
 from support.proxy import Proxy
 from support.simulate import CATALOGUE, World
 from support.weights import write_model
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.platform import Pods, Policy
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.manifests.sources import find_places
 from triton_vllm_operator.sources.task import TaskList
 
 NAME, HOST, STORE = "acme/tiny", "hub.corp.test", "store.corp.test"
@@ -112,6 +115,23 @@ def test_the_authority_of_one_repository_is_not_that_of_the_next(tmp_path: Path)
         code, said = run_program(container, tmp_path / "both", given)
         assert code == 3
         assert "spec.model.loraAdapters[b]: the certificate of" in said
+
+
+def test_of_a_tokenizer_source_the_tokenizer_alone_comes_where_the_engine_looks(tmp_path: Path) -> None:
+    with Hub({NAME: write_model(tmp_path / "model", size=50_000)}) as hub:
+        cache = {"persistentVolumeClaim": {"claimName": "m"}}
+        source = {"huggingFace": {"repository": NAME, "endpoint": hub.endpoint, "cache": cache}}
+        model = {"image": {"reference": "registry/model:1"}, "tokenizer": source}
+        world = World(spec={**World().spec, "model": model}).settle()
+        (job,) = world.of_kind("Job")
+        container = job.body["spec"]["template"]["spec"]["containers"][0]  # type: ignore[index, call-overload]
+        code, said = run_program(container, tmp_path / "tokenizer")
+        assert code == 0, said
+        commit = commit_of(NAME)
+        expected = find_places(LLMDeploymentSpec.model_validate(world.spec), {names.TOKENIZER_VOLUME: commit}).tokenizer
+        (folder,) = (tmp_path / "tokenizer").glob("acme--*")
+        assert f"/tokenizer/{folder.name}" == expected
+        assert {path.name for path in folder.iterdir()} == {"config.json", "tokenizer.json"}
 
 
 def test_a_missing_config_map_is_the_kubelets_to_name(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The generate probe: a few tokens, streamed, from one pod. This module does I/O."""
 
+import asyncio
 import json
 import logging
 import time
@@ -20,6 +21,7 @@ _PROGRESS: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
 _DETAIL_LIMIT: Final = 300
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
+_TOGETHER: Final = 2
 _WARM_UP_SECONDS: Final = 120.0
 """For one request of the warm-up: far more than a compilation was seen to take."""
 _LOG = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple
     for request in build_warm_up(target):
         try:
             answer = await _ask(session, target, request)
+            # What was compiled for one sequence is compiled once more for several.
+            await asyncio.gather(*(_ask(session, target, request) for _ in range(_TOGETHER)))
         except (TimeoutError, TooLong, *_NO_ANSWER) as error:
             # The next probe tells whether the engine still answers.
             _LOG.info("pod %s: no answer to the first request for %s: %s", target.pod_name, request.kind, error)

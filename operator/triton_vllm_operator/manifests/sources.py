@@ -195,7 +195,7 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
             quantization_methods=readable_quantizations(spec, vllm),
         )
     if placed.role is Role.TOKENIZER:
-        return Expectation(role=placed.role, vllm=vllm)
+        return Expectation(role=placed.role, vllm=vllm, load_format=placed.files_kind)
     if placed.role is Role.ADAPTER:
         return Expectation(role=placed.role, vllm=vllm, max_lora_rank=_rank_limit(placed, spec))
     engine, extra = spec.engine, spec.engine.extra_args or {}

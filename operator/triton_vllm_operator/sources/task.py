@@ -67,7 +67,7 @@ class Expectation(Value):
     max_lora_rank: int | None = None
     """Largest rank of an adapter; None where the engine's follows from the adapter."""
     load_format: str | None = None
-    """The engine's `load_format`; formats that have files of their own are not checked."""
+    """The engine's `load_format`, or ONLY_TOKENIZER; formats that have files of their own are not checked."""
     needs_tokenizer: bool = True
     trust_remote_code: bool = False
     """Whether code beside the weights may run."""
