@@ -200,10 +200,18 @@ def test_a_name_that_the_api_server_refuses_is_refused_here(tmp_path: Path, caps
     assert "spec.model.servedName; found 'llama2.7b'" in capsys.readouterr().out
 
 
+REPEATED = "\n".join(
+    ["a: &a [l, l, l, l, l, l, l, l, l]"]
+    + [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in zip("abcdef", "bcdefg", strict=True)]
+)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("a: [", "cannot be read"),
+        ("a: &a {b: [*a]}", "the anchor in line 1 holds itself"),
+        (REPEATED, "excessive aliasing"),
         ("kind: Service", "must hold one LLMDeployment; found Service"),
         ("", "found nothing"),
         ("kind: LLMDeployment\napiVersion: v1", "apiVersion must be triton-vllm.dev/v1alpha1"),

@@ -1,12 +1,13 @@
 """YAML as kubectl reads it, which is not quite as PyYAML does: 1e3 is a number, 1:30 and 2026-01-01 are texts.
 
-The rules are those of sigs.k8s.io/yaml/goyaml.v2 (resolve.go); tests/e2e/test_strict_reading.py holds them to kubectl.
+The rules are those of sigs.k8s.io/yaml/goyaml.v2 (resolve.go); tests/e2e/test_yaml.py holds them to kubectl.
 """
 
 import itertools
 import math
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
@@ -16,6 +17,11 @@ _MERGE: Final = "tag:yaml.org,2002:merge"
 _LONGEST_PLAIN: Final = 1e21
 _DEEPEST: Final = 10_000
 """What the API server's JSON reader takes."""
+_FEW_NODES: Final = 400_000
+_MANY_NODES: Final = 4_000_000
+_REPEATED_OF_FEW: Final = 0.99
+_REPEATED_OF_MANY: Final = 0.10
+"""Above which share of aliases' nodes goyaml refuses a document: decode.go, allowedAliasRatio."""
 _TRUE: Final = frozenset(["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"])
 _FALSE: Final = frozenset(["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"])
 _NULL: Final = frozenset(("", "~", "null", "Null", "NULL"))
@@ -39,6 +45,12 @@ class Loader(yaml.SafeLoader):
             return _MERGE if value == "<<" else _PLAIN
         return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
+    def construct_document(self, node: yaml.Node) -> Any:
+        """One document; what its aliases stand for counts, since every reader walks through it."""
+        with_aliases = _Count().of(node)
+        _refuse_bombs(with_aliases.total, with_aliases.repeated)
+        return super().construct_document(node)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping; a key that comes twice is an error, as for kubectl."""
         own = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
@@ -46,6 +58,53 @@ class Loader(yaml.SafeLoader):
             raise NotKubernetesYaml(f"key {twice!r} stands twice in one mapping, line {node.start_mark.line + 1}")
         read = super().construct_mapping(node, deep)
         return {key if isinstance(key, str) else _key(key): value for key, value in read.items()}
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    total: int
+    """All nodes, those of an anchor again for each alias."""
+    repeated: int
+    """Those of them that stand there for an alias."""
+
+
+class _Count:
+    """Counts nodes, and walks through each anchor once only."""
+
+    def __init__(self) -> None:
+        self._counted: dict[int, _Nodes] = {}
+        self._open: set[int] = set()
+
+    def of(self, node: yaml.Node) -> _Nodes:
+        """The nodes of a tree.
+
+        Raises:
+            NotKubernetesYaml: an anchor holds itself.
+        """
+        if id(node) in self._open:
+            raise NotKubernetesYaml(f"the anchor in line {node.start_mark.line + 1} holds itself")
+        if known := self._counted.get(id(node)):
+            return _Nodes(known.total, known.total)
+        self._open.add(id(node))
+        parts = [self.of(part) for part in _parts(node)]
+        self._open.remove(id(node))
+        counted = _Nodes(1 + sum(part.total for part in parts), sum(part.repeated for part in parts))
+        self._counted[id(node)] = counted
+        return counted
+
+
+def _parts(node: yaml.Node) -> Iterable[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return itertools.chain.from_iterable(node.value)
+    return node.value if isinstance(node, yaml.SequenceNode) else ()
+
+
+def _refuse_bombs(total: int, repeated: int) -> None:
+    """As goyaml does: the more nodes there are, the fewer of them may be repetitions."""
+    beyond = min(max(total - _FEW_NODES, 0) / (_MANY_NODES - _FEW_NODES), 1)
+    allowed = _REPEATED_OF_FEW - (_REPEATED_OF_FEW - _REPEATED_OF_MANY) * beyond
+    if repeated > 100 and total > 1000 and repeated / total > allowed:
+        raise NotKubernetesYaml("its aliases repeat too much of it: kubectl calls that excessive aliasing")
 
 
 def _key(key: object) -> str:
