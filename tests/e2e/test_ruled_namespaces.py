@@ -55,7 +55,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     "limits that a quota counts": (
         resource_quota(limits__cpu="8"),
         {"requests": {"cpu": "300m"}},
-        "failed quota: team: must specify limits.cpu for: prepare,triton; write spec.resources.{limits.cpu}",
+        "failed quota: team: must specify limits.cpu for: prepare,triton; write spec.resources.limits.cpu",
         "",
     ),
     "a quota of memory": (

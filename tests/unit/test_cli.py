@@ -176,6 +176,19 @@ def test_scalars_are_read_as_kubectl_reads_them(scalar: str, read: object) -> No
     assert type(found["v"]) is type(read)
 
 
+def test_json_is_read_as_json() -> None:
+    (read,) = read_documents('{\n\t"a": "\\ud83d\\ude00",\t"b": 1e3, "c": null}')
+    assert read == {"a": "\U0001f600", "b": 1000, "c": None}
+    assert read_documents("{a: 1}") == [{"a": 1}]
+
+
+def test_what_only_an_administrator_allows_is_warned_of(write: Any, capsys: Any) -> None:
+    assert main(["explain", "-f", write(serviceAccountName="bot", env=[{"name": "FOO", "value": "1"}])]) == 0
+    said = capsys.readouterr().out
+    assert "allow.serviceAccounts names bot" in said
+    assert "spec.env FOO: refused unless the chart's allow.unknownEnvironment is true" in said
+
+
 def test_a_key_that_stands_twice_is_unreadable(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "x.yaml").write_text(LLAMA.read_text() + "\nkind: LLMDeployment\n")
     assert main(["explain", "-f", str(tmp_path / "x.yaml")]) == 2
@@ -200,6 +213,7 @@ def test_a_name_that_the_api_server_refuses_is_refused_here(tmp_path: Path, caps
     assert "spec.model.servedName; found 'llama2.7b'" in capsys.readouterr().out
 
 
+HEAD = "kind: LLMDeployment\napiVersion: triton-vllm.dev/v1alpha1"
 REPEATED = "\n".join(
     ["a: &a [l, l, l, l, l, l, l, l, l]"]
     + [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in zip("abcdef", "bcdefg", strict=True)]
@@ -215,7 +229,17 @@ REPEATED = "\n".join(
         ("kind: Service", "must hold one LLMDeployment; found Service"),
         ("", "found nothing"),
         ("kind: LLMDeployment\napiVersion: v1", "apiVersion must be triton-vllm.dev/v1alpha1"),
-        ("kind: LLMDeployment\napiVersion: triton-vllm.dev/v1alpha1", "metadata.name is missing"),
+        (f"{HEAD}\nspec: {{}}", "metadata.name is missing"),
+        (f"{HEAD}\nspec: {{}}\nmetadata: {{name: 1}}", "metadata.name is no text: write it in quotes"),
+        (f"{HEAD}\nmetadata: {{name: web}}\nspec: hello", 'spec takes an object, found "hello"'),
+        (f"{HEAD}\nmetadata: {{name: web}}\nspec: {{}}\nengine: {{}}", "no field engine beside spec"),
+        (f"{HEAD}\nmetadata: {{name: web, labels: 5}}\nspec: {{}}", "metadata.labels takes an object, found 5"),
+        (f"{HEAD}\nmetadata: {{name: web, labels: {{a: 1}}}}\nspec: {{}}", "metadata.labels.a takes a text, found 1"),
+        ("a: !!timestamp 2026-01-01", "has no meaning in JSON"),
+        ("a: !!float .nan", "is no number of JSON"),
+        ('{"a": 1, "a": 2}', "key 'a' stands twice"),
+        ('{"a": NaN}', "NaN is no number of JSON"),
+        ('a: "\\ud83d"', "half a character"),
     ],
 )
 def test_an_unreadable_file_exits_with_2(tmp_path: Path, capsys: Any, text: str, words: str) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from support.pods import CONTAINER, make_pod, make_serving
-from support.simulate import CPU_SPEC, World
+from support.simulate import CPU_SPEC, OWNER, World
 from triton_vllm_operator.health.verdict import ProbeHistory
 from triton_vllm_operator.kube.pod import Ended, Gate
 from triton_vllm_operator.kube.resources import kind_of, name_of
-from triton_vllm_operator.reconcile.model import Child, Refusal
+from triton_vllm_operator.reconcile.model import Child, Refusal, UnreadableRevision
 
 
 def kinds(world: World) -> list[str]:
@@ -179,6 +179,29 @@ def test_an_object_of_somebody_else_is_named_and_nothing_is_made() -> None:
     world.changes["foreign"] = ("Service llama",)
     assert kinds(world) == []
     assert world.condition("Accepted") == ("False", "NameConflict")
+
+
+def test_a_stored_revision_that_cannot_be_read_goes_on_serving() -> None:
+    world = World().settle()
+    first = world.observe().revisions
+    world.edit(engine={"maxModelLen": 64}).settle()
+    (newest,) = (revision for revision in world.observe().revisions if revision not in first)
+    world.changes = {"revisions": first, "unreadable": (UnreadableRevision(newest.name, newest.number, "no"),)}
+    decision = world.step()
+    assert (decision.writes, decision.prunes) == ((), ())
+    accepted = next(c for c in world.status.conditions or () if c.type == "Accepted")
+    assert (accepted.status, accepted.reason) == ("False", "RevisionUnreadable")
+    assert newest.name in accepted.message
+    assert world.decide().status is None
+
+
+@pytest.mark.parametrize("broken", [{"type": "LoadBalancer", "unheard": 1}, {"type": "Headless", "unheard": 1}, "x"])
+def test_a_service_whose_settings_cannot_be_read_stays_as_it_is(broken: Any) -> None:
+    world = World().edit(service={"type": "LoadBalancer"}, replicas=3).settle()
+    decision = world.edit(service=broken, replicas="many").step()
+    assert (decision.writes, decision.prunes) == ((), ())
+    del world.children["Service", OWNER.name]
+    assert kinds(world) == ["Service"]
 
 
 def test_what_the_api_server_refuses_is_no_revision() -> None:

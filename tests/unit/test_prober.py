@@ -293,7 +293,8 @@ async def test_the_first_proof_asks_for_what_users_first_requests_would_wait_for
     result, asked = await warm_up_of(monkeypatch, adapters=("sql",), max_model_len=512)
     assert result.outcome is Outcome.GENERATED
     parameters = {name for request in asked for name in request["parameters"]}
-    assert parameters >= {"logprobs", "top_k", "presence_penalty", "structured_outputs", "lora_name"}
+    assert parameters >= {"logprobs", "top_k", "presence_penalty", "lora_name"}
+    assert "structured_outputs" not in parameters
     assert max(len(request["text_input"].split()) for request in asked) == 504
 
 
@@ -303,14 +304,53 @@ async def test_a_container_that_was_proven_is_asked_for_a_few_tokens_alone(monke
 
 
 async def test_what_the_backend_does_not_take_harms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    refusal = frames({"error": "Error generating stream: Unexpected keyword argument 'structured_outputs'"})
-    result, _ = await warm_up_of(monkeypatch, ("structured_outputs", refusal), ("lora_name", refusal), adapters=("a",))
+    refusal = frames({"error": "Error generating stream: Unexpected keyword argument 'min_p'"})
+    result, _ = await warm_up_of(monkeypatch, ("min_p", refusal), ("lora_name", refusal), adapters=("a",))
     assert (result.outcome, result.idle_adapters) == (Outcome.GENERATED, ())
 
 
 async def test_an_engine_that_dies_of_it_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     result, _ = await warm_up_of(monkeypatch, ("logprobs", frames(DEAD)))
     assert result.outcome is Outcome.ENGINE_DEAD
+
+
+async def test_an_engine_that_dies_of_the_same_request_twice_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = iter([frames({"text_output": "x"})])
+
+    async def at_first(request: web.Request) -> web.StreamResponse:
+        return await next(given, frames(DEAD))(request)
+
+    result, _ = await warm_up_of(monkeypatch, ("top_k", at_first))
+    assert result.outcome is Outcome.ENGINE_DEAD
+
+
+async def test_a_container_that_goes_away_meanwhile_is_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs_up(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.close()
+        return web.StreamResponse()
+
+    result, _ = await warm_up_of(monkeypatch, ("top_k", hangs_up))
+    assert result.outcome is Outcome.UNREACHABLE
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+async def test_after_a_request_without_an_answer_it_must_generate_again(
+    monkeypatch: pytest.MonkeyPatch, recovers: bool
+) -> None:
+    monkeypatch.setattr("triton_vllm_operator.health.prober._WARM_UP_SECONDS", 0.3)
+    hung: list[object] = []
+
+    async def hangs(request: web.Request) -> web.StreamResponse:
+        parameters = (await request.json())["parameters"]
+        if "top_k" in parameters:
+            hung.append(parameters)
+        stuck = "top_k" in parameters or (hung and not recovers)
+        return await (silence if stuck else frames({"text_output": "x"}))(request)
+
+    result, asked = await warm_up_of(monkeypatch, ("max_tokens", hangs))
+    assert result.outcome is (Outcome.GENERATED if recovers else Outcome.TIMED_OUT)
+    assert not [request for request in asked if "presence_penalty" in request["parameters"]]
 
 
 async def test_an_adapter_that_changes_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     # the wrong type, with what to write instead
     ({"replicas": True}, "spec.replicas: takes a whole number, found true"),
     ({"replicas": "2"}, 'spec.replicas: takes a whole number, found "2"; write it without quotes: 2'),
-    ({"runtime": {"version": 26.08}}, 'spec.runtime.version: takes a text, found 26.08; write it in quotes: "26.08"'),
+    ({"runtime": {"version": 26.08}}, "spec.runtime.version: takes a text, found 26.08; write it in quotes"),
     ({"engine": {"enforceEager": "True"}}, 'takes true or false, found "True"; write it without quotes: true'),
     ({"engine": []}, "spec.engine: takes an object, found []"),
     ({"scheduling": {"tolerations": {"key": "a"}}}, "spec.scheduling.tolerations: takes a list"),

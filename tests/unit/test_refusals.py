@@ -23,7 +23,7 @@ QUOTA = (
         (
             f"Error creating: {QUOTA}",
             "failed quota: team: must specify limits.cpu for: prepare,triton; memory for: triton; "
-            "write spec.resources.{limits.cpu, requests.memory}",
+            "write spec.resources.limits.cpu, spec.resources.requests.memory",
         ),
         (
             'pods "a" is forbidden: exceeded quota: team, requested: pods=1, used: pods=3, limited: pods=3',

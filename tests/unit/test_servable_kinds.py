@@ -13,7 +13,7 @@ from triton_vllm_operator.sources.choose import choose_files
 from triton_vllm_operator.sources.fault import SourceFault
 from triton_vllm_operator.sources.placement import ONLY_TOKENIZER
 from triton_vllm_operator.sources.program import run
-from triton_vllm_operator.sources.report import Report
+from triton_vllm_operator.sources.report import Report, parse_report
 from triton_vllm_operator.sources.task import Action, Expectation, Role, Task, TaskList
 
 METHODS = ("awq", "awq_marlin", "fp8", "gptq", "gptq_marlin", "compressed-tensors", "inc")
@@ -216,6 +216,7 @@ def test_a_folder_of_two_formats_is_read_as_the_version_reads_it(tmp_path: Path)
     assert check(task(mixed, vllm="0.27.1")).fault is None
     message = refusal(task(mixed, vllm="0.13.0"))
     assert "remove the file, or write spec.engine.extraArgs: {config_format: hf}" in message
+    assert check(task(mixed, vllm="0.13.0", config_format="hf")).fault is None
     write_safetensors(mixed / "consolidated.safetensors")
     assert check(task(mixed, vllm="0.13.0")).fault is None
 
@@ -335,6 +336,92 @@ def test_packed_weights_have_no_shape_to_compare_with(tmp_path: Path) -> None:
     packed = {name.replace(".weight", ".qweight"): shape for name, shape in MODULES.items()}
     write_tensors(tmp_path / "model" / "model.safetensors", packed, dtype="I32")
     assert check(model, adapter).fault is None
+
+
+def test_the_scales_of_quantised_weights_are_not_their_shape(tmp_path: Path) -> None:
+    model, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 16, 64)})
+    scales = {name.replace(".weight", ".weight_scale"): (8, 1) for name in MODULES}
+    write_tensors(tmp_path / "model" / "model.safetensors", scales, dtype="BF16")
+    assert check(model, adapter).fault is None
+    write_tensors(tmp_path / "model" / "model.safetensors", {"model.norm.weight_scale": (8, 1)}, dtype="BF16")
+    assert "it was trained on another model" in refusal(model, adapter)
+
+
+def test_a_model_in_mistrals_format_bears_other_names_than_its_adapters(tmp_path: Path) -> None:
+    model, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 4, 8)})
+    folder = tmp_path / "model"
+    (folder / "model.safetensors").unlink()
+    (folder / "params.json").write_text("{}")
+    write_tensors(folder / "consolidated.safetensors", {"layers.0.attention.wo.weight": (8, 4)})
+    assert check(model, adapter).fault is None
+
+
+def test_of_a_model_that_is_one_file_an_adapter_is_not_compared(tmp_path: Path) -> None:
+    _, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 4, 8)})
+    (tmp_path / "m.gguf").write_text("GGUF")
+    assert check(task(tmp_path / "m.gguf", vllm="0.11.0"), adapter).fault is None
+
+
+def test_what_the_engine_does_not_read_is_not_looked_into(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1"
+    folder = write_model(tmp_path / "model")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model.safetensors"}}')
+    (folder / "model-old.safetensors").write_text(pointer)
+    tokenizer = write_model(tmp_path / "tokenizer")
+    (tokenizer / "model.safetensors").write_text(pointer)
+    own = task(tokenizer, Role.TOKENIZER, "spec.model.tokenizer")
+    assert check(task(folder), own).fault is None
+    (folder / "model.safetensors").write_text(pointer)
+    assert "git lfs pull" in refusal(task(folder))
+
+
+def test_of_several_modules_with_one_end_one_must_fit(tmp_path: Path) -> None:
+    model, adapter = adapted(tmp_path, {"model.language_model.layers.0.self_attn.q_proj": (2, 4, 8)}, vision_config={})
+    parts = {
+        "language_model.model.layers.0.self_attn.q_proj.weight": (8, 4),
+        "vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight": (6, 6),
+    }
+    write_tensors(tmp_path / "model" / "model.safetensors", parts)
+    assert check(model, adapter).fault is None
+
+
+def test_a_draft_in_the_format_of_speculators_passes(tmp_path: Path) -> None:
+    own = {"architectures": ["Eagle3Speculator"], "speculators_config": {}, "auto_map": {"": "eagle3.Config"}}
+    assert check(task(write_model(tmp_path, **own), Role.DRAFT, needs_tokenizer=False)).fault is None
+
+
+def test_weights_for_mlx_are_named_though_they_say_it_twice(tmp_path: Path) -> None:
+    own = {"group_size": 64, "bits": 4}
+    assert "Apple's MLX" in refusal(task(write_model(tmp_path, quantization=own, quantization_config=own)))
+
+
+def test_a_length_may_have_another_name(tmp_path: Path) -> None:
+    other = write_model(tmp_path, max_position_embeddings=None, n_positions=1024)
+    assert "more than the 1024 tokens" in refusal(task(other, max_model_len=4096))
+
+
+def test_the_remedy_for_tensor_parallelism_is_one_that_starts(tmp_path: Path) -> None:
+    qwen = write_model(tmp_path, num_attention_heads=28, num_key_value_heads=4)
+    assert "choose one of 1, 2, 4" in refusal(task(qwen, tensor_parallel_size=8))
+    assert "7" not in refusal(task(qwen, tensor_parallel_size=8)).rpartition("choose")[2]
+
+
+def test_a_header_of_nonsense_is_no_safetensors(tmp_path: Path) -> None:
+    text = b'{"w": {"dtype": "F16", "shape": [1], "data_offsets": [0, 1e999]}}'
+    (write_model(tmp_path) / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    assert "no safetensors file" in refusal(task(tmp_path))
+
+
+def test_many_warnings_leave_a_report_that_kubernetes_keeps_whole(tmp_path: Path) -> None:
+    parts = {f"model.layers.{n}.self_attn.{'o' * 120}_proj": (2, 4, 8) for n in range(5)}
+    model, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 4, 8), **parts})
+    others = [adapter.model_copy(update={"volume": f"adapter-{n}"}) for n in range(16)]
+    text = check(model, *others).dump()
+    assert len(text.encode()) <= 4096
+    kept = parse_report(text)
+    assert kept is not None
+    assert len(kept.sources) == 17
+    assert "vLLM passes over 5 of its 6 modules" in warning_of(kept, 1)
 
 
 def test_an_adapter_has_one_name(tmp_path: Path) -> None:

@@ -88,9 +88,8 @@ class ApiModel(BaseModel):
 
     @model_validator(mode="after")
     def _keep_rules(self) -> Self:
-        for kept in type(self).rules():
-            if not kept.holds(self):
-                raise PydanticCustomError(RULE_ERROR, "{message}", {"message": kept.message})
+        if broken := [kept.message for kept in type(self).rules() if not kept.holds(self)]:
+            raise PydanticCustomError(RULE_ERROR, "{message}", {"message": "; and ".join(broken)})
         return self
 
 

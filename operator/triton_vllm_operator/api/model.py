@@ -26,7 +26,7 @@ ImageReference = Annotated[
     str,
     Field(min_length=1, max_length=512),
     Form(
-        "^[A-Za-z0-9]+([._-]+[A-Za-z0-9]+)*(:[0-9]+)?(/[A-Za-z0-9._-]+)*(:[A-Za-z0-9_.-]+)?(@[A-Za-z0-9:+._-]+)?$",
+        "^([A-Za-z0-9]+([._-]+[A-Za-z0-9]+)*|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?(/[A-Za-z0-9._-]+)*(:[A-Za-z0-9_.-]+)?(@[A-Za-z0-9:+._-]+)?$",
         "an image is REGISTRY/NAME:TAG, as registry.example.com/llama2:1, without oci:// or docker://",
     ),
 ]

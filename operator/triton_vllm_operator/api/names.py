@@ -48,7 +48,6 @@ ADAPTERS: Final = "/adapters"
 ADAPTER_VOLUME: Final = "adapter-"
 """Followed by the place of the adapter in the list, from 0."""
 TOKENIZER_VOLUME: Final = "tokenizer"
-CA_VOLUME: Final = "ca-"
 """Followed by the name of a source's volume: the certificate authority of its mirror."""
 PORT_HTTP: Final = 8000
 PORT_GRPC: Final = 8001

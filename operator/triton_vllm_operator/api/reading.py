@@ -35,6 +35,10 @@ _ELSEWHERE: Final = {
 }
 
 
+_COMMON: Final = frozenset({"cpu", "image", "key", "memory", "name", "path", "type", "value", "version"})
+"""Names that mean another thing in every place."""
+
+
 def read_spec(spec: Json) -> LLMDeploymentSpec | tuple[str, ...]:
     """The spec, or everything that is wrong with it: a sentence each that begins with the field."""
     schema = spec_schema()
@@ -78,15 +82,15 @@ def _hint(path: tuple[str, ...]) -> str:
     """Where a field that is not there may be meant to stand."""
     *parents, name = path
     wanted = _plain(name)
-    same = [field for field in _fields() if _plain(field.rsplit(".", 1)[-1]) == wanted]
-    here = ".".join(["spec", *parents])
-    # A field beside it is meant rather than one far away.
-    same.sort(key=lambda field: (field.rsplit(".", 1)[0] != here, field.count(".")))
-    if same:
-        return f": it is called {same[0]}" if same[0].rsplit(".", 1)[0] == here else f": it stands in {same[0]}"
+    here = ".".join(["spec", *(part for part in parents if not part.isdigit())])
+    beside = [field.rsplit(".", 1)[-1] for field in _fields() if field.rsplit(".", 1)[0] == here]
+    if called := next((field for field in beside if _plain(field) == wanted), None):
+        return f": it is called {here}.{called}"
     if name in _ELSEWHERE:
         return f": write {_ELSEWHERE[name]}"
-    beside = [field.rsplit(".", 1)[-1] for field in _fields() if field.rsplit(".", 1)[0] == here]
+    far = [field for field in _fields() if _plain(field.rsplit(".", 1)[-1]) == wanted]
+    if len(far) == 1 and wanted not in _COMMON:
+        return f": it stands in {far[0]}"
     if near := difflib.get_close_matches(name, beside, n=1, cutoff=0.6):
         return f": did you mean {near[0]}?"
     if here == "spec.engine":
@@ -110,3 +114,5 @@ def _walk(path: str, schema: Json) -> Iterator[str]:
     for name, inner in (properties if isinstance(properties, dict) else {}).items():
         yield f"{path}.{name}"
         yield from _walk(f"{path}.{name}", inner)
+    if isinstance(items := schema.get("items"), dict):
+        yield from _walk(path, items)

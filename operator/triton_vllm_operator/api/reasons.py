@@ -30,6 +30,7 @@ class Reason(StrEnum):
     ENVIRONMENT_FORBIDDEN = "EnvironmentForbidden"
     ENVIRONMENT_INVALID = "EnvironmentInvalid"
     NAME_CONFLICT = "NameConflict"
+    REVISION_UNREADABLE = "RevisionUnreadable"
     REFUSED_BY_API_SERVER = "RefusedByAPIServer"
     IMAGE_VOLUMES_UNSUPPORTED = "ImageVolumesUnsupported"
 

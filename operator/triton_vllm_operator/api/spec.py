@@ -15,6 +15,7 @@ TOKENIZER_FIELD: Final = "spec.model.tokenizer"
 DRAFT_FIELD: Final = "spec.engine.speculativeConfig.model"
 DEFAULT_GPU_RESOURCE: Final = "nvidia.com/gpu"
 MIG_RESOURCE: Final = "nvidia.com/mig-"
+MOST_REPLICAS: Final = 1000
 
 
 def adapter_field(adapter: LoraAdapter) -> str:
@@ -166,7 +167,7 @@ class LLMDeploymentSpec(ApiModel):
     runtime: Runtime = Field(description="Which Triton and vLLM serve it.")
     engine: Engine = Field(Engine(), description="Arguments of the vLLM engine.")
     accelerator: Accelerator | None = Field(None, description="What the engine computes on; unset: NVIDIA GPUs.")
-    replicas: int = Field(1, ge=0, le=1000, description="Number of serving pods.")
+    replicas: int = Field(1, ge=0, le=MOST_REPLICAS, description="Number of serving pods.")
     resources: Resources | None = Field(None, description="CPU and memory of one serving pod.")
     shared_memory_size: Quantity | None = Field(
         None, description="Size of /dev/shm; unset: 1Gi for one GPU, 2Gi for each of several."

@@ -122,7 +122,10 @@ def _is_integer(value: object) -> bool:
 
 
 def _remedy(value: object, kind: str) -> str:
-    if kind == "string" and isinstance(value, int | float):
+    if kind == "string" and isinstance(value, float):
+        # 25.10 has become 25.1 by now.
+        return "; write it in quotes"
+    if kind == "string" and isinstance(value, int):
         return f"; write it in quotes: {json.dumps(show(value))}"
     if kind in ("integer", "number", "boolean") and isinstance(value, str):
         try:

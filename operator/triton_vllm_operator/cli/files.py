@@ -9,6 +9,7 @@ import yaml
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.structural import show
 from triton_vllm_operator.cli.kubernetes_yaml import read_documents
 from triton_vllm_operator.manifests.identity import Owner
 
@@ -63,11 +64,30 @@ def _to_document(path: str, document: Json) -> Document:
     if document.get("apiVersion") != names.API_VERSION:
         raise Unreadable(f"{path}: apiVersion must be {names.API_VERSION}, found {document.get('apiVersion')!r}")
     metadata, spec = document.get("metadata"), document.get("spec")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-        raise Unreadable(f"{path}: metadata.name is missing")
+    if unknown := sorted(map(str, set(document) - {"apiVersion", "kind", "metadata", "spec", "status"})):
+        raise Unreadable(f"{path}: there is no field {', '.join(unknown)} beside spec: is its indent right?")
+    if not isinstance(spec, dict):
+        raise Unreadable(f"{path}: spec takes an object, found {show(spec)}")
+    if not isinstance(metadata, dict) or not isinstance(name := metadata.get("name"), str):
+        found = metadata.get("name") if isinstance(metadata, dict) else None
+        raise Unreadable(f"{path}: metadata.name is {'missing' if found is None else 'no text: write it in quotes'}")
+    for part in ("labels", "annotations"):
+        _check_marks(path, f"metadata.{part}", metadata.get(part))
     return Document(
-        name=metadata["name"],
+        name=name,
         namespace=str(metadata.get("namespace", "default")),
-        spec=spec if isinstance(spec, dict) else {},
-        marks=tuple(str(key) for part in ("labels", "annotations") for key in metadata.get(part) or {}),
+        spec=spec,
+        marks=tuple(str(key) for part in ("labels", "annotations") for key in _members(metadata.get(part))),
     )
+
+
+def _check_marks(path: str, field: str, value: object) -> None:
+    if value is not None and not isinstance(value, dict):
+        raise Unreadable(f"{path}: {field} takes an object, found {show(value)}")
+    for key, text in _members(value).items():
+        if not isinstance(text, str):
+            raise Unreadable(f"{path}: {field}.{key} takes a text, found {show(text)}: write it in quotes")
+
+
+def _members(value: object) -> Json:
+    return value if isinstance(value, dict) else {}

@@ -4,8 +4,10 @@ The rules are those of sigs.k8s.io/yaml/goyaml.v2 (resolve.go); tests/e2e/test_y
 """
 
 import itertools
+import json
 import math
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +31,7 @@ _INFINITE: Final = frozenset(
     f"{sign}{word}" for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")
 ) | frozenset((".nan", ".NaN", ".NAN"))
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _INT: Final = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]*)")
 
 
@@ -53,8 +56,8 @@ class Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping; a key that comes twice is an error, as for kubectl."""
-        own = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        if twice := next((name for name in own if own.count(name) > 1), None):
+        own = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<")
+        if twice := next((name for name, count in own.items() if count > 1), None):
             raise NotKubernetesYaml(f"key {twice!r} stands twice in one mapping, line {node.start_mark.line + 1}")
         read = super().construct_mapping(node, deep)
         return {key if isinstance(key, str) else _key(key): value for key, value in read.items()}
@@ -145,13 +148,63 @@ def _integer(digits: str) -> int:
     return sign * int(number, 0)
 
 
+def _construct_text(loader: Loader, node: yaml.ScalarNode) -> str:
+    text = str(loader.construct_scalar(node))
+    if _HALF.search(text):
+        raise NotKubernetesYaml(f"line {node.start_mark.line + 1} holds half a character")
+    return text
+
+
+def _construct_number(loader: Loader, node: yaml.ScalarNode) -> object:
+    value = resolve_plain(str(loader.construct_scalar(node)))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NotKubernetesYaml(f"line {node.start_mark.line + 1} holds no number")
+    return value
+
+
+def _refuse_tag(_loader: Loader, node: yaml.Node) -> object:
+    raise NotKubernetesYaml(f"{node.tag} in line {node.start_mark.line + 1} has no meaning in JSON: write a text")
+
+
 Loader.add_constructor(_PLAIN, _construct_plain)
+Loader.add_constructor("tag:yaml.org,2002:str", _construct_text)
+Loader.add_constructor("tag:yaml.org,2002:float", _construct_number)
+for _tag in ("timestamp", "binary", "set", "omap", "pairs"):
+    Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _refuse_tag)
 
 
 def _nesting(text: str) -> int:
     """How deep brackets nest, at most: those in texts are counted too."""
     steps = ((character in "[{") - (character in "]}") for character in text)
     return max(itertools.accumulate(steps), default=0)
+
+
+def _read_json(text: str) -> Any:
+    """What kubectl takes for JSON by its first brace; None if it is none, and may be YAML."""
+    try:
+        read = json.loads(
+            text,
+            object_pairs_hook=_pairs,
+            parse_float=lambda number: _float(number, number),
+            parse_constant=_refuse_constant,
+        )
+    except ValueError:
+        return None
+    if _HALF.search(json.dumps(read, ensure_ascii=False)):
+        raise NotKubernetesYaml("a text holds half a character")
+    return read
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise NotKubernetesYaml(f"key {twice!r} stands twice in one object")
+    return read
+
+
+def _refuse_constant(word: str) -> None:
+    raise NotKubernetesYaml(f"{word} is no number of JSON")
 
 
 def read_documents(text: str) -> list[Any]:
@@ -163,5 +216,7 @@ def read_documents(text: str) -> list[Any]:
     """
     if text.count("[") + text.count("{") > _DEEPEST and _nesting(text) > _DEEPEST:
         raise RecursionError
+    if text.lstrip().startswith("{") and (read := _read_json(text)) is not None:
+        return [read]
     # The loader is a SafeLoader: it makes nothing but what JSON can say.
     return [document for document in yaml.load_all(text, Loader=Loader) if document is not None]

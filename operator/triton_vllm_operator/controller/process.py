@@ -23,6 +23,7 @@ from triton_vllm_operator.health.verdict import ProbeResult
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.errors import ApiError
 from triton_vllm_operator.kube.resources import LLM_DEPLOYMENT
 from triton_vllm_operator.reconcile.reconciler import Reconciler
 from triton_vllm_operator.repository.catalogue import Catalogue
@@ -62,7 +63,12 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
 
 
 async def _streams_lists(client: KubeClient, settings: Settings) -> bool:
-    streams = await client.streams_initial_lists(LLM_DEPLOYMENT, next(iter(settings.namespaces), None))
+    try:
+        streams = await client.streams_initial_lists(LLM_DEPLOYMENT, next(iter(settings.namespaces), None))
+    except ApiError as error:
+        # Lists are always answered; a start must not fail for what only spares memory.
+        _LOG.info("whether this API server streams lists could not be asked: %s", error)
+        return False
     if not streams:
         _LOG.info("this API server streams no lists: watches begin with a list, which takes more memory")
     return streams

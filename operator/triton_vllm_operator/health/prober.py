@@ -30,10 +30,12 @@ _LOG = logging.getLogger(__name__)
 async def probe(session: aiohttp.ClientSession, target: ProbeTarget) -> ProbeResult:
     """Generate with one pod. Never raises for what the pod or the network does."""
     started = time.monotonic()
+    took: float | None = None
     idle: tuple[str, ...] = ()
     before = await _progress(session, target)
     try:
         outcome, detail = await _generate(session, target)
+        took = time.monotonic() - started
         if outcome is Outcome.GENERATED and not target.proven:
             outcome, detail, idle = await _warm_up(session, target)
     except aiohttp.ConnectionTimeoutError as error:
@@ -44,26 +46,36 @@ async def probe(session: aiohttp.ClientSession, target: ProbeTarget) -> ProbeRes
         outcome, detail = Outcome.UNREACHABLE, str(error) or type(error).__name__
     except TooLong as error:
         outcome, detail = Outcome.FAILED, str(error)
-    return ProbeResult(outcome, detail, time.monotonic() - started, idle)
+    return ProbeResult(outcome, detail, time.monotonic() - started if took is None else took, idle)
 
 
 async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple[Outcome, str, tuple[str, ...]]:
     """Ask once for everything whose first request would make users wait.
 
-    A request that this backend or model does not take proves nothing: users who send it are told the same.
+    A request that this backend or model does not take proves nothing: users who send it are told the same. One that
+    takes too long ends the warm-up, and the container must generate once more.
+
+    Raises:
+        aiohttp.ClientError: the container answers no longer.
+        TimeoutError: it does not generate any more.
     """
     said: dict[str | None, tuple[str, ...]] = {}
     for request in build_warm_up(target):
         try:
             answer = await _ask(session, target, request)
             # What was compiled for one sequence is compiled once more for several.
-            await asyncio.gather(*(_ask(session, target, request) for _ in range(_TOGETHER)))
-        except (TimeoutError, TooLong, *_NO_ANSWER) as error:
-            # The next probe tells whether the engine still answers.
-            _LOG.info("pod %s: no answer to the first request for %s: %s", target.pod_name, request.kind, error)
+            more = await asyncio.gather(*(_ask(session, target, request) for _ in range(_TOGETHER)))
+        except TooLong as error:
+            _LOG.info("pod %s: the answer to the first request for %s: %s", target.pod_name, request.kind, error)
             continue
-        if (error_text := answer.error) and (verdict := _classify(error_text))[0] is Outcome.ENGINE_DEAD:
-            return (*verdict, ())
+        except aiohttp.ConnectionTimeoutError:
+            raise
+        except TimeoutError:
+            _LOG.info("pod %s: no answer to the first request for %s", target.pod_name, request.kind)
+            return (*await _generate(session, target), ())
+        verdicts = (_classify(each.error) for each in (answer, *more) if each.error)
+        if dead := next((verdict for verdict in verdicts if verdict[0] is Outcome.ENGINE_DEAD), None):
+            return (*dead, ())
         if request.kind == BASE or request.adapter is not None:
             said[request.adapter] = answer.logprobs
     base = said.pop(None, ())

@@ -32,7 +32,7 @@ def describe_refusal(message: str, resources_field: str) -> str:
 def _remedy(message: str, field: str) -> str:
     if message.startswith("failed quota") and (missing := _MISSING.search(message)):
         wanted = dict.fromkeys(_wanted(missing[1]))
-        return f"; write {field}.{{{', '.join(wanted)}}}" if wanted else ""
+        return f"; write {', '.join(f'{field}.{name}' for name in wanted)}" if wanted else ""
     if message.startswith("exceeded quota"):
         return "; it goes on when the quota has room or is raised"
     if any(words in message for words in _BOUNDS):

@@ -149,7 +149,10 @@ class KubeClient:
         query = {"fieldSelector": f"involvedObject.uid={uid},reason={reason}", "limit": str(_PAGE)}
         listed = json.loads(await self._once("GET", "list", EVENT, EVENT.path(namespace), query))
         events: list[Json] = listed.get("items") or []
-        times = [(str(event.get("lastTimestamp") or event.get("eventTime")), str(event["message"])) for event in events]
+        times = [
+            (str(event.get("lastTimestamp") or event.get("eventTime")), str(event.get("message", "")))
+            for event in events
+        ]
         return max(times, default=("", ""))[1]
 
     async def _read_log(self, namespace: str, pod: str, container: str, **query: str) -> str:

@@ -23,6 +23,7 @@ DRAFT: Final = "/draft"
 _OVERRIDES: Final = ("hf_overrides", "hf_config_path", "config_format", "rope_scaling", "rope_theta")
 """Arguments that give the engine other values than the model's config.json holds."""
 
+_TRUE: Final = ("1", "true")
 _ALLOW_LONGER: Final = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 Commits = Mapping[str, str]
@@ -208,7 +209,10 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
         load_format=placed.files_kind,
         needs_tokenizer=spec.model.tokenizer is None and "tokenizer" not in extra,
         trust_remote_code=bool(engine.trust_remote_code),
-        allows_longer=any(variable.name == _ALLOW_LONGER and variable.value == "1" for variable in spec.env or ()),
+        allows_longer=any(
+            variable.name == _ALLOW_LONGER and variable.value.lower() in _TRUE for variable in spec.env or ()
+        ),
+        config_format=text if isinstance(text := extra.get("config_format"), str) else None,
         quantization=engine.quantization,
         quantization_methods=readable_quantizations(spec, vllm),
         gpu=gpu.name if (gpu := find_gpu(spec)) else None,

@@ -15,7 +15,7 @@ from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.repository.arguments import catalogued_versions, load_arguments
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
 from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments, check_generation
-from triton_vllm_operator.repository.environment import check_environment
+from triton_vllm_operator.repository.environment import EnvironmentFault, check_environment
 
 _DEEPEST: Final = 100
 """Levels of a value of any JSON: far more than an argument of vLLM or an affinity has."""
@@ -64,15 +64,18 @@ def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     if isinstance(runtime, Problem):
         return NotAccepted((runtime, *_forbidden(observed, spec, catalogue)), spec)
     faults = (*check_arguments(spec.engine, runtime.vllm), *check_generation(spec, runtime.vllm))
+    of_environment = check_environment(spec.env or (), runtime.vllm, catalogue.policy.allow.unknown_environment)
     problems = (
         *_accelerator_mismatch(spec, runtime),
         *_forbidden(observed, spec, catalogue),
         *_argument_faults(spec, faults),
-        *_environment_faults(spec, runtime, catalogue),
+        *_environment_faults(spec, of_environment),
         *_name_conflict(observed),
         *_refusal(observed),
+        *_unreadable(observed),
     )
-    return NotAccepted(problems, spec) if problems else Accepted(spec, runtime, known, _unchecked(runtime, faults))
+    unchecked = (*(fault.message for fault in faults), *(fault.message for fault in of_environment))
+    return NotAccepted(problems, spec) if problems else Accepted(spec, runtime, known, _unchecked(runtime, unchecked))
 
 
 def _too_deep(spec: LLMDeploymentSpec) -> Iterator[Problem]:
@@ -157,23 +160,33 @@ def _argument_faults(spec: LLMDeploymentSpec, faults: tuple[ArgumentFault, ...])
             yield Problem(Reason.ARGUMENT_INVALID, fault.message)
 
 
-def _environment_faults(spec: LLMDeploymentSpec, runtime: RuntimeEntry, catalogue: Catalogue) -> Iterator[Problem]:
+def _environment_faults(spec: LLMDeploymentSpec, faults: tuple[EnvironmentFault, ...]) -> Iterator[Problem]:
     warn_only = spec.runtime.argument_check is ArgumentCheck.WARN
-    for fault in check_environment(spec.env or (), runtime.vllm, catalogue.policy.allow.unknown_environment):
+    for fault in faults:
         if fault.is_forbidden:
             yield Problem(Reason.ENVIRONMENT_FORBIDDEN, fault.message)
         elif not warn_only:
             yield Problem(Reason.ENVIRONMENT_INVALID, fault.message)
 
 
-def _unchecked(runtime: RuntimeEntry, faults: tuple[ArgumentFault, ...]) -> str:
+def _unchecked(runtime: RuntimeEntry, faults: tuple[str, ...]) -> str:
     if faults:
-        return f"{faults[0].message}; spec.runtime.argumentCheck lets it pass"
+        return f"{faults[0]}; spec.runtime.argumentCheck lets it pass"
     if load_arguments(runtime.vllm) is None:
         oldest, *_, newest = catalogued_versions()
         known = f"those of {oldest} to {newest} are"
         return f"the engine's arguments were not checked: those of vLLM {runtime.vllm} are not catalogued, {known}"
     return ""
+
+
+def _unreadable(observed: Observed) -> Iterator[Problem]:
+    if (stored := observed.newest_unreadable) is not None:
+        yield Problem(
+            Reason.REVISION_UNREADABLE,
+            f"ControllerRevision {stored.name} was written by another version of the operator, and this one cannot "
+            "read it: nothing is changed; run that version, or delete the ControllerRevision to have the spec rolled "
+            "out anew",
+        )
 
 
 def _name_conflict(observed: Observed) -> Iterator[Problem]:

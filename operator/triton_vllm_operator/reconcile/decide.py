@@ -48,8 +48,8 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     situation = _situation(observed, plan)
     status = build_status(observed, plan, situation, now)
     return Decision(
-        writes=_to_write(observed, wanted),
-        prunes=_to_prune(observed, wanted),
+        writes=_to_write(observed, plan, wanted),
+        prunes=_to_prune(observed, plan, wanted),
         gates=_gates(observed, plan.live.probe, now),
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
@@ -80,7 +80,9 @@ def build_children(owner: Owner, revision: Revision, live: Live) -> tuple[Json, 
     )
 
 
-def _to_write(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Write, ...]:
+def _to_write(observed: Observed, plan: Plan, wanted: tuple[Json, ...]) -> tuple[Write, ...]:
+    if observed.newest_unreadable is not None:
+        return ()
     found = {(child.kind, child.name): child for child in observed.children}
     pending: list[Write] = []
     for manifest in wanted:
@@ -89,6 +91,8 @@ def _to_write(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Write, ...]
         there = found.get((kind_of(manifest), name_of(manifest)))
         if there is None:
             pending.append(Write(manifest, None))
+        elif plan.live.leaves_service and there.kind == SERVICE:
+            continue
         elif _must_be_made_anew(manifest, there):
             # It is pruned now; the next look finds its name free.
             continue
@@ -97,8 +101,10 @@ def _to_write(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Write, ...]
     return tuple(pending)
 
 
-def _to_prune(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Child, ...]:
+def _to_prune(observed: Observed, plan: Plan, wanted: tuple[Json, ...]) -> tuple[Child, ...]:
     """Our children that nothing uses: not wanted, and of no kept revision and no pod."""
+    if observed.newest_unreadable is not None:
+        return ()
     if not wanted:
         return observed.children_of(JOB)
     kept_revisions = _kept_revisions(observed)
@@ -108,10 +114,18 @@ def _to_prune(observed: Observed, wanted: tuple[Json, ...]) -> tuple[Child, ...]
         (CONFIG_MAP, repository_name(observed.resource.owner.name, revision.repository)) for revision in kept_revisions
     }
     anew = {(kind_of(manifest), name_of(manifest)): manifest for manifest in wanted}
+    if plan.live.leaves_service:
+        anew = {there: manifest for there, manifest in anew.items() if there[0] != SERVICE}
+    # What a revision that cannot be read needs is not known.
+    stay = (REVISION, CONFIG_MAP) if observed.unreadable else ()
     return tuple(
         child
         for child in observed.children
-        if (there := (child.kind, child.name)) not in kept or (there in anew and _must_be_made_anew(anew[there], child))
+        if child.kind not in stay
+        and (
+            (there := (child.kind, child.name)) not in kept
+            or (there in anew and _must_be_made_anew(anew[there], child))
+        )
     )
 
 
@@ -134,6 +148,8 @@ def _gates(observed: Observed, probe: Probe, now: datetime) -> tuple[GatePatch, 
 def _probes(observed: Observed, plan: Plan) -> tuple[ProbeTarget, ...]:
     if plan.revision is None:
         return ()
+    of_pods = {revision.hash: revision.spec for revision in observed.revisions}
+    specs = {pod.uid: of_pods.get(pod.revision, plan.revision.spec) for pod in observed.pods}
     # The served name never changes, so it is the same in every revision.
     return tuple(
         ProbeTarget(
@@ -144,8 +160,8 @@ def _probes(observed: Observed, plan: Plan) -> tuple[ProbeTarget, ...]:
             served_name=plan.revision.served_name,
             settings=plan.live.probe,
             proven=pod.gate is not None and pod.gate.generates and pod.gate.container_id == pod.container_id,
-            adapters=tuple(adapter.name for adapter in plan.revision.spec.model.adapters),
-            max_model_len=length if isinstance(length := plan.revision.spec.engine.max_model_len, int) else None,
+            adapters=tuple(adapter.name for adapter in specs[pod.uid].model.adapters),
+            max_model_len=length if isinstance(length := specs[pod.uid].engine.max_model_len, int) else None,
         )
         for pod in observed.pods
         if pod.running and pod.ip and pod.container_id and not pod.terminating

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.pods import Fetch, ServiceSettings
-from triton_vllm_operator.api.spec import LLMDeploymentSpec, Probe
+from triton_vllm_operator.api.spec import MOST_REPLICAS, LLMDeploymentSpec, Probe
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -20,6 +20,8 @@ class Live:
     probe: Probe
     service: ServiceSettings | None
     fetch: Fetch | None
+    leaves_service: bool = False
+    """What the Service should be cannot be read: one that is there stays as it is."""
 
 
 def live_part(spec: LLMDeploymentSpec) -> Live:
@@ -27,15 +29,20 @@ def live_part(spec: LLMDeploymentSpec) -> Live:
     return Live(spec.replicas, spec.probe, spec.service, spec.fetch)
 
 
-def salvage_live_part(spec: Json) -> Live:
-    """Of a spec that could not be read: each member by itself, the default for one that is at fault."""
-    replicas = spec.get("replicas")
-    is_count = isinstance(replicas, int) and not isinstance(replicas, bool) and replicas >= 0
+def salvage_live_part(spec: Json, running: int) -> Live:
+    """Of a spec that could not be read: each member by itself; what is at fault stays as it is, or is the default.
+
+    `running` is the number of replicas that there are.
+    """
+    replicas, service = spec.get("replicas", 1), spec.get("service")
+    is_count = isinstance(replicas, int) and not isinstance(replicas, bool) and 0 <= replicas <= MOST_REPLICAS
+    settings = _salvage(ServiceSettings, service)
     return Live(
-        replicas=replicas if is_count and isinstance(replicas, int) else 1,
+        replicas=replicas if is_count and isinstance(replicas, int) else running,
         probe=_salvage(Probe, spec.get("probe")) or Probe(),
-        service=_salvage(ServiceSettings, spec.get("service")),
+        service=settings,
         fetch=_salvage(Fetch, spec.get("fetch")),
+        leaves_service=service is not None and settings is None,
     )
 
 

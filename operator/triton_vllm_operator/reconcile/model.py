@@ -66,6 +66,15 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableRevision:
+    """A stored revision that another version of the operator wrote, in a form that this one does not know."""
+
+    name: str
+    number: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """All that one decision depends on, beside the catalogue and the clock."""
 
@@ -85,7 +94,15 @@ class Observed:
     """What a pod of the newest revision says of itself; read once, when the status does not hold it yet."""
     probes: Mapping[str, ProbeHistory] = field(default_factory=dict)
     revisions: tuple[Revision, ...] = ()
+    unreadable: tuple[UnreadableRevision, ...] = ()
     refusal: Refusal | None = None
+
+    @property
+    def newest_unreadable(self) -> UnreadableRevision | None:
+        """The revision that should run, if it cannot be read: going back to an earlier one would be nobody's wish."""
+        readable = max((revision.number for revision in self.revisions), default=0)
+        newest = max(self.unreadable, key=lambda revision: revision.number, default=None)
+        return newest if newest is not None and newest.number > readable else None
 
     def children_of(self, kind: Kind) -> tuple[Child, ...]:
         """The children of one kind."""

@@ -26,7 +26,7 @@ from triton_vllm_operator.kube.resources import (
 )
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, parse_controller_revision
-from triton_vllm_operator.reconcile.model import Child, Observed, Resource
+from triton_vllm_operator.reconcile.model import Child, Observed, Resource, UnreadableRevision
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ async def observe(
     children, foreign = _cached(key, cache, resource.owner)
     if _had_name_conflict(resource.status):
         foreign += await _look_up_foreign(key, client, resource.owner, children, foreign)
-    pods, revisions = cache.pods(key), _revisions(children)
+    pods, (revisions, unreadable) = cache.pods(key), _revisions(children)
     fetch_pods = tuple(pod for pod in pods if pod.job_uid)
     return Observed(
         resource=resource,
@@ -62,6 +62,7 @@ async def observe(
         inspection=await _inspect(key, inspector, resource.status, revisions, pods),
         probes=probes.histories(key),
         revisions=revisions,
+        unreadable=unreadable,
     )
 
 
@@ -145,13 +146,16 @@ def _child(kind: Kind, body: Json) -> Child:
     return Child(kind, name_of(body), str(metadata_of(body)["uid"]), body)
 
 
-def _revisions(children: list[Child]) -> tuple[Revision, ...]:
+def _revisions(children: list[Child]) -> tuple[tuple[Revision, ...], tuple[UnreadableRevision, ...]]:
     revisions: list[Revision] = []
+    unreadable: list[UnreadableRevision] = []
     for child in children:
         if child.kind.kind != "ControllerRevision":
             continue
         try:
             revisions.append(parse_controller_revision(child.name, child.body))
         except ValueError as error:
-            _LOG.warning("ignoring a stored revision: %s", error)
-    return tuple(revisions)
+            _LOG.warning("a stored revision cannot be read: %s", error)
+            number = child.body.get("revision")
+            unreadable.append(UnreadableRevision(child.name, number if isinstance(number, int) else 0, str(error)))
+    return tuple(revisions), tuple(unreadable)

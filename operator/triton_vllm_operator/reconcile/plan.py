@@ -33,7 +33,9 @@ def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
     newest = max(observed.revisions, key=lambda revision: revision.number, default=None)
     if isinstance(verdict, NotAccepted):
         # What was accepted last keeps running; what restarts nothing is still taken from the live spec.
-        live = live_part(verdict.spec) if verdict.spec else salvage_live_part(observed.resource.spec)
+        live = (
+            live_part(verdict.spec) if verdict.spec else salvage_live_part(observed.resource.spec, _running(observed))
+        )
         refill = find_refill(observed, newest, live, pods, now) if newest else None
         return Plan(newest, live, verdict.problem, fetching=refill)
     live = live_part(verdict.spec)
@@ -48,6 +50,12 @@ def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
     resolved = Resolved(verdict.spec, verdict.runtime, pods, fetched.sources)
     revision = render_revision(observed.resource.owner, resolved, newest.number + 1 if newest else 1)
     return Plan(revision, live, unchecked=verdict.unchecked)
+
+
+def _running(observed: Observed) -> int:
+    specs = (child.body.get("spec") for child in observed.children_of(DEPLOYMENT))
+    counts = (spec.get("replicas") for spec in specs if isinstance(spec, dict))
+    return next((count for count in counts if isinstance(count, int)), 1)
 
 
 def _again_the_newest(known: Revision, newest: Revision | None) -> Revision:

@@ -7,6 +7,7 @@ from triton_vllm_operator.api.hub import DEFAULT_REVISION
 from triton_vllm_operator.api.hub_names import is_commit
 from triton_vllm_operator.api.spec import Backend, LLMDeploymentSpec
 from triton_vllm_operator.repository.catalogue import RuntimeEntry
+from triton_vllm_operator.repository.environment import load_environment_policy
 
 # https://github.com/triton-inference-server/server/issues/8651
 _TENSOR_PARALLEL_SEGFAULT = "26.01"
@@ -86,3 +87,9 @@ def _permissions(spec: LLMDeploymentSpec) -> Iterator[str]:
         )
     if spec.runtime.image is not None:
         yield "spec.runtime.image is refused unless the chart's allow.customImages is true"
+    if spec.service_account_name is not None:
+        account = spec.service_account_name
+        yield f"spec.serviceAccountName is refused unless the chart's allow.serviceAccounts names {account}"
+    policy = load_environment_policy()
+    if unknown := [variable.name for variable in spec.env or () if not policy.allows(variable.name)]:
+        yield f"spec.env {', '.join(unknown)}: refused unless the chart's allow.unknownEnvironment is true"

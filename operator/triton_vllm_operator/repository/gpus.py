@@ -36,9 +36,9 @@ def find_gpu(spec: LLMDeploymentSpec) -> Gpu | None:
     if spec.gpu_resource is None:
         return None
     selector = (spec.scheduling.node_selector if spec.scheduling else None) or {}
-    major, minor = selector.get(_MAJOR, ""), selector.get(_MINOR, "0")
+    major, minor = selector.get(_MAJOR, ""), selector.get(_MINOR, "")
     if major.isdigit() and minor.isdigit():
-        return Gpu(f"a GPU of compute capability {major}.{minor}", int(major) * 10 + int(minor))
+        return Gpu("the GPU of the node selector", int(major) * 10 + int(minor))
     product = selector.get(_PRODUCT, "")
     known = max((name for name in load_capabilities() if product.startswith(name)), key=len, default=None)
     return Gpu(product, load_capabilities()[known]) if known else None

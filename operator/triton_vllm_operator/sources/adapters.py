@@ -5,7 +5,8 @@ model's own answers (vllm-project/vllm issue 34186).
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,7 @@ _SAVED_MODULES: Final = frozenset({"classifier", "score"})
 _PREFIX: Final = "base_model.model."
 _LORA: Final = re.compile(r"(?P<module>.+)\.(lora_(?P<half>[AB])\.weight|lora_embedding_(?P<embedding>[AB]))")
 _LAYER: Final = re.compile(r"(?P<prefix>.*?)\b(layers|h|blocks)\.\d+\..*")
+_WEIGHT: Final = ".weight"
 # Types whose shapes are those of the weight; quantised weights are packed.
 _WHOLE: Final = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 # A model with a tied head has no tensor of that name.
@@ -90,14 +92,19 @@ def check_fits(adapter: Tensors, model: Tensors, is_multimodal: bool) -> str:
     halves = tuple(_halves(adapter))
     if not halves or not model:
         return ""
-    modules = {name.rpartition(".")[0]: tensor for name, tensor in model.items()}
-    find = _find_by_end(modules) if is_multimodal else modules.get
-    strangers = sorted({half.module for half in halves if not _is_there(half.module, find(half.module))})
+    modules = frozenset(name.rpartition(".")[0] for name in model)
+    # What is quantised lies in several tensors, whose shapes are not those of the module.
+    weights = {name.removesuffix(_WEIGHT): tensor for name, tensor in model.items() if name.endswith(_WEIGHT)}
+    key = _end if is_multimodal else str
+    known, shapes = {key(module) for module in modules}, defaultdict[str, list[Tensor]](list)
+    for module, tensor in weights.items():
+        shapes[key(module)].append(tensor)
+    strangers = sorted({half.module for half in halves if not _is_there(half.module, key(half.module) in known)})
     named = {half.module for half in halves}
     if len(strangers) == len(named):
         raise not_servable(_say_strangers(strangers, modules))
     for half in halves:
-        if misfit := _misfit(half, find(half.module)):
+        if misfit := _misfit(half, shapes[key(half.module)]):
             raise not_servable(misfit)
     if not strangers:
         return ""
@@ -110,23 +117,18 @@ def _halves(adapter: Tensors) -> Iterator[_Half]:
             yield _Half(found["module"], "A" in (found["half"], found["embedding"]), tensor.shape)
 
 
-def _is_there(module: str, tensor: Tensor | None) -> bool:
+def _is_there(module: str, is_known: bool) -> bool:
     # The experts of a mixture lie in one tensor in some models and in many in others.
-    return tensor is not None or ".experts" in module or module.endswith(_TIED)
-
-
-def _find_by_end(modules: dict[str, Tensor]) -> Callable[[str], Tensor | None]:
-    """Models with several parts are renamed by vLLM, each in its own way: only the end of a name is certain."""
-    by_end = {_end(module): tensor for module, tensor in modules.items()}
-    return lambda module: by_end.get(_end(module))
+    return is_known or ".experts" in module or module.endswith(_TIED)
 
 
 def _end(module: str) -> str:
+    """Models with several parts are renamed by vLLM, each in its own way: only the end of a name is certain."""
     found = _LAYER.fullmatch(module)
     return module[len(found["prefix"]) :] if found else module.rpartition(".")[2]
 
 
-def _say_strangers(strangers: list[str], modules: dict[str, Tensor]) -> str:
+def _say_strangers(strangers: list[str], modules: frozenset[str]) -> str:
     said = (
         f"the adapter changes {', '.join(strangers[:_SHOWN])} and the like, and the model has no module of such a name"
     )
@@ -139,14 +141,17 @@ def _say_strangers(strangers: list[str], modules: dict[str, Tensor]) -> str:
     return f"{said}: it was trained on another model"
 
 
-def _misfit(half: _Half, tensor: Tensor | None) -> str:
-    if tensor is None or tensor.dtype not in _WHOLE or len(tensor.shape) != 2 or len(half.shape) != 2:
+def _misfit(half: _Half, tensors: list[Tensor]) -> str:
+    """What is wrong if none of the modules that may be meant has the size."""
+    comparable = [tensor for tensor in tensors if tensor.dtype in _WHOLE and len(tensor.shape) == 2]
+    if not comparable or len(comparable) < len(tensors) or len(half.shape) != 2:
         return ""
     width = half.shape[1] if half.is_a else half.shape[0]
     # Some models keep a weight the other way round.
-    if width in tensor.shape:
+    if any(width in tensor.shape for tensor in comparable):
         return ""
+    shape = " x ".join(map(str, comparable[0].shape))
     return (
-        f"the adapter's {half.module} is for {width} values, and the model's has {' x '.join(map(str, tensor.shape))}: "
+        f"the adapter's {half.module} is for {width} values, and the model's has {shape}: "
         "it was trained on another size of the model"
     )

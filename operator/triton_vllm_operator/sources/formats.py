@@ -31,17 +31,17 @@ class Format(StrEnum):
     MISTRAL = "Mistral"
 
 
-def find_format(files: Files, vllm: str) -> Format:
-    """What that vLLM version reads of these files.
+def find_format(files: Files, vllm: str, asked: str | None = None) -> Format:
+    """What that vLLM version reads of these files; `asked` is the engine's `config_format`.
 
     Raises:
         SourceFault: they are in a format that vLLM does not read, or in two that it would mix.
     """
     _refuse_foreign(files)
     has_config, has_params = CONFIG in files, MISTRAL_CONFIG in files
-    if not has_config and not has_params:
+    if not has_config and (not has_params or asked == "hf"):
         raise _no_config(files, vllm)
-    if not has_params or (has_config and not _prefers_mistral(files, vllm)):
+    if asked == "hf" or not has_params or (has_config and asked != "mistral" and not _prefers_mistral(files, vllm)):
         return Format.TRANSFORMERS
     if not files.matching(MISTRAL_WEIGHTS):
         raise not_servable(
@@ -112,7 +112,9 @@ _FOREIGN: Final = (
 def _refuse_foreign_config(files: Files) -> None:
     config = files.read_json_if_there(CONFIG)
     quantization = config.get("quantization")
-    if "quantization_config" not in config and isinstance(quantization, dict) and "group_size" in quantization:
+    stated = config.get("quantization_config")
+    has_method = isinstance(stated, dict) and "quant_method" in stated
+    if not has_method and isinstance(quantization, dict) and "group_size" in quantization:
         raise not_servable(f"the weights {files.where} are for Apple's MLX: take the model that they were made from")
     if "pretrained_config" in config or "builder_config" in config or "producer" in config:
         raise not_servable(f"{CONFIG} {files.where} is of TensorRT-LLM: take the model that it was converted from")

@@ -18,9 +18,9 @@ from triton_vllm_operator.sources.files import Files, list_folder
 from triton_vllm_operator.sources.formats import CONFIG, check_gguf_file, find_format
 from triton_vllm_operator.sources.hub import Hub, Snapshot
 from triton_vllm_operator.sources.progress import Progress, Say
-from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport
+from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport, cut_warning
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors, read_tensors
-from triton_vllm_operator.sources.servable import check_source
+from triton_vllm_operator.sources.servable import check_source, find_safetensors, has_modules_by_name
 from triton_vllm_operator.sources.store import Store
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task, TaskList
 
@@ -47,8 +47,8 @@ def run(tasks: TaskList, say: Say, open_hub: OpenHub = Hub) -> Report:
         if folder is not None:
             looked_at.append(Looked(task, folder))
     for number, warning in _check_adapters(looked_at, [report.volume for report in reports]):
-        facts = reports[number].facts or ModelFacts()
-        reports[number] = reports[number].model_copy(update={"facts": facts.model_copy(update={"warning": warning})})
+        facts = (reports[number].facts or ModelFacts()).model_copy(update={"warning": cut_warning(warning)})
+        reports[number] = reports[number].model_copy(update={"facts": facts})
     return Report(sources=tuple(reports))
 
 
@@ -77,11 +77,16 @@ def _check_adapters(looked_at: list[Looked], volumes: list[str]) -> Iterator[tup
     adapters = [seen for seen in looked_at if seen.task.expectation.role is Role.ADAPTER]
     if model is None or not adapters:
         return
-    tensors, config = _read_tensors(model.folder), list_folder(model.folder).read_json_if_there(CONFIG)
+    with _named(model.task):
+        files = None if model.folder.is_file() else list_folder(model.folder)
+        # vLLM renames what lies in another format than that of the library that trains adapters.
+        if files is None or not has_modules_by_name(files, model.task.expectation):
+            return
+        tensors, config = _read_tensors(model), files.read_json_if_there(CONFIG)
     is_multimodal = any(isinstance(config.get(part), dict) for part in _PARTS)
     for adapter in adapters:
         with _named(adapter.task):
-            if warning := check_fits(_read_tensors(adapter.folder), tensors, is_multimodal):
+            if warning := check_fits(_read_tensors(adapter), tensors, is_multimodal):
                 yield volumes.index(adapter.task.volume), warning
 
 
@@ -101,14 +106,15 @@ def _check_folder(task: Task, folder: Path, commit: str | None) -> SourceReport:
         return SourceReport(volume=task.volume, commit=commit)
     files = list_folder(folder)
     facts = check_source(files, task.expectation)
-    _read_tensors(folder)
+    _read_tensors(Looked(task, folder))
     return SourceReport(volume=task.volume, commit=commit, facts=facts)
 
 
-def _read_tensors(folder: Path) -> Tensors:
-    """All tensors of a folder's safetensors files; none of a file that is a model by itself."""
+def _read_tensors(seen: Looked) -> Tensors:
+    """All tensors of the safetensors files that the engine reads of a folder."""
     tensors: dict[str, Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for name in find_safetensors(list_folder(seen.folder), seen.task.expectation):
+        path = seen.folder / name
         with path.open("rb") as file:
             tensors |= read_tensors(path.name, path.stat().st_size, partial(_read_from_start, file))
     return tensors
@@ -189,7 +195,9 @@ def _check_listing(
     """Check what can be told before the weights come: nothing large is fetched for what cannot be served."""
     if not names:
         find_format(
-            Files(snapshot.sizes, lambda _name: b"", f"in {where}", can_read=lambda _name: False), expected.vllm
+            Files(snapshot.sizes, lambda _name: b"", f"in {where}", can_read=lambda _name: False),
+            expected.vllm,
+            expected.config_format,
         )
         raise not_servable(f"{where} holds no file that an engine reads")
     small = tuple(name for name in names if name in _CONFIGURATION or name.endswith(_INDEX))

@@ -69,7 +69,9 @@ _SIDE_FILES: Final = ("quantize_config.json", "quant_config.json", "hf_quant_con
 def find_method(config: Json) -> str | None:
     """How config.json says that the weights are quantised; None if it does not."""
     parts = (config, config.get("text_config"))
-    stated = (part.get("quantization_config") for part in parts if isinstance(part, dict))
+    # Older weights of compressed-tensors bear the second key.
+    keys = ("quantization_config", "compression_config")
+    stated = (part.get(key) for key in keys for part in parts if isinstance(part, dict))
     given = next((value for value in stated if isinstance(value, dict)), None)
     method = given.get("quant_method") if given else None
     return method.lower() if isinstance(method, str) and method else None

@@ -11,6 +11,9 @@ from triton_vllm_operator.sources.task import Value
 _FAULT_TEXT_LIMIT: Final = 800
 """Characters, of up to four bytes; the kubelet keeps 4096 bytes of a termination message."""
 
+_WARNING_LIMIT: Final = 400
+_KEPT_BYTES: Final = 4096
+
 EXIT_FAULT: Final = 3
 """Exit code for what trying again does not mend."""
 EXIT_TRY_AGAIN: Final = 1
@@ -63,14 +66,38 @@ class Report(Said):
     fault: Fault | None = None
 
     def dump(self) -> str:
-        """As a termination message."""
+        """As a termination message; the last warnings are left out where the kubelet would cut it."""
+        report, text = self, self._as_json()
+        for place in reversed(range(len(self.sources))):
+            if len(text.encode()) <= _KEPT_BYTES:
+                break
+            report = report._without_warning(place)
+            text = report._as_json()
+        return text
+
+    def _as_json(self) -> str:
         return self.model_dump_json(by_alias=True, exclude_none=True)
+
+    def _without_warning(self, place: int) -> "Report":
+        sources = list(self.sources)
+        if (facts := sources[place].facts) is not None:
+            quiet = facts.model_copy(update={"warning": None})
+            sources[place] = sources[place].model_copy(update={"facts": quiet})
+        return self.model_copy(update={"sources": tuple(sources)})
 
 
 def fault_report(fault: Fault) -> Report:
     """A report of nothing but what is wrong; its text is cut to fit."""
-    printable = "".join(character if character.isprintable() else " " for character in fault.message)
-    return Report(fault=fault.model_copy(update={"message": printable[:_FAULT_TEXT_LIMIT]}))
+    return Report(fault=fault.model_copy(update={"message": _printable(fault.message)[:_FAULT_TEXT_LIMIT]}))
+
+
+def cut_warning(text: str) -> str:
+    """A warning as it fits into a report."""
+    return text if len(text := _printable(text)) <= _WARNING_LIMIT else f"{text[: _WARNING_LIMIT - 3]}..."
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def parse_report(message: str) -> Report | None:

@@ -43,7 +43,7 @@ def read_tensors(name: str, size: int, read_start: Callable[[int], bytes]) -> Te
         described = {key: tensor for key, tensor in header.items() if key != _METADATA}
         end = max((int(tensor["data_offsets"][1]) for tensor in described.values()), default=0)
         tensors = {key: Tensor(str(t["dtype"]), tuple(map(int, t["shape"]))) for key, t in described.items()}
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
         raise not_servable(f"{name} is no safetensors file: its header cannot be read") from error
     if size != 8 + length + end:
         raise not_servable(f"{name} has {size} bytes where its header says {8 + length + end}: it was cut off")

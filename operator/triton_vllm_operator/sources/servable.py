@@ -11,7 +11,7 @@ from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.formats import CONFIG, MISTRAL_INDEX, MISTRAL_WEIGHTS, Format, find_format
 from triton_vllm_operator.sources.generation import architecture_names, check_generates
 from triton_vllm_operator.sources.quantization import check_quantization, find_method
-from triton_vllm_operator.sources.report import ModelFacts
+from triton_vllm_operator.sources.report import ModelFacts, cut_warning
 from triton_vllm_operator.sources.task import Expectation, Role
 from triton_vllm_operator.sources.tokenizers import check_tokenizer
 
@@ -23,6 +23,12 @@ _WEIGHTS: Final = (
 _MISTRAL: Final = ((MISTRAL_WEIGHTS,), MISTRAL_INDEX)
 # Formats that are read from files with these names; the others (dummy, tensorizer, ...) have their own.
 _CHECKED_FORMATS: Final = (None, "auto", "hf", "safetensors", "pt", "npcache", "bitsandbytes", "fastsafetensors")
+_HEADED: Final = ".safetensors"
+# vllm/config/model.py (_get_and_verify_max_len)
+_LENGTHS: Final = (
+    *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"),
+    *("max_target_positions", "max_seq_length", "max_sequence_length", "seq_len"),
+)
 _UNSCALED: Final = "default"
 _HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
 
@@ -40,7 +46,7 @@ def check_source(files: Files, expected: Expectation) -> ModelFacts | None:
         return ModelFacts()
     if expected.load_format not in _CHECKED_FORMATS:
         return None
-    form = find_format(files, expected.vllm)
+    form = find_format(files, expected.vllm, expected.config_format)
     config = files.read_json(CONFIG) if form is Format.TRANSFORMERS else {}
     warning = "" if expected.overrides_config else check_generates(files, config, expected)
     if not expected.overrides_config:
@@ -68,7 +74,31 @@ def _check_weights(files: Files, form: Format) -> tuple[str, ...]:
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise not_servable(f"{missing[0]}{more}, named by {index}, is not {files.where}")
-    return weights
+    # https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/model_loader/weight_utils.py
+    # (filter_duplicate_safetensors_files): of safetensors only what the index names.
+    named = tuple(sorted(map(str, mapped.values()))) if isinstance(mapped, dict) else ()
+    return tuple(dict.fromkeys(named)) if named and weights[0].endswith(_HEADED) else weights
+
+
+def find_safetensors(files: Files, expected: Expectation) -> tuple[str, ...]:
+    """The safetensors files that the engine reads of a source.
+
+    Raises:
+        SourceFault: as `check_source`.
+    """
+    if expected.role is Role.ADAPTER:
+        return files.matching("adapter_model.safetensors")
+    if expected.role is Role.TOKENIZER or expected.load_format not in _CHECKED_FORMATS:
+        return ()
+    weights = _check_weights(files, find_format(files, expected.vllm, expected.config_format))
+    return tuple(name for name in weights if name.endswith(_HEADED))
+
+
+def has_modules_by_name(files: Files, expected: Expectation) -> bool:
+    """Whether the tensors bear the names of the transformers library, as those of adapters do."""
+    if expected.load_format not in _CHECKED_FORMATS:
+        return False
+    return find_format(files, expected.vllm, expected.config_format) is Format.TRANSFORMERS
 
 
 def _find_facts(config: Json, weight_bytes: int, warning: str) -> ModelFacts:
@@ -80,8 +110,13 @@ def _find_facts(config: Json, weight_bytes: int, warning: str) -> ModelFacts:
         max_position_embeddings=_count(layered.get("max_position_embeddings")),
         weight_bytes=weight_bytes,
         quantization=(find_method(config) or "")[:64] or None,
-        warning=warning or None,
+        warning=cut_warning(warning) or None,
     )
+
+
+def _find_count(config: Json, key: str) -> int | None:
+    text = config.get("text_config")
+    return (_count(text.get(key)) if isinstance(text, dict) else None) or _count(config.get(key))
 
 
 def _count(value: object) -> int | None:
@@ -91,13 +126,15 @@ def _count(value: object) -> int | None:
 def _check_settings(config: Json, facts: ModelFacts, expected: Expectation) -> None:
     heads, ranks = facts.attention_heads, expected.tensor_parallel_size
     if heads and heads % ranks:
-        fitting = ", ".join(str(n) for n in range(1, 17) if heads % n == 0)
+        shared = _find_count(config, "num_key_value_heads") or heads
+        fits = (n for n in range(1, 17) if heads % n == 0 and (shared % n == 0 or n % shared == 0))
+        fitting = ", ".join(map(str, fits))
         raise not_servable(
             f"spec.engine.tensorParallelSize {ranks} does not divide the model's {heads} attention heads; "
             f"choose one of {fitting}"
         )
     # https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py: Command-R's model_max_length counts.
-    longest = max(facts.max_position_embeddings or 0, _count(config.get("model_max_length")) or 0)
+    longest = max(facts.max_position_embeddings or 0, *(_find_count(config, key) or 0 for key in _LENGTHS))
     stretched = _stretches(config) or expected.allows_longer
     if longest and expected.max_model_len and expected.max_model_len > longest and not stretched:
         raise not_servable(
@@ -118,4 +155,5 @@ def _scales(scaling: Json) -> bool:
     kind = scaling.get("rope_type", scaling.get("type", _UNSCALED))
     # Some models hold one set of parameters for each type of their layers.
     nested = (value for value in scaling.values() if isinstance(value, dict))
-    return kind != _UNSCALED or any(_scales(part) for part in nested)
+    kinds = (part.get("rope_type", part.get("type", _UNSCALED)) for part in nested)
+    return any(each != _UNSCALED for each in (kind, *kinds))

@@ -73,6 +73,8 @@ class Expectation(Value):
     """Whether code beside the weights may run."""
     allows_longer: bool = False
     """Whether the engine was told to take sequences that are longer than the model knows."""
+    config_format: str | None = None
+    """The engine's `config_format`."""
     quantization: str | None = None
     """The engine's `quantization`."""
     quantization_methods: tuple[str, ...] = ()
