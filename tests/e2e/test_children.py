@@ -86,7 +86,7 @@ def test_what_others_set_stays(llm: str) -> None:
 def test_a_patch_by_hand_outlives_a_roll_where_the_operator_sets_nothing(llm: str) -> None:
     template = {
         "metadata": {"annotations": {"somebody.else/note": "kept"}},
-        "spec": {"terminationGracePeriodSeconds": 1},
+        "spec": {"terminationGracePeriodSeconds": 30},
     }
     patch = json.dumps({"spec": {"template": template}})
     kubectl("-n", llm, "patch", "deployment", "web", "--type=merge", "-p", patch)
