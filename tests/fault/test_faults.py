@@ -39,7 +39,7 @@ class Operator:
         self.cache = Cache()
         self.changed: set[Key] = set()
 
-        async def probe(_: ProbeTarget) -> ProbeResult:
+        async def probe(_: ProbeTarget, _connected: object) -> ProbeResult:
             return ProbeResult(Outcome.UNREACHABLE, "", 0)
 
         probes = ProbeWatcher(probe, self.changed.add, lambda *_: None)

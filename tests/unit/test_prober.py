@@ -122,7 +122,7 @@ async def serving(triton: Triton, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 async def outcome(triton: Triton, monkeypatch: pytest.MonkeyPatch) -> ProbeResult:
     async with serving(triton, monkeypatch) as target, open_session() as session:
-        return await probe(session, target)
+        return await probe(session, target, lambda: None)
 
 
 DEAD = {"error": "Error generating stream: EngineCore encountered an issue. See stack trace (above)."}
@@ -199,7 +199,7 @@ async def test_a_closed_port_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(target_module.names, "PORT_METRICS", 1)
     target = ProbeTarget("uid", "pod", "containerd://1", "127.0.0.1", "m", Probe(), False)
     async with open_session() as session:
-        assert (await probe(session, target)).outcome is Outcome.UNREACHABLE
+        assert (await probe(session, target, lambda: None)).outcome is Outcome.UNREACHABLE
 
 
 class Probes:
@@ -211,7 +211,7 @@ class Probes:
         self.notified: list[Key] = []
         self.watcher = ProbeWatcher(self.probe, self.notified.append, lambda *_: None)
 
-    async def probe(self, _: ProbeTarget) -> ProbeResult:
+    async def probe(self, _: ProbeTarget, _connected: object) -> ProbeResult:
         self.active += 1
         self.count += 1
         self.most = max(self.most, self.active)
@@ -246,7 +246,7 @@ async def test_another_container_begins_anew() -> None:
 
 
 async def test_a_probe_that_breaks_is_a_failure_and_goes_on() -> None:
-    async def broken(_: ProbeTarget) -> ProbeResult:
+    async def broken(_: ProbeTarget, _connected: object) -> ProbeResult:
         raise RuntimeError("unforeseen")
 
     watcher = ProbeWatcher(broken, lambda _: None, lambda _: None)
@@ -283,7 +283,7 @@ async def warm_up_of(
     triton = Triton(silence)
     triton.answer = by_kind(triton.asked, *answers)
     async with serving(triton, monkeypatch) as given, open_session() as session:
-        result = await probe(session, replace(given, **target))  # type: ignore[arg-type]
+        result = await probe(session, replace(given, **target), lambda: None)  # type: ignore[arg-type]
     return result, [asked for asked in triton.asked if isinstance(asked, dict)]
 
 
@@ -368,7 +368,7 @@ async def test_an_adapter_that_changes_nothing_is_named(monkeypatch: pytest.Monk
 async def test_it_is_warmed_up_once_for_each_container(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[bool] = []
 
-    async def note(target: ProbeTarget) -> ProbeResult:
+    async def note(target: ProbeTarget, _connected: object) -> ProbeResult:
         given.append(target.proven)
         return ProbeResult(Outcome.GENERATED if len(given) > 1 else Outcome.UNREACHABLE, "", 0.0)
 
@@ -380,3 +380,36 @@ async def test_it_is_warmed_up_once_for_each_container(monkeypatch: pytest.Monke
     await asyncio.sleep(0.2)
     await watcher.stop()
     assert given[:4] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("held", "unreached"), [(0.05, True), (0.4, False)])
+async def test_a_probe_under_way_is_no_refused_connection(
+    monkeypatch: pytest.MonkeyPatch, held: float, unreached: bool
+) -> None:
+    monkeypatch.setattr("triton_vllm_operator.health.watcher._LOADING_PERIOD_SECONDS", 0.01)
+    monkeypatch.setattr("triton_vllm_operator.health.watcher._HELD_SECONDS", 0.2)
+    count = 0
+
+    async def run(_: ProbeTarget, connected: Callable[[], None]) -> ProbeResult:
+        nonlocal count
+        count += 1
+        if count > 1:
+            connected()
+            await asyncio.sleep(held)
+        return ProbeResult(Outcome.UNREACHABLE, "", 0.0)
+
+    notified: list[Key] = []
+    watcher = ProbeWatcher(run, notified.append, lambda _result: None)
+    watcher.sync(KEY, [make_target()])
+    await asyncio.sleep(0.35)
+    assert watcher.histories(KEY)["uid"].unreached is unreached
+    assert len(notified) == (1 if unreached else 2)
+    await watcher.stop()
+
+
+async def test_a_connection_is_told_before_the_answer_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    async with serving(Triton(silence), monkeypatch) as target, open_session() as session:
+        await probe(session, target, lambda: told.append(1))
+        await probe(session, replace(target, ip="127.0.0.2"), lambda: told.append(2))
+    assert told == [1]

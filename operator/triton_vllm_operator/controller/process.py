@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import aiohttp
@@ -20,7 +20,7 @@ from triton_vllm_operator.health.prober import probe
 from triton_vllm_operator.health.reading import open_session
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import ProbeResult
-from triton_vllm_operator.health.watcher import ProbeWatcher
+from triton_vllm_operator.health.watcher import ProbeWatcher, RunProbe
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError
@@ -92,9 +92,9 @@ async def _watch(
         comparing.cancel()
 
 
-def _prober(session: aiohttp.ClientSession) -> Callable[[ProbeTarget], Awaitable[ProbeResult]]:
-    async def run_probe(target: ProbeTarget) -> ProbeResult:
-        return await probe(session, target)
+def _prober(session: aiohttp.ClientSession) -> RunProbe:
+    async def run_probe(target: ProbeTarget, connected: Callable[[], None]) -> ProbeResult:
+        return await probe(session, target, connected)
 
     return run_probe
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,14 +28,17 @@ _WARM_UP_SECONDS: Final = 120.0
 _LOG = logging.getLogger(__name__)
 
 
-async def probe(session: aiohttp.ClientSession, target: ProbeTarget) -> ProbeResult:
-    """Generate with one pod. Never raises for what the pod or the network does."""
+async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: Callable[[], None]) -> ProbeResult:
+    """Generate with one pod. Never raises for what the pod or the network does.
+
+    `connected` is called when the pod was reached: the answer may take minutes.
+    """
     started = time.monotonic()
     took: float | None = None
     idle: tuple[str, ...] = ()
     before = await _progress(session, target)
     try:
-        outcome, detail = await _generate(session, target)
+        outcome, detail = await _generate(session, target, connected)
         took = time.monotonic() - started
         if outcome is Outcome.GENERATED and not target.proven:
             outcome, detail, idle = await _warm_up(session, target)
@@ -100,7 +104,9 @@ async def _ask(session: aiohttp.ClientSession, target: ProbeTarget, request: War
     return _Answer(error, tuple(logprobs))
 
 
-async def _generate(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple[Outcome, str]:
+async def _generate(
+    session: aiohttp.ClientSession, target: ProbeTarget, connected: Callable[[], None] | None = None
+) -> tuple[Outcome, str]:
     settings = target.settings
     body = {
         "text_input": settings.prompt,
@@ -110,7 +116,9 @@ async def _generate(session: aiohttp.ClientSession, target: ProbeTarget) -> tupl
     # The deadline is between two signs of life, not for the whole answer.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=settings.timeout_seconds)
     has_text = False
-    async with session.post(target.generate_url, json=body, timeout=timeout, allow_redirects=False) as response:
+    async with session.post(
+        target.generate_url, json=body, timeout=timeout, allow_redirects=False, trace_request_ctx=connected
+    ) as response:
         if response.status == 429:
             return Outcome.BUSY, "the server takes no more requests now"
         async for line in read_lines(response):

@@ -1,6 +1,7 @@
 """What a pod answers, up to a length. Whoever owns the pod may answer in Triton's place, with anything, for ever."""
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
@@ -18,12 +19,21 @@ class TooLong(Exception):
 
 def open_session() -> aiohttp.ClientSession:
     """The session for all pods. No connection is kept: an idle one would hold up Triton's shutdown."""
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_end.append(_tell_connected)
     # Nothing is unpacked: a short answer must not become a long one.
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, force_close=True),
         headers={"Accept-Encoding": "identity"},
         auto_decompress=False,
+        trace_configs=[tracing],
     )
+
+
+async def _tell_connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+    """Call what a request brought as its `trace_request_ctx`: its connection stands."""
+    if callable(connected := context.trace_request_ctx):
+        connected()
 
 
 async def read_lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -17,12 +17,17 @@ _LOADING_PERIOD_SECONDS: Final = 2.0
 """How often a container that was never reached is tried: a refused connection costs nothing."""
 
 
+_HELD_SECONDS: Final = 2.0
+"""A connection that stands for so long is one to the server, and not to something before it that closes it again."""
+RunProbe = Callable[[ProbeTarget, Callable[[], None]], Awaitable[ProbeResult]]
+
+
 class ProbeWatcher:
     """The probes of all pods. What it remembers may be lost: the verdicts stand on the pods."""
 
     def __init__(
         self,
-        probe: Callable[[ProbeTarget], Awaitable[ProbeResult]],
+        probe: RunProbe,
         notify: Callable[[Key], None],
         measure: Callable[[ProbeResult], None],
     ) -> None:
@@ -71,19 +76,35 @@ class ProbeWatcher:
         await asyncio.sleep(random.uniform(0, period) if proven else 0)
         reached = proven
         while True:
-            result = await self._probe_safely(replace(target, proven=proven))
+            result = await self._probe_safely(key, replace(target, proven=proven))
             self._measure(result)
             reached = reached or result.outcome is not Outcome.UNREACHABLE
             proven = proven or result.outcome is Outcome.GENERATED
             self._record(key, target, result)
             await asyncio.sleep(period if reached else min(period, _LOADING_PERIOD_SECONDS))
 
-    async def _probe_safely(self, target: ProbeTarget) -> ProbeResult:
+    async def _probe_safely(self, key: Key, target: ProbeTarget) -> ProbeResult:
+        held: list[asyncio.TimerHandle] = []
+
+        def connected() -> None:
+            held.append(asyncio.get_running_loop().call_later(_HELD_SECONDS, self._note_reached, key, target))
+
         try:
-            return await self._probe(target)
+            return await self._probe(target, connected)
         except Exception as error:  # a probe that ends unseen would leave its last verdict standing for ever
             _LOG.exception("the probe of pod %s broke", target.pod_name)
             return ProbeResult(Outcome.FAILED, f"the probe broke: {error!r}", 0.0)
+        finally:
+            for timer in held:
+                timer.cancel()
+
+    def _note_reached(self, key: Key, target: ProbeTarget) -> None:
+        """A probe is under way: that an earlier one was refused says nothing any more."""
+        histories = self._histories.get(key, {})
+        before = histories.get(target.pod_uid)
+        if before is not None and before.container_id == target.container_id and before.unreached:
+            histories[target.pod_uid] = replace(before, unreached=False)
+            self._notify(key)
 
     def _record(self, key: Key, target: ProbeTarget, result: ProbeResult) -> None:
         histories = self._histories.get(key, {})
