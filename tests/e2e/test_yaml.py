@@ -46,7 +46,6 @@ def test_scalars_stand_for_what_kubectl_takes_them_for(cluster: str) -> None:
 @pytest.mark.parametrize(
     "rest",
     [
-        pytest.param("a: 1\na: 2\n", id="key-twice"),
         pytest.param("a: .inf\n", id="infinite"),
         pytest.param("a: .nan\n", id="not-a-number"),
         pytest.param("a: &a {b: [*a]}\n", id="anchor-in-itself"),
