@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from triton_vllm_operator.api.base import OWN_ERRORS, ApiModel, Json
 from triton_vllm_operator.api.crd import structural
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
-from triton_vllm_operator.api.structural import Fault, find_faults, normalize, show
+from triton_vllm_operator.api.structural import Fault, find_faults, normalize, parts_of, show
 
 _SHOWN_PATH: Final = 12
 """Parts of a field's path that a message shows: values of any JSON may nest very deep."""
@@ -110,9 +110,9 @@ def _fields() -> tuple[str, ...]:
 
 
 def _walk(path: str, schema: Json) -> Iterator[str]:
-    properties = schema.get("properties")
-    for name, inner in (properties if isinstance(properties, dict) else {}).items():
+    properties, items, _ = parts_of(schema)
+    for name, inner in properties.items():
         yield f"{path}.{name}"
         yield from _walk(f"{path}.{name}", inner)
-    if isinstance(items := schema.get("items"), dict):
+    if items:
         yield from _walk(path, items)

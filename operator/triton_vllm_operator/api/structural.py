@@ -39,7 +39,7 @@ def normalize(value: object, schema: Json) -> object:
 
     https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#defaulting-and-nullable
     """
-    properties, items, values = _parts(schema)
+    properties, items, values = parts_of(schema)
     if isinstance(value, dict):
         if properties:
             kept = {name: inner for name, inner in value.items() if inner is not None or name not in properties}
@@ -77,7 +77,7 @@ def show(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
-def _parts(schema: Json) -> tuple[dict[str, Json], Json, Json]:
+def parts_of(schema: Json) -> tuple[dict[str, Json], Json, Json]:
     """What the schema says of members, of items, and of the values of a map."""
     properties, items, values = (schema.get(key) for key in ("properties", "items", "additionalProperties"))
     return (
@@ -137,7 +137,7 @@ def _remedy(value: object, kind: str) -> str:
 
 
 def _faults_of_object(value: dict[str, object], schema: Json, path: tuple[str, ...]) -> Iterator[Fault]:
-    properties, _, values = _parts(schema)
+    properties, _, values = parts_of(schema)
     required = schema.get("required")
     for name in required if isinstance(required, list) else ():
         if name not in value:
@@ -157,7 +157,7 @@ def _faults_of_object(value: dict[str, object], schema: Json, path: tuple[str, .
 
 
 def _faults_of_list(value: list[object], schema: Json, path: tuple[str, ...]) -> Iterator[Fault]:
-    _, items, _ = _parts(schema)
+    _, items, _ = parts_of(schema)
     low, high = schema.get("minItems"), schema.get("maxItems")
     if isinstance(high, int) and len(value) > high:
         yield Fault(path, f"takes at most {high} items, found {len(value)}")

@@ -56,8 +56,8 @@ class Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping; a key that comes twice is an error, as for kubectl."""
-        own = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<")
-        if twice := next((name for name, count in own.items() if count > 1), None):
+        own = (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<")
+        if (twice := _find_twice(own)) is not None:
             raise NotKubernetesYaml(f"key {twice!r} stands twice in one mapping, line {node.start_mark.line + 1}")
         read = super().construct_mapping(node, deep)
         return {key if isinstance(key, str) else _key(key): value for key, value in read.items()}
@@ -108,6 +108,10 @@ def _refuse_bombs(total: int, repeated: int) -> None:
     allowed = _REPEATED_OF_FEW - (_REPEATED_OF_FEW - _REPEATED_OF_MANY) * beyond
     if repeated > 100 and total > 1000 and repeated / total > allowed:
         raise NotKubernetesYaml("its aliases repeat too much of it: kubectl calls that excessive aliasing")
+
+
+def _find_twice(keys: Iterable[str]) -> str | None:
+    return next((key for key, count in Counter(keys).items() if count > 1), None)
 
 
 def _key(key: object) -> str:
@@ -196,11 +200,9 @@ def _read_json(text: str) -> Any:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    read = dict(pairs)
-    if len(read) < len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+    if (twice := _find_twice(name for name, _ in pairs)) is not None:
         raise NotKubernetesYaml(f"key {twice!r} stands twice in one object")
-    return read
+    return dict(pairs)
 
 
 def _refuse_constant(word: str) -> None:

@@ -1,10 +1,10 @@
 """Which files of a repository are fetched. Pure."""
 
 from collections.abc import Iterable
-from fnmatch import fnmatch
 from typing import Final
 
 from triton_vllm_operator.sources.fault import not_servable
+from triton_vllm_operator.sources.files import matching
 from triton_vllm_operator.sources.formats import CONFIG, MISTRAL_CONFIG, MISTRAL_INDEX, MISTRAL_WEIGHTS
 from triton_vllm_operator.sources.placement import ONLY_TOKENIZER, OTHER_FORMATS
 from triton_vllm_operator.sources.tokenizers import TOKENIZER_FILES
@@ -26,20 +26,19 @@ def choose_files(names: Iterable[str], load_format: str | None) -> tuple[str, ..
     Raises:
         SourceFault: nobody can tell which files this `load_format` reads.
     """
+    top = sorted(name for name in names if "/" not in name)
     if load_format == ONLY_TOKENIZER:
-        top = sorted(name for name in names if "/" not in name)
-        return tuple(name for name in _matching(top, _SMALL) if not name.endswith(".index.json"))
+        return tuple(name for name in matching(top, _SMALL) if not name.endswith(".index.json"))
     if load_format in _UNNAMED:
         raise not_servable(
             f"load_format {load_format} does not tell which files of a repository it reads; "
             "put them on a volume, and name it as persistentVolumeClaim"
         )
-    top = sorted(name for name in names if "/" not in name)
     patterns = _FORMATS.get(load_format or "")
     if patterns is not None:
-        return tuple(sorted({*_matching(top, patterns), *_matching(top, _SMALL)}))
+        return tuple(sorted({*matching(top, patterns), *matching(top, _SMALL)}))
     weights, left_out = _one_set(top)
-    return tuple(sorted({*weights, *_matching(top, _SMALL)} - {*left_out}))
+    return tuple(sorted({*weights, *matching(top, _SMALL)} - {*left_out}))
 
 
 def _one_set(names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -47,14 +46,10 @@ def _one_set(names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     A repository may hold a model twice, in the format of transformers and in Mistral's own (formats.py).
     """
-    mistral, safetensors = _matching(names, _MISTRAL), _matching(names, _SAFETENSORS)
-    others = tuple(name for name in safetensors if name not in mistral) or _matching(names, _PICKLED)
+    mistral, safetensors = matching(names, _MISTRAL), matching(names, _SAFETENSORS)
+    others = tuple(name for name in safetensors if name not in mistral) or matching(names, _PICKLED)
     if CONFIG in names and others:
         return others, (*mistral, MISTRAL_CONFIG, MISTRAL_INDEX)
     if MISTRAL_CONFIG in names and mistral:
         return mistral, (CONFIG, "model.safetensors.index.json")
     return others or mistral, ()
-
-
-def _matching(names: Iterable[str], patterns: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if any(fnmatch(name, pattern) for pattern in patterns))

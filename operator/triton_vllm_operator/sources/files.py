@@ -1,7 +1,7 @@
 """The files of a source: in a folder, or as a hub lists them. What an engine reads lies at the top level."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -34,7 +34,7 @@ class Files:
 
     def matching(self, *patterns: str) -> tuple[str, ...]:
         """The names that one of these shell patterns fits, sorted."""
-        return tuple(sorted(name for name in self.sizes if any(fnmatch(name, pattern) for pattern in patterns)))
+        return tuple(sorted(matching(self.sizes, patterns)))
 
     def read_json(self, name: str) -> Json:
         """The object in a JSON file.
@@ -57,6 +57,11 @@ class Files:
             SourceFault: it holds no JSON object.
         """
         return self.read_json(name) if name in self and self.can_read(name) else {}
+
+
+def matching(names: Iterable[str], patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that one of these shell patterns fits, in their order."""
+    return tuple(name for name in names if any(fnmatch(name, pattern) for pattern in patterns))
 
 
 def list_folder(folder: Path) -> Files:

@@ -70,14 +70,13 @@ def _check_weights(files: Files, form: Format) -> tuple[str, ...]:
         only = f"; found only {', '.join(others[:3])}" if others else ""
         raise not_servable(f"no weights {files.where}: it needs *.safetensors{only}")
     mapped = files.read_json(index).get("weight_map") if index in files else None
-    missing = sorted({str(name) for name in mapped.values()} - set(files.sizes)) if isinstance(mapped, dict) else []
-    if missing:
+    named = set(map(str, mapped.values())) if isinstance(mapped, dict) else set()
+    if missing := sorted(named - set(files.sizes)):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise not_servable(f"{missing[0]}{more}, named by {index}, is not {files.where}")
     # https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/model_loader/weight_utils.py
     # (filter_duplicate_safetensors_files): of safetensors only what the index names.
-    named = tuple(sorted(map(str, mapped.values()))) if isinstance(mapped, dict) else ()
-    return tuple(dict.fromkeys(named)) if named and weights[0].endswith(_HEADED) else weights
+    return tuple(sorted(named)) if named and weights[0].endswith(_HEADED) else weights
 
 
 def find_safetensors(files: Files, expected: Expectation) -> tuple[str, ...]:
@@ -134,7 +133,7 @@ def _check_settings(config: Json, facts: ModelFacts, expected: Expectation) -> N
             f"choose one of {fitting}"
         )
     # https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py: Command-R's model_max_length counts.
-    longest = max(facts.max_position_embeddings or 0, *(_find_count(config, key) or 0 for key in _LENGTHS))
+    longest = max(_find_count(config, key) or 0 for key in _LENGTHS)
     stretched = _stretches(config) or expected.allows_longer
     if longest and expected.max_model_len and expected.max_model_len > longest and not stretched:
         raise not_servable(
