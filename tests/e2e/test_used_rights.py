@@ -12,8 +12,8 @@ pytestmark = pytest.mark.e2e
 def test_the_operator_uses_all_of_its_rights_and_asks_for_no_more(session_began: str) -> None:
     rules = kubectl_json("get", "clusterrole", RELEASE)["rules"]
     granted = {(g, r, v) for rule in rules for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
+    # Also what was refused: a server that has just been started refuses everything until it has read its roles.
     requests = operator_requests(since=session_began)
-    assert [request for request in requests if not request.allowed] == []
     used = {(request.group, request.resource, request.verb) for request in requests if request.resource}
     # A server-side apply of an object that is not there yet is authorized as patch and as create, and
     # logged as patch. Whether an owner may be blocked is asked of `finalizers` by an admission plugin.

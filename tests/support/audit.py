@@ -18,8 +18,6 @@ class Request:
     resource: str
     namespace: str
     name: str
-    allowed: bool
-    """Whether its rights sufficed; what it then asked for may be refused for other reasons."""
     time: str
     path: str
 
@@ -51,7 +49,6 @@ def _request(event: dict) -> Request:
         resource=resource,
         namespace=target.get("namespace", ""),
         name=target.get("name", ""),
-        allowed=event["annotations"]["authorization.k8s.io/decision"] == "allow",
         time=event["requestReceivedTimestamp"],
         path=event["requestURI"],
     )
