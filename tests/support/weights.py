@@ -44,6 +44,10 @@ def write_model(folder: Path, size: int = 4096, **config: Any) -> Path:
 def write_adapter(folder: Path, **config: Any) -> Path:
     """A folder that looks like a LoRA adapter."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, **config}))
-    write_safetensors(folder / "adapter_model.safetensors")
+    stated = {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["o_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps({**stated, **config}))
+    module = "base_model.model.model.layers.0.self_attn.o_proj"
+    write_tensors(
+        folder / "adapter_model.safetensors", {f"{module}.lora_A.weight": (2, 4), f"{module}.lora_B.weight": (8, 2)}
+    )
     return folder

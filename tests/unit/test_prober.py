@@ -305,8 +305,17 @@ async def test_a_container_that_was_proven_is_asked_for_a_few_tokens_alone(monke
 
 async def test_what_the_backend_does_not_take_harms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = frames({"error": "Error generating stream: Unexpected keyword argument 'min_p'"})
-    result, _ = await warm_up_of(monkeypatch, ("min_p", refusal), ("lora_name", refusal), adapters=("a",))
-    assert (result.outcome, result.idle_adapters) == (Outcome.GENERATED, ())
+    result, _ = await warm_up_of(monkeypatch, ("min_p", refusal), ("logprobs", refusal), adapters=("a",))
+    assert (result.outcome, result.adapters) == (Outcome.GENERATED, ())
+
+
+async def test_an_adapter_that_the_engine_cannot_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = frames({"error": "Error generating stream: x.lora_down.weight is unsupported LoRA weight"})
+    result, _ = await warm_up_of(monkeypatch, ("lora_name", refusal), adapters=("a",))
+    assert result.outcome is Outcome.GENERATED
+    assert result.adapters == (
+        "a requests fail: Error generating stream: x.lora_down.weight is unsupported LoRA weight",
+    )
 
 
 async def test_an_engine_that_dies_of_it_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,7 +371,7 @@ async def test_an_adapter_that_changes_nothing_is_named(monkeypatch: pytest.Monk
     base = frames({"text_output": "x", "logprobs": "[-1]"})
     answers = (("lora_name", with_adapter), ("logprobs", base))
     result, _ = await warm_up_of(monkeypatch, *answers, adapters=("good", "prefix"))
-    assert result.idle_adapters == ("prefix",)
+    assert result.adapters == ("prefix it answers exactly as without",)
 
 
 async def test_it_is_warmed_up_once_for_each_container(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def _write(name: str, text: str) -> Callable[[Path], None]:
         (_write("config.json", '{"architectures": ["BertForSequenceClassification"]}'), "embeds or classifies"),
         (_write("config.json", '{"architectures": ["XLMRobertaModel"]}'), "embeds or classifies"),
         (_write("model.safetensors", "version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
-        (_write("model.safetensors", ""), "is no safetensors file"),
+        (_write("model.safetensors", ""), "model.safetensors is empty"),
         (_header({"w": {"data_offsets": [0, "x"]}}), "its header cannot be read"),
         (_header({"w": {"data_offsets": [0, None]}}), "its header cannot be read"),
         (_write("config.json", "[" * 100_000), "is no JSON"),

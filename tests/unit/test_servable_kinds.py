@@ -3,41 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.weights import TOKENIZER, write_adapter, write_model, write_safetensors, write_tensors
+from support.checks import check, refusal, task, warning_of
+from support.weights import TOKENIZER, write_model, write_safetensors
 from triton_vllm_operator.sources.architectures import Kind, Unknown, load_architectures
 from triton_vllm_operator.sources.choose import choose_files
-from triton_vllm_operator.sources.fault import SourceFault
 from triton_vllm_operator.sources.placement import ONLY_TOKENIZER
-from triton_vllm_operator.sources.program import run
-from triton_vllm_operator.sources.report import Report, parse_report
-from triton_vllm_operator.sources.task import Action, Expectation, Role, Task, TaskList
+from triton_vllm_operator.sources.task import Role
 
 METHODS = ("awq", "awq_marlin", "fp8", "gptq", "gptq_marlin", "compressed-tensors", "inc")
-
-
-def task(folder: Path, role: Role = Role.MODEL, field: str = "spec.model", **expected: Any) -> Task:
-    expectation = Expectation(role=role, **{"vllm": "0.27.1", **expected})
-    volume = field.rpartition(".")[2]
-    return Task(field=field, volume=volume, action=Action.CHECK, folder=str(folder), expectation=expectation)
-
-
-def check(*tasks: Task) -> Report:
-    return run(TaskList(tasks=tasks), say=lambda _line: None)
-
-
-def refusal(*tasks: Task) -> str:
-    with pytest.raises(SourceFault) as caught:
-        check(*tasks)
-    return str(caught.value)
-
-
-def warning_of(report: Report, number: int = 0) -> str:
-    facts = report.sources[number].facts
-    return (facts.warning or "") if facts else ""
 
 
 # Architectures
@@ -233,6 +209,8 @@ def test_a_folder_of_two_formats_is_read_as_the_version_reads_it(tmp_path: Path)
         ({"tokenizer.model": ""}, "found only tokenizer.model"),
         ({"vocab.json": "{}"}, "found only vocab.json"),
         ({"merges.txt": "a b"}, "found only merges.txt"),
+        ({"tokenizer.json.part": TOKENIZER, "tokenizer.model.lock": "x"}, "no tokenizer in"),
+        ({"tokenizer_config.json.bak": "{}"}, "no tokenizer in"),
         ({}, "another source in spec.model.tokenizer"),
     ],
 )
@@ -243,6 +221,36 @@ def test_what_is_called_like_a_tokenizer_is_none(tmp_path: Path, files: dict[str
     message = refusal(task(tmp_path))
     assert "no tokenizer in" in message
     assert said in message
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer.model", "tekken.json", "config.json"])
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path, name: str) -> None:
+    (write_model(tmp_path) / "tokenizer.json").unlink()
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert f"{name} is a pointer of Git LFS and not the file itself: fetch it with git lfs pull" in refusal(
+        task(tmp_path)
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["training_args.bin"], "it needs *.safetensors; found only training_args.bin"),
+        (["optimizer.pt", "scheduler.pt"], "found only optimizer.pt, scheduler.pt"),
+        (["adapter_model.safetensors"], "a LoRA adapter: name it in spec.model.loraAdapters"),
+        (["pytorch_model.bin"], "pytorch_model.bin is empty"),
+        (
+            ["model-00001-of-00003.safetensors"],
+            "model-00002-of-00003.safetensors and 1 more, one of several that belong together, is not in",
+        ),
+        (["pytorch_model-00002-of-00002.bin"], "pytorch_model-00001-of-00002.bin, one of several"),
+    ],
+)
+def test_what_is_not_the_whole_model_is_named(tmp_path: Path, names: list[str], said: str) -> None:
+    (write_model(tmp_path) / "model.safetensors").unlink()
+    for name in names:
+        (tmp_path / name).touch()
+    assert said in refusal(task(tmp_path))
 
 
 def test_a_tokenizer_may_have_a_source_of_its_own(tmp_path: Path) -> None:
@@ -286,82 +294,6 @@ def test_quantization_that_may_be_passes(tmp_path: Path, stated: str | None, wan
     assert check(task(write_model(tmp_path, **config), quantization=wanted, quantization_methods=METHODS)).fault is None
 
 
-# Adapters
-
-MODULES = {
-    f"model.layers.{layer}.self_attn.{part}.weight": (8, 4) for layer in range(2) for part in ("q_proj", "o_proj")
-}
-
-
-def adapted(folder: Path, modules: dict[str, tuple[int, ...]], **config: Any) -> tuple[Task, Task]:
-    """A model, and an adapter that changes these modules: name to (rank, input, output)."""
-    model = write_model(folder / "model", **config)
-    write_tensors(model / "model.safetensors", MODULES)
-    adapter = write_adapter(folder / "adapter")
-    halves = {f"base_model.model.{m}.lora_A.weight": (r, i) for m, (r, i, _) in modules.items()}
-    halves |= {f"base_model.model.{m}.lora_B.weight": (o, r) for m, (r, _, o) in modules.items()}
-    write_tensors(adapter / "adapter_model.safetensors", halves)
-    return task(model), task(adapter, Role.ADAPTER, "spec.model.loraAdapters[sql]")
-
-
-def test_an_adapter_that_fits_passes(tmp_path: Path) -> None:
-    assert warning_of(check(*adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 4, 8)})), 1) == ""
-
-
-def test_an_adapter_whose_names_fit_no_module_is_refused(tmp_path: Path) -> None:
-    message = refusal(*adapted(tmp_path, {"model.language_model.layers.0.self_attn.o_proj": (2, 4, 8)}))
-    assert message.startswith("spec.model.loraAdapters[sql]: the adapter changes model.language_model.layers.0")
-    assert "there it is called model.layers.0.self_attn.o_proj" in message
-
-
-def test_an_adapter_of_another_model_or_size_is_refused(tmp_path: Path) -> None:
-    assert "it was trained on another model" in refusal(*adapted(tmp_path, {"transformer.h.0.attn.c_attn": (2, 4, 8)}))
-    other = adapted(tmp_path, {"model.layers.1.self_attn.q_proj": (2, 16, 8)})
-    assert "is for 16 values, and the model's has 8 x 4" in refusal(*other)
-
-
-def test_an_adapter_that_fits_in_part_is_warned_of(tmp_path: Path) -> None:
-    parts = {"model.layers.0.self_attn.o_proj": (2, 4, 8), "model.layers.9.self_attn.o_proj": (2, 4, 8)}
-    said = warning_of(check(*adapted(tmp_path, parts)), 1)
-    assert said == "vLLM passes over 1 of its 2 modules, as model.layers.9.self_attn.o_proj"
-
-
-def test_of_a_model_with_several_parts_the_end_of_a_name_counts(tmp_path: Path) -> None:
-    names = {"model.language_model.layers.0.self_attn.o_proj": (2, 4, 8)}
-    assert check(*adapted(tmp_path, names, vision_config={})).fault is None
-
-
-def test_packed_weights_have_no_shape_to_compare_with(tmp_path: Path) -> None:
-    model, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 16, 64)})
-    packed = {name.replace(".weight", ".qweight"): shape for name, shape in MODULES.items()}
-    write_tensors(tmp_path / "model" / "model.safetensors", packed, dtype="I32")
-    assert check(model, adapter).fault is None
-
-
-def test_the_scales_of_quantised_weights_are_not_their_shape(tmp_path: Path) -> None:
-    model, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 16, 64)})
-    scales = {name.replace(".weight", ".weight_scale"): (8, 1) for name in MODULES}
-    write_tensors(tmp_path / "model" / "model.safetensors", scales, dtype="BF16")
-    assert check(model, adapter).fault is None
-    write_tensors(tmp_path / "model" / "model.safetensors", {"model.norm.weight_scale": (8, 1)}, dtype="BF16")
-    assert "it was trained on another model" in refusal(model, adapter)
-
-
-def test_a_model_in_mistrals_format_bears_other_names_than_its_adapters(tmp_path: Path) -> None:
-    model, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 4, 8)})
-    folder = tmp_path / "model"
-    (folder / "model.safetensors").unlink()
-    (folder / "params.json").write_text("{}")
-    write_tensors(folder / "consolidated.safetensors", {"layers.0.attention.wo.weight": (8, 4)})
-    assert check(model, adapter).fault is None
-
-
-def test_of_a_model_that_is_one_file_an_adapter_is_not_compared(tmp_path: Path) -> None:
-    _, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 4, 8)})
-    (tmp_path / "m.gguf").write_text("GGUF")
-    assert check(task(tmp_path / "m.gguf", vllm="0.11.0"), adapter).fault is None
-
-
 def test_what_the_engine_does_not_read_is_not_looked_into(tmp_path: Path) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1"
     folder = write_model(tmp_path / "model")
@@ -373,16 +305,6 @@ def test_what_the_engine_does_not_read_is_not_looked_into(tmp_path: Path) -> Non
     assert check(task(folder), own).fault is None
     (folder / "model.safetensors").write_text(pointer)
     assert "git lfs pull" in refusal(task(folder))
-
-
-def test_of_several_modules_with_one_end_one_must_fit(tmp_path: Path) -> None:
-    model, adapter = adapted(tmp_path, {"model.language_model.layers.0.self_attn.q_proj": (2, 4, 8)}, vision_config={})
-    parts = {
-        "language_model.model.layers.0.self_attn.q_proj.weight": (8, 4),
-        "vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight": (6, 6),
-    }
-    write_tensors(tmp_path / "model" / "model.safetensors", parts)
-    assert check(model, adapter).fault is None
 
 
 def test_a_draft_in_the_format_of_speculators_passes(tmp_path: Path) -> None:
@@ -410,22 +332,3 @@ def test_a_header_of_nonsense_is_no_safetensors(tmp_path: Path) -> None:
     text = b'{"w": {"dtype": "F16", "shape": [1], "data_offsets": [0, 1e999]}}'
     (write_model(tmp_path) / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
     assert "no safetensors file" in refusal(task(tmp_path))
-
-
-def test_many_warnings_leave_a_report_that_kubernetes_keeps_whole(tmp_path: Path) -> None:
-    parts = {f"model.layers.{n}.self_attn.{'o' * 120}_proj": (2, 4, 8) for n in range(5)}
-    model, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 4, 8), **parts})
-    others = [adapter.model_copy(update={"volume": f"adapter-{n}"}) for n in range(16)]
-    text = check(model, *others).dump()
-    assert len(text.encode()) <= 4096
-    kept = parse_report(text)
-    assert kept is not None
-    assert len(kept.sources) == 17
-    assert "vLLM passes over 5 of its 6 modules" in warning_of(kept, 1)
-
-
-def test_an_adapter_has_one_name(tmp_path: Path) -> None:
-    model, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 4, 8)})
-    file = tmp_path / "adapter" / "adapter_model.safetensors"
-    file.rename(file.with_name("model.safetensors"))
-    assert "vLLM reads an adapter under no other name" in refusal(model, adapter)

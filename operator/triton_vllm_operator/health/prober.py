@@ -5,7 +5,6 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -13,7 +12,7 @@ import aiohttp
 from triton_vllm_operator.health.reading import TooLong, read_all, read_lines
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeResult
-from triton_vllm_operator.health.warm_up import BASE, WarmUp, build_warm_up, find_idle_adapters
+from triton_vllm_operator.health.warm_up import BASE, Answer, WarmUp, build_warm_up, find_useless_adapters
 
 # Texts of a backend whose engine or stub has died; facts in docs/design/readiness.md.
 _DEAD: Final = ("EngineCore encountered an issue", "EngineDeadError", "Stub process", "unhealthy vLLM engine")
@@ -35,13 +34,13 @@ async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: 
     """
     started = time.monotonic()
     took: float | None = None
-    idle: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()
     before = await _progress(session, target)
     try:
         outcome, detail = await _generate(session, target, connected)
         took = time.monotonic() - started
         if outcome is Outcome.GENERATED and not target.proven:
-            outcome, detail, idle = await _warm_up(session, target)
+            outcome, detail, adapters = await _warm_up(session, target)
     except aiohttp.ConnectionTimeoutError as error:
         outcome, detail = Outcome.UNREACHABLE, str(error)
     except TimeoutError:
@@ -50,7 +49,7 @@ async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: 
         outcome, detail = Outcome.UNREACHABLE, str(error) or type(error).__name__
     except TooLong as error:
         outcome, detail = Outcome.FAILED, str(error)
-    return ProbeResult(outcome, detail, time.monotonic() - started if took is None else took, idle)
+    return ProbeResult(outcome, detail, time.monotonic() - started if took is None else took, adapters)
 
 
 async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple[Outcome, str, tuple[str, ...]]:
@@ -63,7 +62,8 @@ async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple
         aiohttp.ClientError: the container answers no longer.
         TimeoutError: it does not generate any more.
     """
-    said: dict[str | None, tuple[str, ...]] = {}
+    base: Answer | None = None
+    adapters: dict[str, Answer] = {}
     for request in build_warm_up(target):
         try:
             answer = await _ask(session, target, request)
@@ -80,19 +80,14 @@ async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple
         verdicts = (_classify(each.error) for each in (answer, *more) if each.error)
         if dead := next((verdict for verdict in verdicts if verdict[0] is Outcome.ENGINE_DEAD), None):
             return (*dead, ())
-        if request.kind == BASE or request.adapter is not None:
-            said[request.adapter] = answer.logprobs
-    base = said.pop(None, ())
-    return Outcome.GENERATED, "", find_idle_adapters({name: text for name, text in said.items() if name}, base)
+        if request.kind == BASE:
+            base = answer
+        if request.adapter is not None:
+            adapters[request.adapter] = answer
+    return Outcome.GENERATED, "", find_useless_adapters(adapters, base)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    error: str
-    logprobs: tuple[str, ...]
-
-
-async def _ask(session: aiohttp.ClientSession, target: ProbeTarget, request: WarmUp) -> _Answer:
+async def _ask(session: aiohttp.ClientSession, target: ProbeTarget, request: WarmUp) -> Answer:
     timeout = aiohttp.ClientTimeout(total=_WARM_UP_SECONDS, sock_connect=5)
     error, logprobs = "", []
     async with session.post(target.generate_url, json=request.body, timeout=timeout, allow_redirects=False) as response:
@@ -101,7 +96,7 @@ async def _ask(session: aiohttp.ClientSession, target: ProbeTarget, request: War
             error = error or str(frame.get("error", ""))
             if "logprobs" in frame:
                 logprobs.append(str(frame["logprobs"]))
-    return _Answer(error, tuple(logprobs))
+    return Answer(error, tuple(logprobs))
 
 
 async def _generate(

@@ -6,7 +6,7 @@ from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.status import shorten
-from triton_vllm_operator.kube.pod import GATE_SEPARATOR, IDLE_ADAPTERS, NEVER_GENERATED, Pod
+from triton_vllm_operator.kube.pod import GATE_SEPARATOR, NEVER_GENERATED, WITH_ADAPTER, Pod
 
 
 class Outcome(StrEnum):
@@ -39,8 +39,8 @@ class ProbeResult:
     outcome: Outcome
     detail: str
     seconds: float
-    idle_adapters: tuple[str, ...] = ()
-    """LoRA adapters that change nothing, as the first proof found."""
+    adapters: tuple[str, ...] = ()
+    """What the first proof found of each LoRA adapter that is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ class ProbeHistory:
     detail: str = ""
     unreached: bool = False
     """The last probe got no answer from the network."""
-    idle_adapters: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()
 
     def after(self, result: ProbeResult) -> "ProbeHistory":
         """The history with one more result."""
         if result.outcome is Outcome.GENERATED:
-            idle = result.idle_adapters or self.idle_adapters
-            return ProbeHistory(self.container_id, generated=True, idle_adapters=idle)
+            adapters = result.adapters or self.adapters
+            return ProbeHistory(self.container_id, generated=True, adapters=adapters)
         if result.outcome is Outcome.BUSY:
             return replace(self, failures=0, reason=None, detail="", unreached=False)
         if result.outcome is Outcome.UNREACHABLE:
@@ -96,8 +96,8 @@ def judge(pod: Pod, history: ProbeHistory | None, failure_threshold: int) -> Gat
         worked = history.generated or (gate is not None and gate.has_generated)
         wanted = _state(pod, False, history.reason, ("" if worked else NEVER_GENERATED) + history.detail)
     elif history.generated:
-        idle = "".join(f"{IDLE_ADAPTERS}{name}" for name in history.idle_adapters)
-        wanted = _state(pod, True, Reason.GENERATES, f"the container generated{idle}")
+        adapters = "".join(f"{WITH_ADAPTER}{found}" for found in history.adapters)
+        wanted = _state(pod, True, Reason.GENERATES, f"the container generated{adapters}")
     else:
         return None
     stands = gate is not None and gate.container_id == pod.container_id

@@ -9,6 +9,7 @@ needs another is refused then (vllm/v1/structured_output/__init__.py, 0.11.0 to 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Final
 
 from triton_vllm_operator.health.target import ProbeTarget
@@ -19,6 +20,7 @@ _TOKENS: Final = 4
 _LONG_PROMPT_TOKENS: Final = 2048
 _WORD: Final = " long"
 """One token in the vocabularies that are known."""
+_ERROR_LIMIT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,26 @@ def _body(prompt: str, parameters: Mapping[str, object], return_logprobs: bool =
     return {**body, "return_logprobs": True} if return_logprobs else body
 
 
-def find_idle_adapters(answers: dict[str, tuple[str, ...]], base: tuple[str, ...]) -> tuple[str, ...]:
-    """Adapters with which the engine computed exactly what it does without: by their log probabilities, frame by frame.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
 
-    An adapter that was loaded and fits no module of the model is one of these, and vLLM says nothing of it.
+    error: str
+    """Empty if there was none."""
+    logprobs: tuple[str, ...]
+
+
+def find_useless_adapters(answers: Mapping[str, Answer], base: Answer | None) -> tuple[str, ...]:
+    """What to say of each adapter that the engine cannot load, or that changes nothing of what it answers.
+
+    The latter by its log probabilities, frame by frame: an adapter that fits no module of the model is loaded, and vLLM
+    says nothing of it. `base` is the answer without any adapter.
     """
-    return tuple(sorted(name for name, said in answers.items() if said and said == base))
+    return tuple(f"{name} {found}" for name, answer in sorted(answers.items()) if (found := _judge(answer, base)))
+
+
+def _judge(answer: Answer, base: Answer | None) -> str:
+    if answer.error and base is not None and not base.error:
+        return f"requests fail: {shorten(answer.error, _ERROR_LIMIT, placeholder=' ...')}"
+    same = base is not None and answer.logprobs and answer.logprobs == base.logprobs
+    return "it answers exactly as without" if same else ""

@@ -20,8 +20,8 @@ class Gate:
     """Whether the pod has ever generated: only then is a failure something that worked and does not."""
     detail: str = ""
     """What was found wrong, in the words of the pod or of the probe."""
-    idle_adapters: tuple[str, ...] = ()
-    """LoRA adapters that the engine has loaded, and that change nothing of what it answers."""
+    adapters: tuple[str, ...] = ()
+    """What was found of each LoRA adapter that is of no use: its name, and what the engine does with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class Pod:
 GATE_SEPARATOR = ": "
 _WARNING = '"warning"'
 NEVER_GENERATED = "never generated: "
-IDLE_ADAPTERS = "; without effect: "
-"""Before the name of each adapter that changes nothing, in the message of the gate."""
+WITH_ADAPTER = "; with the adapter "
+"""Before what was found of each LoRA adapter that is of no use, in the message of the gate."""
 
 
 def project_pod(body: Json) -> Pod:
@@ -184,8 +184,8 @@ def _gate(condition: Any) -> Gate | None:
     generates = condition["status"] == "True"
     has_generated = generates or not text.startswith(NEVER_GENERATED)
     detail = "" if generates else text.removeprefix(NEVER_GENERATED)
-    idle = tuple(text.split(IDLE_ADAPTERS)[1:]) if generates else ()
-    return Gate(generates, str(condition.get("reason", "")), container_id, has_generated, detail, idle)
+    adapters = tuple(text.split(WITH_ADAPTER)[1:]) if generates else ()
+    return Gate(generates, str(condition.get("reason", "")), container_id, has_generated, detail, adapters)
 
 
 def _ended(terminated: Any) -> Ended | None:

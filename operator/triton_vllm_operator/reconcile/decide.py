@@ -181,7 +181,7 @@ def _situation(observed: Observed, plan: Plan) -> Situation:
         startup_deadline_seconds=plan.live.probe.startup_deadline_seconds,
         changed=_changed(observed, plan),
         differences=_differences(observed, plan),
-        warnings=(*_warnings(observed, plan), *_idle_adapters(observed, plan)),
+        warnings=(*_warnings(observed, plan), *_useless_adapters(observed, plan)),
         scheduler=(scheduling.scheduler_name or "")
         if plan.revision and (scheduling := plan.revision.spec.scheduling)
         else "",
@@ -206,12 +206,11 @@ def _differences(observed: Observed, plan: Plan) -> tuple[str, ...]:
     return (running.differences or ()) if running else ()
 
 
-def _idle_adapters(observed: Observed, plan: Plan) -> tuple[str, ...]:
-    """LoRA adapters that change nothing, as the pods of the revision were found to answer."""
+def _useless_adapters(observed: Observed, plan: Plan) -> tuple[str, ...]:
+    """LoRA adapters that change nothing or cannot be loaded, as the pods of the revision were found to answer."""
     current = plan.revision.hash if plan.revision else ""
     gates = [pod.gate for pod in observed.pods if pod.revision == current and pod.gate is not None]
-    idle = sorted({name for gate in gates for name in gate.idle_adapters})
-    return tuple(f"with the adapter {name} it answers exactly as without" for name in idle)
+    return tuple(f"with the adapter {found}" for found in sorted({found for gate in gates for found in gate.adapters}))
 
 
 def _warnings(observed: Observed, plan: Plan) -> tuple[str, ...]:

@@ -5,11 +5,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.fault import SourceFault, not_servable
 
 Json = dict[str, object]
+LFS_POINTER: Final = b"version https://git-lfs"
+"""How a file begins that only says where the file is."""
+_POINTER_LIMIT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Files:
         Raises:
             SourceFault: it holds no JSON object.
         """
+        if self.is_pointer(name):
+            raise not_servable(say_pointer(name))
         try:
             parsed = json.loads(self.read(name))
         except (ValueError, RecursionError) as error:
@@ -50,6 +56,11 @@ class Files:
             raise not_servable(f"{name} {self.where} holds no JSON object")
         return parsed
 
+    def is_pointer(self, name: str) -> bool:
+        """Whether a file that is here is a pointer of Git LFS."""
+        small = self.sizes[name] <= _POINTER_LIMIT and self.can_read(name)
+        return small and self.read(name).startswith(LFS_POINTER)
+
     def read_json_if_there(self, name: str) -> Json:
         """The object in a JSON file; empty if there is none, or its content is not here.
 
@@ -57,6 +68,11 @@ class Files:
             SourceFault: it holds no JSON object.
         """
         return self.read_json(name) if name in self and self.can_read(name) else {}
+
+
+def say_pointer(name: str) -> str:
+    """What to do about a pointer."""
+    return f"{name} is a pointer of Git LFS and not the file itself: fetch it with git lfs pull"
 
 
 def matching(names: Iterable[str], patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 from triton_vllm_operator.api.hub_names import is_commit
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.sources.adapters import check_fits
+from triton_vllm_operator.sources.adapter_tensors import check_fits, check_halves
 from triton_vllm_operator.sources.choose import choose_files
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain, not_servable
 from triton_vllm_operator.sources.files import Files, list_folder
@@ -19,10 +19,11 @@ from triton_vllm_operator.sources.formats import CONFIG, check_gguf_file, find_f
 from triton_vllm_operator.sources.hub import Hub, Snapshot
 from triton_vllm_operator.sources.progress import Progress, Say
 from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport, cut_warning
-from triton_vllm_operator.sources.safetensors import Tensor, Tensors, read_tensors
-from triton_vllm_operator.sources.servable import check_source, find_safetensors, has_modules_by_name
+from triton_vllm_operator.sources.safetensors import Tensor, Tensors, check_content, read_tensors
+from triton_vllm_operator.sources.servable import check_source, find_checked_files, has_modules_by_name
 from triton_vllm_operator.sources.store import Store
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task, TaskList
+from triton_vllm_operator.sources.weights import HEADED
 
 _CONFIGURATION: Final = ("config.json", "params.json", "adapter_config.json", "modules.json", "tokenizer_config.json")
 _INDEX: Final = ".index.json"
@@ -86,7 +87,7 @@ def _check_adapters(looked_at: list[Looked], volumes: list[str]) -> Iterator[tup
     is_multimodal = any(isinstance(config.get(part), dict) for part in _PARTS)
     for adapter in adapters:
         with _named(adapter.task):
-            if warning := check_fits(_read_tensors(adapter), tensors, is_multimodal):
+            if warning := check_fits(_read_tensors(adapter) or {}, tensors or {}, is_multimodal):
                 yield volumes.index(adapter.task.volume), warning
 
 
@@ -106,18 +107,26 @@ def _check_folder(task: Task, folder: Path, commit: str | None) -> SourceReport:
         return SourceReport(volume=task.volume, commit=commit)
     files = list_folder(folder)
     facts = check_source(files, task.expectation)
-    _read_tensors(Looked(task, folder))
+    tensors = _read_tensors(Looked(task, folder))
+    if task.expectation.role is Role.ADAPTER and tensors is not None:
+        check_halves(tensors, task.expectation.max_lora_rank)
     return SourceReport(volume=task.volume, commit=commit, facts=facts)
 
 
-def _read_tensors(seen: Looked) -> Tensors:
-    """All tensors of the safetensors files that the engine reads of a folder."""
+def _read_tensors(seen: Looked) -> Tensors | None:
+    """All tensors that the engine reads of a folder; None if they lie in files that do not say it."""
     tensors: dict[str, Tensor] = {}
-    for name in find_safetensors(list_folder(seen.folder), seen.task.expectation):
+    names = find_checked_files(list_folder(seen.folder), seen.task.expectation)
+    for name in names:
         path = seen.folder / name
+        size = path.stat().st_size
         with path.open("rb") as file:
-            tensors |= read_tensors(path.name, path.stat().st_size, partial(_read_from_start, file))
-    return tensors
+            start = partial(_read_from_start, file)
+            if name.endswith(HEADED):
+                tensors |= read_tensors(name, size, start)
+            else:
+                check_content(name, size, start)
+    return tensors if all(name.endswith(HEADED) for name in names) else None
 
 
 def _read_from_start(file: BinaryIO, count: int) -> bytes:

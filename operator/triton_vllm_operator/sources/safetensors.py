@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from triton_vllm_operator.sources.fault import not_servable
+from triton_vllm_operator.sources.files import LFS_POINTER, say_pointer
 
 _HEADER_LIMIT: Final = 100_000_000
 """Bytes; safetensors' own limit of a header."""
 _METADATA: Final = "__metadata__"
-LFS_POINTER: Final = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,27 @@ class Tensor:
 Tensors = Mapping[str, Tensor]
 
 
+def check_content(name: str, size: int, read_start: Callable[[int], bytes]) -> None:
+    """That a file of weights of any format is the file itself. `read_start` gives its first bytes.
+
+    Raises:
+        SourceFault: it is empty, or only says where the file is.
+    """
+    if size == 0:
+        raise not_servable(f"{name} is empty")
+    if read_start(len(LFS_POINTER)) == LFS_POINTER:
+        raise not_servable(say_pointer(name))
+
+
 def read_tensors(name: str, size: int, read_start: Callable[[int], bytes]) -> Tensors:
     """The tensors of a file that is as long as its own header says. `read_start` gives its first bytes.
 
     Raises:
         SourceFault: it was cut off, or is no safetensors file.
     """
-    start = read_start(len(LFS_POINTER))
-    if start == LFS_POINTER:
-        raise not_servable(f"{name} is a pointer of Git LFS and not the file itself: fetch it with git lfs pull")
-    (length,) = struct.unpack("<Q", start[:8].ljust(8, b"\0"))
+    check_content(name, size, read_start)
+    start = read_start(8)
+    (length,) = struct.unpack("<Q", start.ljust(8, b"\0"))
     if size < 8 or not 2 <= length <= min(_HEADER_LIMIT, size):
         raise not_servable(f"{name} is no safetensors file")
     try:

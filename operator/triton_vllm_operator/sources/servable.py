@@ -5,25 +5,19 @@ Only what is certain is refused: a model that vLLM might load passes, and its en
 
 from typing import Final
 
-from triton_vllm_operator.sources.adapters import check_adapter
+from triton_vllm_operator.sources.adapters import check_adapter, find_adapter_weights
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
-from triton_vllm_operator.sources.formats import CONFIG, MISTRAL_INDEX, MISTRAL_WEIGHTS, Format, find_format
+from triton_vllm_operator.sources.formats import CONFIG, Format, find_format
 from triton_vllm_operator.sources.generation import architecture_names, check_generates
 from triton_vllm_operator.sources.quantization import check_quantization, find_method
 from triton_vllm_operator.sources.report import ModelFacts, cut_warning
 from triton_vllm_operator.sources.task import Expectation, Role
 from triton_vllm_operator.sources.tokenizers import check_tokenizer
+from triton_vllm_operator.sources.weights import find_weights
 
-# Kinds of weights in the order in which vLLM looks for them, each with the index that names its parts.
-_WEIGHTS: Final = (
-    (("*.safetensors",), "model.safetensors.index.json"),
-    (("*.bin", "*.pt", "*.pth"), "pytorch_model.bin.index.json"),
-)
-_MISTRAL: Final = ((MISTRAL_WEIGHTS,), MISTRAL_INDEX)
 # Formats that are read from files with these names; the others (dummy, tensorizer, ...) have their own.
 _CHECKED_FORMATS: Final = (None, "auto", "hf", "safetensors", "pt", "npcache", "bitsandbytes", "fastsafetensors")
-_HEADED: Final = ".safetensors"
 # vllm/config/model.py (_get_and_verify_max_len)
 _LENGTHS: Final = (
     *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"),
@@ -51,7 +45,7 @@ def check_source(files: Files, expected: Expectation) -> ModelFacts | None:
     warning = "" if expected.overrides_config else check_generates(files, config, expected)
     if not expected.overrides_config:
         check_quantization(files, config, expected)
-    weights = _check_weights(files, form)
+    weights = find_weights(files, form)
     if expected.needs_tokenizer:
         check_tokenizer(files)
     facts = _find_facts(config, sum(files.sizes[name] for name in weights), warning)
@@ -60,37 +54,17 @@ def check_source(files: Files, expected: Expectation) -> ModelFacts | None:
     return facts
 
 
-def _check_weights(files: Files, form: Format) -> tuple[str, ...]:
-    """The files of the kind of weights that the engine reads: others may lie about, with an index that is stale."""
-    wanted = (_MISTRAL,) if form is Format.MISTRAL else _WEIGHTS
-    kinds = ((files.matching(*patterns), index) for patterns, index in wanted)
-    weights, index = next(((found, index) for found, index in kinds if found), ((), ""))
-    if not weights:
-        others = files.matching("*.onnx", "*.h5", "*.msgpack", "*.gguf", "*.ckpt")
-        only = f"; found only {', '.join(others[:3])}" if others else ""
-        raise not_servable(f"no weights {files.where}: it needs *.safetensors{only}")
-    mapped = files.read_json(index).get("weight_map") if index in files else None
-    named = set(map(str, mapped.values())) if isinstance(mapped, dict) else set()
-    if missing := sorted(named - set(files.sizes)):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise not_servable(f"{missing[0]}{more}, named by {index}, is not {files.where}")
-    # https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/model_loader/weight_utils.py
-    # (filter_duplicate_safetensors_files): of safetensors only what the index names.
-    return tuple(sorted(named)) if named and weights[0].endswith(_HEADED) else weights
-
-
-def find_safetensors(files: Files, expected: Expectation) -> tuple[str, ...]:
-    """The safetensors files that the engine reads of a source.
+def find_checked_files(files: Files, expected: Expectation) -> tuple[str, ...]:
+    """The files of weights that the engine reads of a source, and of which more than the name is looked at.
 
     Raises:
         SourceFault: as `check_source`.
     """
     if expected.role is Role.ADAPTER:
-        return files.matching("adapter_model.safetensors")
+        return find_adapter_weights(files)
     if expected.role is Role.TOKENIZER or expected.load_format not in _CHECKED_FORMATS:
         return ()
-    weights = _check_weights(files, find_format(files, expected.vllm, expected.config_format))
-    return tuple(name for name in weights if name.endswith(_HEADED))
+    return find_weights(files, find_format(files, expected.vllm, expected.config_format))
 
 
 def has_modules_by_name(files: Files, expected: Expectation) -> bool:
@@ -138,7 +112,7 @@ def _check_settings(config: Json, facts: ModelFacts, expected: Expectation) -> N
     if longest and expected.max_model_len and expected.max_model_len > longest and not stretched:
         raise not_servable(
             f"spec.engine.maxModelLen {expected.max_model_len} is more than the {longest} tokens that the model knows "
-            "(max_position_embeddings in config.json)"
+            "(max_position_embeddings in config.json): write that or less"
         )
 
 

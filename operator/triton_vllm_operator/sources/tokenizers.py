@@ -3,7 +3,7 @@
 from typing import Final
 
 from triton_vllm_operator.sources.fault import not_servable
-from triton_vllm_operator.sources.files import Files
+from triton_vllm_operator.sources.files import Files, say_pointer
 
 TOKENIZER_FILES: Final = (
     "*token*",
@@ -22,6 +22,8 @@ _FAST: Final = "tokenizer.json"
 _SETTINGS: Final = frozenset(
     {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.json", "tokenizer.py"}
 )
+# Code, and what programs leave that were interrupted or are careful.
+_NONE: Final = (".py", ".part", ".incomplete", ".download", ".tmp", ".lock", ".bak", ".orig", "~")
 _HALVES: Final = (("vocab.json", "merges.txt"), ("merges.txt", "vocab.json"))
 
 
@@ -31,10 +33,13 @@ def check_tokenizer(files: Files) -> None:
     Raises:
         SourceFault: there is none, or nobody could load what is called so.
     """
-    named = [name for name in files.matching(*TOKENIZER_FILES) if name not in _SETTINGS and not name.endswith(".py")]
-    found = [name for name in named if files.sizes[name] > 0 and _is_complete(name, files)]
+    named = [name for name in files.matching(*TOKENIZER_FILES) if name not in _SETTINGS and not name.endswith(_NONE)]
+    whole = [name for name in named if not files.is_pointer(name)]
+    found = [name for name in whole if files.sizes[name] > 0 and _is_complete(name, files)]
     if found:
         return
+    if pointer := next((name for name in named if name not in whole), None):
+        raise not_servable(say_pointer(pointer))
     beside = sorted(name for name in files.sizes if name in _SETTINGS or name in named)
     only = f"; found only {', '.join(beside)}" if beside else ""
     raise not_servable(

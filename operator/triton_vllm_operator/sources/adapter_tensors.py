@@ -1,0 +1,152 @@
+"""What a LoRA adapter changes, by the names and shapes of its tensors. Pure.
+
+vLLM passes over tensors that fit no module of the model, without a word: requests with that adapter then get the
+model's own answers (vllm-project/vllm issue 34186).
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from triton_vllm_operator.sources.adapters import check_rank
+from triton_vllm_operator.sources.fault import not_servable
+from triton_vllm_operator.sources.safetensors import Tensor, Tensors
+
+# https://github.com/vllm-project/vllm/blob/main/vllm/lora/utils.py (parse_fine_tuned_lora_name)
+_PREFIX: Final = "base_model.model."
+_LORA: Final = re.compile(r"(?P<module>.+)\.(lora_(?P<half>[AB])\.weight|lora_embedding_(?P<embedding>[AB]))")
+# What trainers save beside the adapter, which vLLM leaves out (is_base_embedding_weights there).
+_OF_THE_BASE: Final = ".base_layer.weight"
+_MAGNITUDE: Final = "lora_magnitude_vector"
+_LAYER: Final = re.compile(r"(?P<prefix>.*?)\b(layers|h|blocks)\.\d+\..*")
+_WEIGHT: Final = ".weight"
+# Types whose shapes are those of the weight; quantised weights are packed.
+_WHOLE: Final = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+# A model with a tied head has no tensor of that name.
+_TIED: Final = ("lm_head", "embed_tokens")
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """One of the two tensors by which an adapter changes a module."""
+
+    module: str
+    is_a: bool
+    shape: tuple[int, ...]
+
+
+def check_halves(adapter: Tensors, limit: int | None) -> None:
+    """That every tensor is one that vLLM reads, and that they belong together two by two. `limit` is the engine's rank.
+
+    Raises:
+        SourceFault: vLLM would not load it, or it would change nothing.
+    """
+    if strange := next((name for name in adapter if not name.endswith(_OF_THE_BASE) and not _parse(name)), None):
+        dora = ": DoRA is not served" if _MAGNITUDE in strange else ""
+        raise not_servable(
+            f"the adapter's tensor {strange[:200]} has no name that vLLM reads{dora}; it reads MODULE.lora_A.weight "
+            "and MODULE.lora_B.weight, as the peft library saves them"
+        )
+    pairs = defaultdict[str, dict[bool, tuple[int, ...]]](dict)
+    for half in _halves(adapter):
+        pairs[half.module][half.is_a] = half.shape
+    if not pairs:
+        raise not_servable("the adapter holds no tensor of LoRA: it would change nothing")
+    for module, pair in pairs.items():
+        _check_pair(module, pair.get(True), pair.get(False), limit)
+
+
+def _check_pair(module: str, a: tuple[int, ...] | None, b: tuple[int, ...] | None, limit: int | None) -> None:
+    if a is None or b is None:
+        there, missing = ("B", "A") if a is None else ("A", "B")
+        raise not_servable(f"the adapter has lora_{there} of {module[:200]} and no lora_{missing}: vLLM cannot load it")
+    if len(a) != 2 or len(b) != 2:
+        return
+    if a[0] != b[1]:
+        shapes = " and ".join(" x ".join(map(str, shape)) for shape in (a, b))
+        raise not_servable(
+            f"lora_A and lora_B of {module[:200]} are {shapes}, which do not belong together: "
+            "lora_A is rank x inputs, lora_B outputs x rank"
+        )
+    check_rank(a[0], limit)
+
+
+def check_fits(adapter: Tensors, model: Tensors, is_multimodal: bool) -> str:
+    """That an adapter changes the model; a warning if parts of it do not, empty if all do.
+
+    Raises:
+        SourceFault: no tensor of it fits a module of the model.
+    """
+    halves = tuple(_halves(adapter))
+    if not halves or not model:
+        return ""
+    modules = frozenset(name.rpartition(".")[0] for name in model)
+    # What is quantised lies in several tensors, whose shapes are not those of the module.
+    weights = {name.removesuffix(_WEIGHT): tensor for name, tensor in model.items() if name.endswith(_WEIGHT)}
+    key = _end if is_multimodal else str
+    known, shapes = {key(module) for module in modules}, defaultdict[str, list[Tensor]](list)
+    for module, tensor in weights.items():
+        shapes[key(module)].append(tensor)
+    strangers = sorted({half.module for half in halves if not _is_there(half.module, key(half.module) in known)})
+    named = {half.module for half in halves}
+    if len(strangers) == len(named):
+        raise not_servable(_say_strangers(strangers, modules))
+    for half in halves:
+        if misfit := _misfit(half, shapes[key(half.module)]):
+            raise not_servable(misfit)
+    if not strangers:
+        return ""
+    return f"vLLM passes over {len(strangers)} of its {len(named)} modules, as {', '.join(strangers[:_SHOWN])}"
+
+
+def _parse(name: str) -> re.Match[str] | None:
+    return _LORA.fullmatch(name.removeprefix(_PREFIX))
+
+
+def _halves(adapter: Tensors) -> Iterator[_Half]:
+    for name, tensor in adapter.items():
+        if found := _parse(name):
+            yield _Half(found["module"], "A" in (found["half"], found["embedding"]), tensor.shape)
+
+
+def _is_there(module: str, is_known: bool) -> bool:
+    # The experts of a mixture lie in one tensor in some models and in many in others.
+    return is_known or ".experts" in module or module.endswith(_TIED)
+
+
+def _end(module: str) -> str:
+    """Models with several parts are renamed by vLLM, each in its own way: only the end of a name is certain."""
+    found = _LAYER.fullmatch(module)
+    return module[len(found["prefix"]) :] if found else module.rpartition(".")[2]
+
+
+def _say_strangers(strangers: list[str], modules: frozenset[str]) -> str:
+    said = (
+        f"the adapter changes {', '.join(strangers[:_SHOWN])} and the like, and the model has no module of such a name"
+    )
+    ends = {_end(module): module for module in modules}
+    if (own := ends.get(_end(strangers[0]))) is not None:
+        return (
+            f"{said}: there it is called {own}. vLLM would answer as if there were no adapter; it was trained on "
+            "another form of the model: rename its tensors, or serve that form"
+        )
+    return f"{said}: it was trained on another model"
+
+
+def _misfit(half: _Half, tensors: list[Tensor]) -> str:
+    """What is wrong if none of the modules that may be meant has the size."""
+    comparable = [tensor for tensor in tensors if tensor.dtype in _WHOLE and len(tensor.shape) == 2]
+    if not comparable or len(comparable) < len(tensors) or len(half.shape) != 2:
+        return ""
+    width = half.shape[1] if half.is_a else half.shape[0]
+    # Some models keep a weight the other way round.
+    if any(width in tensor.shape for tensor in comparable):
+        return ""
+    shape = " x ".join(map(str, comparable[0].shape))
+    return (
+        f"the adapter's {half.module} is for {width} values, and the model's has {shape}: "
+        "it was trained on another size of the model"
+    )

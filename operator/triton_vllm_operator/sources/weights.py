@@ -1,0 +1,71 @@
+"""Which files hold the weights that an engine reads, and whether they are all there. Pure."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from triton_vllm_operator.sources.fault import not_servable
+from triton_vllm_operator.sources.files import Files
+from triton_vllm_operator.sources.formats import MISTRAL_INDEX, MISTRAL_WEIGHTS, Format
+
+# Kinds of weights in the order in which vLLM looks for them, each with the index that names its parts.
+_KINDS: Final = (
+    (("*.safetensors",), "model.safetensors.index.json"),
+    (("*.bin", "*.pt", "*.pth"), "pytorch_model.bin.index.json"),
+)
+_MISTRAL: Final = ((MISTRAL_WEIGHTS,), MISTRAL_INDEX)
+HEADED: Final = ".safetensors"
+"""Files of this name begin with the names and shapes of their tensors."""
+# https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/model_loader/weight_utils.py
+# (filter_files_not_needed_for_inference): what training leaves.
+_OF_TRAINING: Final = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
+_OF_ADAPTERS: Final = "adapter_model."
+_SHARD: Final = re.compile(r"(?P<model>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?P<kind>safetensors|bin)")
+
+
+def find_weights(files: Files, form: Format) -> tuple[str, ...]:
+    """The files of the kind of weights that the engine reads: others may lie about, with an index that is stale.
+
+    Raises:
+        SourceFault: there are none, or some are missing.
+    """
+    wanted = (_MISTRAL,) if form is Format.MISTRAL else _KINDS
+    kinds = ((_of_a_model(files.matching(*patterns)), index) for patterns, index in wanted)
+    weights, index = next(((found, index) for found, index in kinds if found), ((), ""))
+    if not weights:
+        raise not_servable(f"no weights {files.where}: it needs *.safetensors{_say_others(files)}")
+    mapped = files.read_json(index).get("weight_map") if index in files else None
+    named = set(map(str, mapped.values())) if isinstance(mapped, dict) else set()
+    by = f"named by {index}" if named else "one of several that belong together"
+    if missing := sorted((named or _whole(weights)) - set(files.sizes)):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise not_servable(f"{missing[0]}{more}, {by}, is not {files.where}")
+    # vLLM as above (filter_duplicate_safetensors_files): of safetensors only what the index names.
+    return tuple(sorted(named)) if named and weights[0].endswith(HEADED) else weights
+
+
+def _of_a_model(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if not name.endswith(_OF_TRAINING) and not name.startswith(_OF_ADAPTERS))
+
+
+def _say_others(files: Files) -> str:
+    if files.matching(f"{_OF_ADAPTERS}*"):
+        return "; what is there is a LoRA adapter: name it in spec.model.loraAdapters, its base in spec.model"
+    others = files.matching("*.onnx", "*.h5", "*.msgpack", "*.gguf", "*.ckpt") or files.matching("*.bin", "*.pt")
+    return f"; found only {', '.join(others[:3])}" if others else ""
+
+
+def _whole(weights: Iterable[str]) -> set[str]:
+    """All parts of what lies in parts, by the number in their names."""
+    parts = defaultdict[tuple[str, int, str], int](int)
+    for shard in filter(None, map(_SHARD.fullmatch, weights)):
+        parts[shard["model"], int(shard["count"]), shard["kind"]] += 1
+    return {
+        f"{model}-{number:05}-of-{count:05}.{kind}"
+        for model, count, kind in parts
+        for number in range(1, min(count, _MOST_SHARDS) + 1)
+    }
+
+
+_MOST_SHARDS: Final = 2000
