@@ -152,6 +152,14 @@ def test_a_format_of_another_program_is_named_with_what_to_do(
     assert said in refusal(task(tmp_path, quantization_methods=METHODS))
 
 
+def test_a_path_beside_the_model_is_mended_by_what_is_said(tmp_path: Path) -> None:
+    write_model(tmp_path / "v1")
+    assert "found only the folders v1: is its path one of them?" in refusal(task(tmp_path))
+    said = refusal(task(tmp_path / "v1" / "model.safetensors"))
+    assert "model.safetensors is one file: its path is that of the folder in which the model lies" in said
+    assert check(task(tmp_path / "v1")).fault is None
+
+
 def test_one_gguf_file_is_served_by_versions_that_read_it(tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     file.write_bytes(b"GGUF")
@@ -227,9 +235,8 @@ def test_what_is_called_like_a_tokenizer_is_none(tmp_path: Path, files: dict[str
 def test_a_pointer_of_git_lfs_is_named(tmp_path: Path, name: str) -> None:
     (write_model(tmp_path) / "tokenizer.json").unlink()
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    assert f"{name} is a pointer of Git LFS and not the file itself: fetch it with git lfs pull" in refusal(
-        task(tmp_path)
-    )
+    said = f"{name} is a pointer of Git LFS and not the file itself: fetch it with git lfs pull"
+    assert said in refusal(task(tmp_path))
 
 
 @pytest.mark.parametrize(

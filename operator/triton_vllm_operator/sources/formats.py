@@ -65,6 +65,9 @@ def _no_config(files: Files, vllm: str) -> Exception:
         version = version_order(vllm)
         single = "; or name the one file in its path" if not version or version <= _LAST_WITH_GGUF else ""
         return not_servable(f"the weights {files.where} are GGUF: take the model's repository with safetensors{single}")
+    if not files.sizes and files.folders:
+        folders = ", ".join(sorted(files.folders)[:8])
+        return not_servable(f"no {CONFIG} {files.where}: found only the folders {folders}: is its path one of them?")
     found = ", ".join(sorted(files.sizes)[:8]) or "nothing"
     return not_servable(f"no {CONFIG} {files.where}: these are not the files of a model; found {found}")
 
@@ -75,6 +78,8 @@ def check_gguf_file(name: str, vllm: str) -> None:
     Raises:
         SourceFault: this version reads no such file.
     """
+    if not name.endswith(".gguf"):
+        raise not_servable(f"{name} is one file: its path is that of the folder in which the model lies")
     version = version_order(vllm)
     if version and version > _LAST_WITH_GGUF:
         last = ".".join(map(str, _LAST_WITH_GGUF))
