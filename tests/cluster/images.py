@@ -131,19 +131,20 @@ def _files(inputs: tuple[str, ...]) -> list[Path]:
     return sorted(file for file in found if file.is_file() and "__pycache__" not in file.parts)
 
 
-def _ctr(*words: str | Path) -> list[str | Path]:
+def ctr_command(*words: str | Path) -> list[str | Path]:
+    """containerd's own command line, on the images of the cluster."""
     return [binaries.CTR.path, "--address", paths.CONTAINERD_SOCKET, "--namespace", "k8s.io", *words]
 
 
 def _imported_names() -> list[str]:
-    return run(_ctr("images", "ls", "-q")).split()
+    return run(ctr_command("images", "ls", "-q")).split()
 
 
 def _forget_other_tags(image: Image) -> None:
     """Remove earlier builds of the same image: nothing runs them any more."""
     others = [n for n in _imported_names() if n.startswith(f"{_PREFIX}/{image.repository}:") and n != image.name]
     if others:
-        run(_ctr("images", "rm", *others))
+        run(ctr_command("images", "rm", *others))
     built = run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split()
     for name in built:
         if name.startswith(f"{_PREFIX}/{image.repository}:") and name != image.name:
@@ -188,7 +189,7 @@ def _import(name: str) -> None:
         stderr=subprocess.PIPE,
     ) as push:
         taken = subprocess.run(
-            _ctr("images", "import", "--local", "-"), stdin=push.stdout, capture_output=True, check=False
+            ctr_command("images", "import", "--local", "-"), stdin=push.stdout, capture_output=True, check=False
         )
         said = push.stderr.read() if push.stderr else b""
     if push.returncode != 0 or taken.returncode != 0:
