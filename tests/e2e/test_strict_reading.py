@@ -9,9 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from support.api_server import ApiServer
+from support.llm import make_llm
 from support.specs import drawn_specs
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reading import read_spec
+from triton_vllm_operator.cli.metadata import find_metadata_faults
 
 pytestmark = pytest.mark.e2e
 
@@ -25,6 +27,32 @@ def api_server(cluster: str) -> Iterator[ApiServer]:
 def as_json(spec: Any) -> str:
     document = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": "web"}, "spec": spec}
     return json.dumps(document)
+
+
+METADATA: list[dict[str, Any]] = [
+    {},
+    {"labels": {"a": "b", "example.com/A_b.c": ""}, "annotations": {"Example.com/a": "b c/d"}, "finalizers": ["x.y/z"]},
+    {"labels": {}, "annotations": None, "finalizers": [], "generateName": "x-"},
+    *({"labels": {key: "b"}} for key in ("a b", "/a", "a/", "a/b/c", "Ex.com/a", "-a", "a" * 63, "a" * 64, "", "é")),
+    *({"labels": {"a": value}} for value in ("b c", "-b", "b-", "b" * 63, "b" * 64, "é", "B_b.b", 1, True, None)),
+    *({"annotations": {key: "b"}} for key in ("a b", "/a", "a/", "A/b", f"{'d' * 253}/a", f"{'d' * 254}/a", "a" * 64)),
+    *({"annotations": {"a": value}} for value in ("é" * 9, 1, [], "x" * (256 * 1024 - 1), "x" * 256 * 1024)),
+    *({"finalizers": names} for names in (["a b"], ["x/y/z"], [1], ["a"])),
+    *({name: {}} for name in ("label", "annotation", "owner")),
+    {"labels": 5},
+    {"annotations": ["a"]},
+]
+
+
+@pytest.mark.parametrize("metadata", METADATA, ids=range(len(METADATA)))
+def test_both_give_one_verdict_of_metadata(
+    shared_namespace: str, api_server: ApiServer, metadata: dict[str, Any]
+) -> None:
+    body = json.loads(as_json(make_llm("web", "any")["spec"]))
+    body["metadata"] |= metadata
+    refused = api_server.refusal(shared_namespace, json.dumps(body))
+    found = list(find_metadata_faults(body["metadata"]))
+    assert bool(refused) == bool(found), f"explain: {found or 'accepted'}; API server: {refused or 'accepted'}"
 
 
 @pytest.fixture(autouse=True)

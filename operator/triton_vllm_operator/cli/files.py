@@ -11,6 +11,7 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.structural import show
 from triton_vllm_operator.cli.kubernetes_yaml import read_documents
+from triton_vllm_operator.cli.metadata import find_metadata_faults
 from triton_vllm_operator.manifests.identity import Owner
 
 # A file has no uid yet; the children of what is applied carry the real one.
@@ -71,22 +72,14 @@ def _to_document(path: str, document: Json) -> Document:
     if not isinstance(metadata, dict) or not isinstance(name := metadata.get("name"), str):
         found = metadata.get("name") if isinstance(metadata, dict) else None
         raise Unreadable(f"{path}: metadata.name is {'missing' if found is None else 'no text: write it in quotes'}")
-    for part in ("labels", "annotations"):
-        _check_marks(path, f"metadata.{part}", metadata.get(part))
+    if faults := tuple(find_metadata_faults(metadata)):
+        raise Unreadable(f"{path}: {'; '.join(faults)}")
     return Document(
         name=name,
-        namespace=str(metadata.get("namespace", "default")),
+        namespace=str(metadata.get("namespace") or "default"),
         spec=spec,
         marks=tuple(str(key) for part in ("labels", "annotations") for key in _members(metadata.get(part))),
     )
-
-
-def _check_marks(path: str, field: str, value: object) -> None:
-    if value is not None and not isinstance(value, dict):
-        raise Unreadable(f"{path}: {field} takes an object, found {show(value)}")
-    for key, text in _members(value).items():
-        if not isinstance(text, str):
-            raise Unreadable(f"{path}: {field}.{key} takes a text, found {show(text)}: write it in quotes")
 
 
 def _members(value: object) -> Json:
