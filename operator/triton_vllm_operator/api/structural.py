@@ -95,7 +95,8 @@ def _misfit(value: object, schema: Json) -> str | None:
     """Why the value is of the wrong type; None if it is of the right one."""
     if schema.get(INT_OR_STRING):
         fits = isinstance(value, str) or _is_integer(value)
-        return None if fits else f"takes a whole number or a text, found {show(value)}"
+        remedy = "; write it in quotes" if isinstance(value, float) else ""
+        return None if fits else f"takes a whole number or a text, found {show(value)}{remedy}"
     kind = schema.get("type")
     if not isinstance(kind, str) or _has_type(value, kind):
         return None
