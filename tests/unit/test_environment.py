@@ -38,6 +38,7 @@ NEEDED = [
     *("NCCL_P2P_DISABLE", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG", "OMP_NUM_THREADS", "TZ", "TOKENIZERS_PARALLELISM"),
     *("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "VLLM_LOGGING_LEVEL", "VLLM_USE_DEEP_GEMM", "PYTORCH_CUDA_ALLOC_CONF"),
     *("GLOO_SOCKET_IFNAME", "FI_PROVIDER", "UCX_TLS", "LC_ALL", "CUDA_MODULE_LOADING"),
+    *("NVIDIA_TF32_OVERRIDE", "NCCL_TOPO_FILE"),
 ]
 
 
@@ -74,6 +75,9 @@ FORBIDDEN = [
     ("AWS_SECRET_ACCESS_KEY", "a credential"),
     ("CUDA_VISIBLE_DEVICES", "devices and processes"),
     ("NVIDIA_VISIBLE_DEVICES", "devices and processes"),
+    ("NVIDIA_DRIVER_CAPABILITIES", "devices and processes"),
+    ("NCCL_CONF_FILE", "load code or programs"),
+    ("NCCL_TOPO_DUMP_FILE", "/tmp"),
     ("https_proxy", "fetch.proxy"),
     ("NO_PROXY", "fetch.proxy"),
     ("HF_HUB_OFFLINE", "the operator sets it"),
