@@ -22,6 +22,7 @@ Folder = Annotated[
         "path is a folder inside the source, as models/llama2: without a / at its begin or end, and without spaces",
     ),
 ]
+"""A relative path; that it holds no `..` is a rule of the types that have one."""
 ImageReference = Annotated[
     str,
     Field(min_length=1, max_length=512),
@@ -30,7 +31,6 @@ ImageReference = Annotated[
         "an image is REGISTRY/NAME:TAG, as registry.example.com/llama2:1, without oci:// or docker://",
     ),
 ]
-"""A relative path; that it holds no `..` is a rule of the types that have one."""
 
 
 class PullPolicy(StrEnum):

@@ -81,6 +81,28 @@ def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods
 
     It runs where the serving pods may run, so that a volume is bound to a zone that they can reach, but needs no GPU.
     """
+    content: Json = {
+        "backoffLimit": _RETRIES,
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {"containerName": names.FETCH_CONTAINER, "operator": "In", "values": [EXIT_FAULT]},
+                },
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            ]
+        },
+        "template": {
+            "metadata": build_pod_metadata(spec, names.fetch_labels(owner.name)),
+            "spec": _build_fetch_pod(owner, spec, vllm, pods, known),
+        },
+    }
+    # A Job's name has at most 63 characters, and that of its owner up to 50.
+    name = f"{owner.name}-fetch-{content_hash(content)[:6]}"
+    return build_child(owner, "batch/v1", "Job", name, {"spec": content})
+
+
+def _build_fetch_pod(owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods, known: Commits) -> Json:
     wanted = [placed for placed in place_sources(spec) if placed.source.hugging_face is not None]
     kept = kept_sources(spec)
     tasks = TaskList(
@@ -95,7 +117,7 @@ def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods
         "requests": dict(default),
         "limits": dict(default),
     }
-    pod: Json = {
+    return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -105,22 +127,6 @@ def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods
         "volumes": [*map(build_volume, kept), {"name": "tmp", "emptyDir": {}}],
         **_build_scheduling(spec, owner.name if kept else None),
     }
-    content: Json = {
-        "backoffLimit": _RETRIES,
-        "podFailurePolicy": {
-            "rules": [
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {"containerName": names.FETCH_CONTAINER, "operator": "In", "values": [EXIT_FAULT]},
-                },
-                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            ]
-        },
-        "template": {"metadata": build_pod_metadata(spec, names.fetch_labels(owner.name)), "spec": pod},
-    }
-    # A Job's name has at most 63 characters, and that of its owner up to 50.
-    name = f"{owner.name}-fetch-{content_hash(content)[:6]}"
-    return build_child(owner, "batch/v1", "Job", name, {"spec": content})
 
 
 def _is_kept(placed: Placed) -> bool:

@@ -40,6 +40,8 @@ class Placed:
     mount: str
     role: Role
     source: ModelSource
+    files_kind: str | None
+    """Which files of a repository are read: the engine's `load_format`, of the model alone, or ONLY_TOKENIZER."""
 
     @property
     def token_variable(self) -> str:
@@ -54,9 +56,6 @@ class Placed:
     @property
     def _variable(self) -> str:
         return self.volume.upper().replace("-", "_")
-
-    files_kind: str | None
-    """Which files of a repository are read: the engine's `load_format`, of the model alone, or ONLY_TOKENIZER."""
 
     def folder(self, commits: Commits) -> str:
         """Where the files lie in the container. A revision that is not resolved yet stands for itself."""

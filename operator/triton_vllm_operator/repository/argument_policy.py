@@ -88,14 +88,6 @@ class ArgumentPolicy(FrozenModel):
         inside = f"its member {reference.member} " if reference.member else ""
         return f"{inside}names {reference.text!r}: {reference.why}"
 
-    @property
-    def classified(self) -> frozenset[str]:
-        """Every argument that this policy speaks of."""
-        refused = (name for group in self.refused for name in group.arguments)
-        return frozenset(
-            {*TYPED_FIELDS, *self.operator, *self.files, *self.addresses, *refused, *self.members, *self.allowed}
-        )
-
 
 def _spelled(value: JsonValue) -> str | int:
     """A value as the policy's keys are written."""

@@ -181,9 +181,14 @@ class EngineArguments(FrozenModel):
         if gone := self.gone.get(name):
             hint = f"; {gone.instead}" if gone.instead else ", and nothing takes its place"
             return f"{name} was removed in vLLM {gone.since}{hint}"
-        near = difflib.get_close_matches(name, self.arguments, n=1, cutoff=0.6)
-        hint = f": did you mean {near[0]}?" if near else ""
+        near = self.nearest(name)
+        hint = f": did you mean {near}?" if near else ""
         return f"vLLM {self.vllm} has no argument {name}{hint}"
+
+    def nearest(self, name: str) -> str | None:
+        """The argument that is spelled most like a name that no version had; None if none is."""
+        near = [] if name in self.gone else difflib.get_close_matches(name, self.arguments, n=1, cutoff=0.6)
+        return near[0] if near else None
 
 
 @cache

@@ -64,7 +64,9 @@ def check_arguments(engine: Engine, vllm: str) -> tuple[ArgumentFault, ...]:
 def _fault(catalogue: EngineArguments, name: str, value: JsonValue) -> ArgumentFault | None:
     where = f"spec.engine.{TYPED_FIELDS[name]}" if name in TYPED_FIELDS else f"{_EXTRA}.{name}"
     if unknown := catalogue.unknown(name):
-        return ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{where}: {_with_field(unknown)}")
+        field = TYPED_FIELDS.get(catalogue.nearest(name) or "")
+        also = f" It is the field spec.engine.{field}" if field else ""
+        return ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{where}: {unknown}{also}")
     argument = catalogue.arguments[name]
     if misfit := argument.misfit(value):
         message = f"{where}: {name} of vLLM {catalogue.vllm} {misfit}; found {_shown(value)}"
@@ -133,14 +135,6 @@ def readable_quantizations(spec: LLMDeploymentSpec, vllm: str) -> tuple[str, ...
         return ()
     methods = map(str, catalogue.arguments["quantization"].choices)
     return tuple(m for m in methods if gpu is None or catalogue.min_capability.get(m, 0) <= gpu.capability)
-
-
-def _with_field(unknown: str) -> str:
-    """Name the field of an argument that the text proposes."""
-    for name, field in TYPED_FIELDS.items():
-        if unknown.endswith(f"did you mean {name}?"):
-            return f"{unknown} It is the field spec.engine.{field}"
-    return unknown
 
 
 def _shown(value: JsonValue) -> str:
