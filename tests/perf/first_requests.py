@@ -35,6 +35,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }
 LONG_PROMPT_WORDS = 2000
+CACHES = ("TRITON_CACHE_DIR", "VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE")
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
 def run_in_new_caches(arguments: list[str], warm: str) -> dict[str, Any]:
     """One way in a process of its own; its last line."""
     with tempfile.TemporaryDirectory() as folder:
-        caches = {
-            name: f"{folder}/{name}" for name in ("TRITON_CACHE_DIR", "VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR")
-        }
+        caches = {name: f"{folder}/{name}" for name in CACHES}
         command = [sys.executable, "-m", "perf.first_requests", *arguments, "--warm", warm]
         environment = {**os.environ, **caches, "XDG_CACHE_HOME": folder, "VLLM_NO_USAGE_STATS": "1"}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
