@@ -114,6 +114,24 @@ def without_apiserver() -> Iterator[None]:
         _wait_for("kube-apiserver", 60, _apiserver_is_ready)
 
 
+@contextmanager
+def apiserver_with(*flags: str) -> Iterator[None]:
+    """Do something while the API server runs with other flags as well.
+
+    Raises:
+        ClusterError: it did not come up with them, or not again without.
+    """
+    command = kill_component("kube-apiserver")
+    try:
+        start_process("kube-apiserver", [*command, *flags])
+        _wait_for("kube-apiserver", 60, _apiserver_is_ready)
+        yield
+    finally:
+        kill_component("kube-apiserver")
+        start_process("kube-apiserver", command)
+        _wait_for("kube-apiserver", 60, _apiserver_is_ready)
+
+
 def clean() -> None:
     """Stop the cluster and remove everything that was ever built or stored for it."""
     stop(delete_data=True)

@@ -21,7 +21,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{/* The runtimes of the list, those of extraRuntimes in place of the entries of their version, or before all others. */}}
 {{- define "operator.runtimes" -}}
 {{- $given := dict -}}
-{{- range .Values.extraRuntimes }}{{ $_ := set $given .version . }}{{ end -}}
+{{- range .Values.extraRuntimes }}
+  {{- if hasKey $given .version }}{{ fail (printf "extraRuntimes names the version %q twice" .version) }}{{ end -}}
+  {{- $_ := set $given .version . -}}
+{{- end -}}
 {{- $all := list -}}
 {{- range .Values.runtimes }}
   {{- $all = append $all (get $given .version | default .) -}}
