@@ -244,5 +244,8 @@ def test_an_adapter_that_changes_nothing_is_refused_or_named(shared_namespace: s
     apply(make_llm("lora", shared_namespace, model=adapted(adapters, "good", "idle")))
     wait_ready(shared_namespace, "lora")
     said = condition(get_llm(shared_namespace, "lora"), "Ready")["message"]
-    assert said == "1 of 1 pods generate; but with the adapter idle it answers exactly as without"
+    assert said == (
+        "1 of 1 pods generate; but spec.model.loraAdapters[idle]: it answers exactly as the model does without it; "
+        "was it trained on this model?"
+    )
     kubectl("-n", shared_namespace, "delete", "llm", "lora")

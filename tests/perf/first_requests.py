@@ -84,16 +84,15 @@ class Server:
         """What the operator's first proof of a container asks for; seconds."""
         from triton_vllm_operator.api.spec import Probe
         from triton_vllm_operator.health.target import ProbeTarget
-        from triton_vllm_operator.health.warm_up import build_warm_up
+        from triton_vllm_operator.health.warm_up import TOGETHER, build_warm_up, complete
 
         names = ("adapter",) if adapter else ()
         target = ProbeTarget("", "", "", "", "", Probe(), False, names, max_model_len)
         began = time.monotonic()
         for request in build_warm_up(target):
-            prompt, parameters = str(request.body["text_input"]), request.body["parameters"]
-            assert isinstance(parameters, dict)
-            await self.finish(prompt, parameters)
-            await asyncio.gather(*(self.finish(prompt, parameters) for _ in range(2)))
+            parameters = complete(request.parameters)
+            await self.finish(request.prompt, parameters)
+            await asyncio.gather(*(self.finish(request.prompt, parameters) for _ in range(TOGETHER)))
         return time.monotonic() - began
 
 

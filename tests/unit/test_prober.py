@@ -278,9 +278,9 @@ def by_kind(requests: list[object], *answers: tuple[str, Answer]) -> Answer:
 
 
 async def warm_up_of(
-    monkeypatch: pytest.MonkeyPatch, *answers: tuple[str, Answer], **target: object
+    monkeypatch: pytest.MonkeyPatch, *answers: tuple[str, Answer], tokens: tuple[int, ...] = (7,), **target: object
 ) -> tuple[ProbeResult, list[dict[str, Any]]]:
-    triton = Triton(silence)
+    triton = Triton(silence, tokens=list(tokens))
     triton.answer = by_kind(triton.asked, *answers)
     async with serving(triton, monkeypatch) as given, open_session() as session:
         result = await probe(session, replace(given, **target), lambda: None)  # type: ignore[arg-type]
@@ -306,15 +306,15 @@ async def test_a_container_that_was_proven_is_asked_for_a_few_tokens_alone(monke
 async def test_what_the_backend_does_not_take_harms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = frames({"error": "Error generating stream: Unexpected keyword argument 'min_p'"})
     result, _ = await warm_up_of(monkeypatch, ("min_p", refusal), ("logprobs", refusal), adapters=("a",))
-    assert (result.outcome, result.adapters) == (Outcome.GENERATED, ())
+    assert (result.outcome, result.adapter_faults) == (Outcome.GENERATED, ())
 
 
 async def test_an_adapter_that_the_engine_cannot_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = frames({"error": "Error generating stream: x.lora_down.weight is unsupported LoRA weight"})
     result, _ = await warm_up_of(monkeypatch, ("lora_name", refusal), adapters=("a",))
     assert result.outcome is Outcome.GENERATED
-    assert result.adapters == (
-        "a requests fail: Error generating stream: x.lora_down.weight is unsupported LoRA weight",
+    assert result.adapter_faults == (
+        "a: requests with it fail: Error generating stream: x.lora_down.weight is unsupported LoRA weight",
     )
 
 
@@ -357,7 +357,8 @@ async def test_after_a_request_without_an_answer_it_must_generate_again(
         stuck = "top_k" in parameters or (hung and not recovers)
         return await (silence if stuck else frames({"text_output": "x"}))(request)
 
-    result, asked = await warm_up_of(monkeypatch, ("max_tokens", hangs))
+    # What the probe itself was given before is no sign of life.
+    result, asked = await warm_up_of(monkeypatch, ("max_tokens", hangs), tokens=(7, 60))
     assert result.outcome is (Outcome.GENERATED if recovers else Outcome.TIMED_OUT)
     assert not [request for request in asked if "presence_penalty" in request["parameters"]]
 
@@ -371,7 +372,9 @@ async def test_an_adapter_that_changes_nothing_is_named(monkeypatch: pytest.Monk
     base = frames({"text_output": "x", "logprobs": "[-1]"})
     answers = (("lora_name", with_adapter), ("logprobs", base))
     result, _ = await warm_up_of(monkeypatch, *answers, adapters=("good", "prefix"))
-    assert result.adapters == ("prefix it answers exactly as without",)
+    assert result.adapter_faults == (
+        "prefix: it answers exactly as the model does without it; was it trained on this model?",
+    )
 
 
 async def test_it_is_warmed_up_once_for_each_container(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,7 @@ def test_a_spec_that_cannot_be_read_keeps_its_service() -> None:
 
 def test_adapters_without_effect_are_said_in_ready() -> None:
     world = World().settle()
-    gate = Gate(True, "Generates", "containerd://1", adapters=("prefix it answers exactly as without",))
+    gate = Gate(True, "Generates", "containerd://1", adapter_faults=("prefix: it answers exactly as without",))
     world.pods = (make_pod(world.revision, ready=True, gate=gate),)
     world.settle()
-    assert world.message("Ready").endswith("but with the adapter prefix it answers exactly as without")
+    assert world.message("Ready").endswith("but spec.model.loraAdapters[prefix]: it answers exactly as without")

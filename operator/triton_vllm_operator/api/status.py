@@ -109,10 +109,10 @@ class LLMDeploymentStatus(ApiModel):
 MESSAGE_LIMIT = 1024
 
 
-def shorten(message: str) -> str:
-    """One line of at most MESSAGE_LIMIT characters."""
+def shorten(message: str, limit: int = MESSAGE_LIMIT) -> str:
+    """One line of at most `limit` characters."""
     line = " ".join(message.split())
-    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 3] + "..."
+    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 __all__ = [

@@ -5,6 +5,8 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -12,7 +14,7 @@ import aiohttp
 from triton_vllm_operator.health.reading import TooLong, read_all, read_lines
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeResult
-from triton_vllm_operator.health.warm_up import BASE, Answer, WarmUp, build_warm_up, find_useless_adapters
+from triton_vllm_operator.health.warm_up import TOGETHER, Answer, WarmUp, build_body, build_warm_up, find_adapter_faults
 
 # Texts of a backend whose engine or stub has died; facts in docs/design/readiness.md.
 _DEAD: Final = ("EngineCore encountered an issue", "EngineDeadError", "Stub process", "unhealthy vLLM engine")
@@ -21,10 +23,19 @@ _PROGRESS: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
 _DETAIL_LIMIT: Final = 300
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
-_TOGETHER: Final = 2
+"""Of which aiohttp.ConnectionTimeoutError is one; what comes too late is none."""
 _WARM_UP_SECONDS: Final = 120.0
 """For one request of the warm-up: far more than a compilation was seen to take."""
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What was found out, and why."""
+
+    outcome: Outcome
+    detail: str = ""
+    adapter_faults: tuple[str, ...] = ()
 
 
 async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: Callable[[], None]) -> ProbeResult:
@@ -34,25 +45,20 @@ async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: 
     """
     started = time.monotonic()
     took: float | None = None
-    adapters: tuple[str, ...] = ()
-    before = await _progress(session, target)
     try:
-        outcome, detail = await _generate(session, target, connected)
+        found = await _generate(session, target, connected)
         took = time.monotonic() - started
-        if outcome is Outcome.GENERATED and not target.proven:
-            outcome, detail, adapters = await _warm_up(session, target)
-    except aiohttp.ConnectionTimeoutError as error:
-        outcome, detail = Outcome.UNREACHABLE, str(error)
-    except TimeoutError:
-        outcome, detail = await _timed_out(session, target, before)
+        if found.outcome is Outcome.GENERATED and not target.proven:
+            found = await _warm_up(session, target)
     except _NO_ANSWER as error:
-        outcome, detail = Outcome.UNREACHABLE, str(error) or type(error).__name__
+        found = _Finding(Outcome.UNREACHABLE, str(error) or type(error).__name__)
     except TooLong as error:
-        outcome, detail = Outcome.FAILED, str(error)
-    return ProbeResult(outcome, detail, time.monotonic() - started if took is None else took, adapters)
+        found = _Finding(Outcome.FAILED, str(error))
+    seconds = time.monotonic() - started if took is None else took
+    return ProbeResult(found.outcome, found.detail, seconds, found.adapter_faults)
 
 
-async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple[Outcome, str, tuple[str, ...]]:
+async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> _Finding:
     """Ask once for everything whose first request would make users wait.
 
     A request that this backend or model does not take proves nothing: users who send it are told the same. One that
@@ -60,7 +66,6 @@ async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple
 
     Raises:
         aiohttp.ClientError: the container answers no longer.
-        TimeoutError: it does not generate any more.
     """
     base: Answer | None = None
     adapters: dict[str, Answer] = {}
@@ -68,7 +73,7 @@ async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple
         try:
             answer = await _ask(session, target, request)
             # What was compiled for one sequence is compiled once more for several.
-            more = await asyncio.gather(*(_ask(session, target, request) for _ in range(_TOGETHER)))
+            more = await asyncio.gather(*(_ask(session, target, request) for _ in range(TOGETHER)))
         except TooLong as error:
             _LOG.info("pod %s: the answer to the first request for %s: %s", target.pod_name, request.kind, error)
             continue
@@ -76,15 +81,15 @@ async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> tuple
             raise
         except TimeoutError:
             _LOG.info("pod %s: no answer to the first request for %s", target.pod_name, request.kind)
-            return (*await _generate(session, target), ())
+            return await _generate(session, target)
         verdicts = (_classify(each.error) for each in (answer, *more) if each.error)
-        if dead := next((verdict for verdict in verdicts if verdict[0] is Outcome.ENGINE_DEAD), None):
-            return (*dead, ())
-        if request.kind == BASE:
+        if dead := next((verdict for verdict in verdicts if verdict.outcome is Outcome.ENGINE_DEAD), None):
+            return dead
+        if request.is_base:
             base = answer
         if request.adapter is not None:
             adapters[request.adapter] = answer
-    return Outcome.GENERATED, "", find_useless_adapters(adapters, base)
+    return _Finding(Outcome.GENERATED, adapter_faults=find_adapter_faults(adapters, base))
 
 
 async def _ask(session: aiohttp.ClientSession, target: ProbeTarget, request: WarmUp) -> Answer:
@@ -101,36 +106,46 @@ async def _ask(session: aiohttp.ClientSession, target: ProbeTarget, request: War
 
 async def _generate(
     session: aiohttp.ClientSession, target: ProbeTarget, connected: Callable[[], None] | None = None
-) -> tuple[Outcome, str]:
+) -> _Finding:
+    """Ask for a few tokens.
+
+    Raises:
+        aiohttp.ClientError: there is no connection, or it broke off.
+        TooLong: the answer is longer than any that was asked for.
+    """
+    before = await _progress(session, target)
+    try:
+        return await _stream(session, target, connected)
+    except aiohttp.ConnectionTimeoutError:
+        raise
+    except TimeoutError:
+        after = await _progress(session, target)
+    if before is not None and after is not None and after > before:
+        return _Finding(Outcome.BUSY, f"{after - before:.0f} tokens on other requests")
+    return _Finding(Outcome.TIMED_OUT, f"no token within {target.settings.timeout_seconds} s")
+
+
+async def _stream(
+    session: aiohttp.ClientSession, target: ProbeTarget, connected: Callable[[], None] | None
+) -> _Finding:
     settings = target.settings
-    body = {
-        "text_input": settings.prompt,
-        "stream": True,
-        "parameters": {"max_tokens": settings.max_tokens, "ignore_eos": True, "temperature": 0},
-    }
+    body = build_body(settings.prompt, {"max_tokens": settings.max_tokens})
     # The deadline is between two signs of life, not for the whole answer.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=settings.timeout_seconds)
     has_text = False
     async with session.post(
         target.generate_url, json=body, timeout=timeout, allow_redirects=False, trace_request_ctx=connected
     ) as response:
-        if response.status == 429:
-            return Outcome.BUSY, "the server takes no more requests now"
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return _Finding(Outcome.BUSY, "the server takes no more requests now")
         async for line in read_lines(response):
             frame = _parse(line)
             if "error" in frame:
                 return _classify(str(frame["error"]))
             has_text = has_text or bool(frame.get("text_output"))
-        if response.status != 200:
-            return Outcome.FAILED, f"HTTP {response.status}"
-    return (Outcome.GENERATED, "") if has_text else (Outcome.NOTHING, "the answer held no text")
-
-
-async def _timed_out(session: aiohttp.ClientSession, target: ProbeTarget, before: float | None) -> tuple[Outcome, str]:
-    after = await _progress(session, target)
-    if before is not None and after is not None and after > before:
-        return Outcome.BUSY, f"{after - before:.0f} tokens on other requests"
-    return Outcome.TIMED_OUT, f"no token within {target.settings.timeout_seconds} s"
+        if response.status != HTTPStatus.OK:
+            return _Finding(Outcome.FAILED, f"HTTP {response.status}")
+    return _Finding(Outcome.GENERATED) if has_text else _Finding(Outcome.NOTHING, "the answer held no text")
 
 
 async def _progress(session: aiohttp.ClientSession, target: ProbeTarget) -> float | None:
@@ -157,6 +172,6 @@ def _parse(line: bytes) -> dict[str, object]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _classify(error: str) -> tuple[Outcome, str]:
+def _classify(error: str) -> _Finding:
     outcome = Outcome.ENGINE_DEAD if any(text in error for text in _DEAD) else Outcome.FAILED
-    return outcome, error[:_DETAIL_LIMIT]
+    return _Finding(outcome, error[:_DETAIL_LIMIT])

@@ -6,7 +6,7 @@ from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.status import shorten
-from triton_vllm_operator.kube.pod import GATE_SEPARATOR, NEVER_GENERATED, WITH_ADAPTER, Pod
+from triton_vllm_operator.kube.pod import ADAPTER_FAULT, GATE_SEPARATOR, NEVER_GENERATED, Pod
 
 
 class Outcome(StrEnum):
@@ -32,6 +32,10 @@ _FAILURES: Final = {
 }
 
 
+_MOST_ADAPTER_FAULTS: Final = 4
+"""So many fit into the message of a condition, whatever the engine says of each."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """One finished probe. `detail` is for people; `seconds` is how long it took."""
@@ -39,8 +43,8 @@ class ProbeResult:
     outcome: Outcome
     detail: str
     seconds: float
-    adapters: tuple[str, ...] = ()
-    """What the first proof found of each LoRA adapter that is of no use."""
+    adapter_faults: tuple[str, ...] = ()
+    """LoRA adapters that are of no use, as the first proof found, each with what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,13 @@ class ProbeHistory:
     detail: str = ""
     unreached: bool = False
     """The last probe got no answer from the network."""
-    adapters: tuple[str, ...] = ()
+    adapter_faults: tuple[str, ...] = ()
 
     def after(self, result: ProbeResult) -> "ProbeHistory":
         """The history with one more result."""
         if result.outcome is Outcome.GENERATED:
-            adapters = result.adapters or self.adapters
-            return ProbeHistory(self.container_id, generated=True, adapters=adapters)
+            faults = result.adapter_faults or self.adapter_faults
+            return ProbeHistory(self.container_id, generated=True, adapter_faults=faults)
         if result.outcome is Outcome.BUSY:
             return replace(self, failures=0, reason=None, detail="", unreached=False)
         if result.outcome is Outcome.UNREACHABLE:
@@ -96,8 +100,8 @@ def judge(pod: Pod, history: ProbeHistory | None, failure_threshold: int) -> Gat
         worked = history.generated or (gate is not None and gate.has_generated)
         wanted = _state(pod, False, history.reason, ("" if worked else NEVER_GENERATED) + history.detail)
     elif history.generated:
-        adapters = "".join(f"{WITH_ADAPTER}{found}" for found in history.adapters)
-        wanted = _state(pod, True, Reason.GENERATES, f"the container generated{adapters}")
+        faults = "".join(f"{ADAPTER_FAULT}{fault}" for fault in history.adapter_faults[:_MOST_ADAPTER_FAULTS])
+        wanted = _state(pod, True, Reason.GENERATES, f"the container generated{faults}")
     else:
         return None
     stands = gate is not None and gate.container_id == pod.container_id

@@ -9,13 +9,13 @@ needs another is refused then (vllm/v1/structured_output/__init__.py, 0.11.0 to 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import Final
 
+from triton_vllm_operator.api.status import shorten
 from triton_vllm_operator.health.target import ProbeTarget
 
-BASE: Final = "log probabilities"
-"""The kind whose answer those of the adapters are held against."""
+TOGETHER: Final = 2
+"""How often each is sent at the same time, after it was sent once alone."""
 _TOKENS: Final = 4
 _LONG_PROMPT_TOKENS: Final = 2048
 _WORD: Final = " long"
@@ -28,8 +28,19 @@ class WarmUp:
     """One request."""
 
     kind: str
-    body: dict[str, object]
+    """For people."""
+    prompt: str
+    parameters: Mapping[str, object]
+    return_logprobs: bool = False
+    is_base: bool = False
+    """Whether the answers of the adapters are held against that to this one."""
     adapter: str | None = None
+
+    @property
+    def body(self) -> dict[str, object]:
+        """What is sent."""
+        body = build_body(self.prompt, self.parameters)
+        return {**body, "return_logprobs": True} if self.return_logprobs else body
 
 
 def build_warm_up(target: ProbeTarget) -> tuple[WarmUp, ...]:
@@ -37,26 +48,30 @@ def build_warm_up(target: ProbeTarget) -> tuple[WarmUp, ...]:
     return tuple(_requests(target))
 
 
+def build_body(prompt: str, parameters: Mapping[str, object]) -> dict[str, object]:
+    """A request for a stream of a few tokens, which are the same at every time but for what `parameters` says."""
+    return {"text_input": prompt, "stream": True, "parameters": complete(parameters)}
+
+
+def complete(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Sampling parameters with those that make an answer short and always the same."""
+    return {"max_tokens": _TOKENS, "ignore_eos": True, "temperature": 0, **parameters}
+
+
 def _requests(target: ProbeTarget) -> Iterator[WarmUp]:
     prompt = target.settings.prompt
     with_logprobs = {"logprobs": 2}
-    yield WarmUp(BASE, _body(prompt, with_logprobs, return_logprobs=True))
+    yield WarmUp("log probabilities", prompt, with_logprobs, return_logprobs=True, is_base=True)
     sampled = {"temperature": 0.8, "top_k": 20, "top_p": 0.9, "min_p": 0.01, "seed": 7}
-    yield WarmUp("sampling", _body(prompt, sampled))
+    yield WarmUp("sampling", prompt, sampled)
     penalties = {"presence_penalty": 0.1, "frequency_penalty": 0.1, "repetition_penalty": 1.1, "min_tokens": _TOKENS}
-    yield WarmUp("penalties", _body(prompt, penalties))
+    yield WarmUp("penalties", prompt, penalties)
     for adapter in target.adapters:
         parameters = {**with_logprobs, "lora_name": adapter}
-        yield WarmUp("adapter", _body(prompt, parameters, return_logprobs=True), adapter)
+        yield WarmUp("an adapter", prompt, parameters, return_logprobs=True, adapter=adapter)
     longest = min(_LONG_PROMPT_TOKENS, (target.max_model_len or _LONG_PROMPT_TOKENS) - 2 * _TOKENS)
     if longest > _TOKENS:
-        yield WarmUp("long prompt", _body(_WORD * longest, {}))
-
-
-def _body(prompt: str, parameters: Mapping[str, object], return_logprobs: bool = False) -> dict[str, object]:
-    whole = {"max_tokens": _TOKENS, "ignore_eos": True, "temperature": 0, **parameters}
-    body: dict[str, object] = {"text_input": prompt, "stream": True, "parameters": whole}
-    return {**body, "return_logprobs": True} if return_logprobs else body
+        yield WarmUp("a long prompt", _WORD * longest, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +83,20 @@ class Answer:
     logprobs: tuple[str, ...]
 
 
-def find_useless_adapters(answers: Mapping[str, Answer], base: Answer | None) -> tuple[str, ...]:
-    """What to say of each adapter that the engine cannot load, or that changes nothing of what it answers.
+def find_adapter_faults(answers: Mapping[str, Answer], base: Answer | None) -> tuple[str, ...]:
+    """The adapters that the engine cannot load, or that change nothing of what it answers, each with what is wrong.
 
     The latter by its log probabilities, frame by frame: an adapter that fits no module of the model is loaded, and vLLM
     says nothing of it. `base` is the answer without any adapter.
     """
-    return tuple(f"{name} {found}" for name, answer in sorted(answers.items()) if (found := _judge(answer, base)))
+    found = ((name, _judge(answer, base)) for name, answer in sorted(answers.items()))
+    return tuple(f"{name}: {fault}" for name, fault in found if fault)
 
 
 def _judge(answer: Answer, base: Answer | None) -> str:
-    if answer.error and base is not None and not base.error:
-        return f"requests fail: {shorten(answer.error, _ERROR_LIMIT, placeholder=' ...')}"
-    same = base is not None and answer.logprobs and answer.logprobs == base.logprobs
-    return "it answers exactly as without" if same else ""
+    if base is None or base.error:
+        return ""
+    if answer.error:
+        return f"requests with it fail: {shorten(answer.error, _ERROR_LIMIT)}"
+    same = answer.logprobs and answer.logprobs == base.logprobs
+    return "it answers exactly as the model does without it; was it trained on this model?" if same else ""

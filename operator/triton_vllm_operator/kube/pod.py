@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
@@ -20,8 +20,8 @@ class Gate:
     """Whether the pod has ever generated: only then is a failure something that worked and does not."""
     detail: str = ""
     """What was found wrong, in the words of the pod or of the probe."""
-    adapters: tuple[str, ...] = ()
-    """What was found of each LoRA adapter that is of no use: its name, and what the engine does with it."""
+    adapter_faults: tuple[str, ...] = ()
+    """LoRA adapters that are of no use: `NAME: what the engine does with it`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,11 @@ class Pod:
         return self.ready and self.gate is not None and self.gate.generates and not self.terminating
 
 
-GATE_SEPARATOR = ": "
-_WARNING = '"warning"'
-NEVER_GENERATED = "never generated: "
-WITH_ADAPTER = "; with the adapter "
-"""Before what was found of each LoRA adapter that is of no use, in the message of the gate."""
+GATE_SEPARATOR: Final = ": "
+_WARNING: Final = '"warning"'
+NEVER_GENERATED: Final = "never generated: "
+ADAPTER_FAULT: Final = "; adapter "
+"""Before the name of each LoRA adapter that is of no use, in the message of the gate."""
 
 
 def project_pod(body: Json) -> Pod:
@@ -184,8 +184,8 @@ def _gate(condition: Any) -> Gate | None:
     generates = condition["status"] == "True"
     has_generated = generates or not text.startswith(NEVER_GENERATED)
     detail = "" if generates else text.removeprefix(NEVER_GENERATED)
-    adapters = tuple(text.split(WITH_ADAPTER)[1:]) if generates else ()
-    return Gate(generates, str(condition.get("reason", "")), container_id, has_generated, detail, adapters)
+    adapter_faults = tuple(text.split(ADAPTER_FAULT)[1:]) if generates else ()
+    return Gate(generates, str(condition.get("reason", "")), container_id, has_generated, detail, adapter_faults)
 
 
 def _ended(terminated: Any) -> Ended | None:

@@ -210,7 +210,8 @@ def _useless_adapters(observed: Observed, plan: Plan) -> tuple[str, ...]:
     """LoRA adapters that change nothing or cannot be loaded, as the pods of the revision were found to answer."""
     current = plan.revision.hash if plan.revision else ""
     gates = [pod.gate for pod in observed.pods if pod.revision == current and pod.gate is not None]
-    return tuple(f"with the adapter {found}" for found in sorted({found for gate in gates for found in gate.adapters}))
+    faults = sorted({fault.partition(": ") for gate in gates for fault in gate.adapter_faults})
+    return tuple(f"spec.model.loraAdapters[{name}]: {found}" for name, _, found in faults)
 
 
 def _warnings(observed: Observed, plan: Plan) -> tuple[str, ...]:
