@@ -221,6 +221,26 @@ REPEATED = "\n".join(
 
 
 @pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ("labels: 5", "metadata.labels takes an object, found 5"),
+        ("labels: {a: 1}", "metadata.labels.a takes a text, found 1: write it in quotes"),
+        ("label: {}", "there is no field metadata.label: did you mean metadata.labels?"),
+        ("namespace: Team_A", "metadata.namespace has a-z, 0-9 and"),
+        ("labels: {a b: c}", "metadata.labels: a key has letters, digits"),
+        ("labels: {a: b c}", "metadata.labels.a: a value of a label has at most 63"),
+        ("finalizers: [x y]", "metadata.finalizers: a key has"),
+    ],
+)
+def test_faults_of_metadata_are_listed_with_the_others(tmp_path: Path, capsys: Any, metadata: str, words: str) -> None:
+    text = f"{HEAD}\nmetadata: {{name: Web_1, {metadata}}}\nspec: {{}}"
+    (tmp_path / "x.yaml").write_text(text)
+    assert main(["explain", "-f", str(tmp_path / "x.yaml")]) == 1
+    said = capsys.readouterr().out
+    assert all(part in said for part in (words, "metadata.name must be", "spec.model")), said
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("a: [", "cannot be read"),
@@ -233,11 +253,6 @@ REPEATED = "\n".join(
         (f"{HEAD}\nspec: {{}}\nmetadata: {{name: 1}}", "metadata.name is no text: write it in quotes"),
         (f"{HEAD}\nmetadata: {{name: web}}\nspec: hello", 'spec takes an object, found "hello"'),
         (f"{HEAD}\nmetadata: {{name: web}}\nspec: {{}}\nengine: {{}}", "no field engine beside spec"),
-        (f"{HEAD}\nmetadata: {{name: web, labels: 5}}\nspec: {{}}", "metadata.labels takes an object, found 5"),
-        (f"{HEAD}\nmetadata: {{name: web, labels: {{a: 1}}}}\nspec: {{}}", "metadata.labels.a takes a text, found 1"),
-        (f"{HEAD}\nmetadata: {{name: web, label: {{}}}}\nspec: {{}}", "metadata.label: did you mean metadata.labels?"),
-        (f"{HEAD}\nmetadata: {{name: web, namespace: Team_A}}\nspec: {{}}", 'at most; found "Team_A"'),
-        (f"{HEAD}\nmetadata: {{name: web, labels: {{a b: c}}, finalizers: [x y]}}\nspec: {{}}", "metadata.finalizers"),
         ("a: !!timestamp 2026-01-01", "has no meaning in JSON"),
         ("a: !!float .nan", "is no number of JSON"),
         ('{"a": 1, "a": 2}', "key 'a' stands twice"),

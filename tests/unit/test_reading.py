@@ -61,7 +61,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"podMetadata": {"annotations": {"triton-vllm.dev/applied-hash": "x"}}}, "are the operator's own"),
     ({"podMetadata": {"annotations": {"iam.amazonaws.com/role": "x"}}}, "are for administrators"),
     ({"podMetadata": {"labels": {"a b": "x"}}}, "labels: a key has letters"),
-    ({"podMetadata": {"labels": {"a": "x y"}}}, "a value of a label has letters"),
+    ({"podMetadata": {"labels": {"a": "x y"}}}, "a value of a label has at most 63 letters"),
     ({"service": {"type": "External"}}, "takes one of ClusterIP, NodePort, LoadBalancer, Headless"),
 ]
 

@@ -161,22 +161,21 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity; a plain integer is read as text."""
 
-_LABEL_NAME: Final = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
-LABEL_KEY_PATTERN: Final = f"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?{_LABEL_NAME}$"
-LabelKey = Annotated[
-    str,
-    Field(min_length=1, max_length=317),
-    Form(LABEL_KEY_PATTERN, 'a key has letters, digits, "-", "_" and ".", as team or example.com/team'),
-]
-LabelValue = Annotated[
-    str,
-    Field(max_length=63),
-    Form(
-        f"^({_LABEL_NAME})?$",
-        'a value of a label has letters, digits, "-", "_" and ".", and begins and ends with a letter or digit; '
-        'write numbers and true in quotes, as "true"',
-    ),
-]
+_LABEL_NAME: Final = "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_DOMAIN: Final = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+LABEL_KEY: Final = Form(
+    f"^({_DOMAIN}([.]{_DOMAIN})*/)?{_LABEL_NAME}$",
+    'a key has letters, digits, "-", "_" and ".", at most 63 after the "/", as team or example.com/team',
+)
+"""k8s.io/apimachinery/pkg/util/validation (IsQualifiedName)."""
+LABEL_KEY_LIMIT: Final = 317
+LabelKey = Annotated[str, Field(min_length=1, max_length=LABEL_KEY_LIMIT), LABEL_KEY]
+LABEL_VALUE: Final = Form(
+    f"^({_LABEL_NAME})?$",
+    'a value of a label has at most 63 letters, digits, "-", "_" and ".", and begins and ends with a letter or digit; '
+    'write numbers and true in quotes, as "true"',
+)
+LabelValue = Annotated[str, Field(max_length=63), LABEL_VALUE]
 ObjectName = Annotated[
     str,
     Field(min_length=1, max_length=253),

@@ -10,4 +10,4 @@ _COMMIT: Final = re.compile(COMMIT_PATTERN)
 
 def is_commit(revision: str) -> bool:
     """Whether a revision is a full commit, which never moves, and no branch or tag."""
-    return _COMMIT.match(revision) is not None
+    return _COMMIT.fullmatch(revision) is not None

@@ -28,11 +28,11 @@ READINESS_GATE: Final = f"{GROUP}/generates"
 
 NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 NAME_LIMIT: Final = 50
+"""A Service bears the name, and its children a longer one."""
 NAME_RULE: Final = (
     f"metadata.name must be at most {NAME_LIMIT} characters of a-z, 0-9 and '-', beginning with a letter and not "
     "ending with '-'; a model name of another form goes to spec.model.servedName"
 )
-"""A Service bears the name, and its children a longer one."""
 
 CONTAINER: Final = "triton"
 PREPARE_CONTAINER: Final = "prepare"
@@ -48,7 +48,6 @@ ADAPTERS: Final = "/adapters"
 ADAPTER_VOLUME: Final = "adapter-"
 """Followed by the place of the adapter in the list, from 0."""
 TOKENIZER_VOLUME: Final = "tokenizer"
-"""Followed by the name of a source's volume: the certificate authority of its mirror."""
 PORT_HTTP: Final = 8000
 PORT_GRPC: Final = 8001
 PORT_METRICS: Final = 8002
@@ -56,7 +55,7 @@ PORT_METRICS: Final = 8002
 
 def is_name(name: str) -> bool:
     """Whether an LLMDeployment may have this name."""
-    return len(name) <= NAME_LIMIT and re.match(NAME_PATTERN, name) is not None
+    return len(name) <= NAME_LIMIT and re.fullmatch(NAME_PATTERN, name) is not None
 
 
 def child_labels(instance: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.base import LABEL_KEY_PATTERN, ApiModel, Form, LabelValue, cel_text, rule
+from triton_vllm_operator.api.base import LABEL_KEY, LABEL_KEY_LIMIT, ApiModel, Form, LabelValue, cel_text, rule
 from triton_vllm_operator.api.scheduling import Resources
 
 OWN_LABELS: Final = (names.LABEL_NAME, names.LABEL_INSTANCE, names.LABEL_MANAGED_BY)
@@ -38,11 +38,8 @@ class EnvVariable(ApiModel):
 
 
 def _keys_rule(member: str) -> str:
-    return f"!has(self.{member}) || self.{member}.all(k, k.size() <= 317 && k.matches({cel_text(LABEL_KEY_PATTERN)}))"
-
-
-_KEY_FORM: Final = Form(LABEL_KEY_PATTERN, "")
-_KEYS_MESSAGE: Final = 'a key has letters, digits, "-", "_" and ".", as team or example.com/team'
+    fits = f"k.size() <= {LABEL_KEY_LIMIT} && k.matches({cel_text(LABEL_KEY.pattern)})"
+    return f"!has(self.{member}) || self.{member}.all(k, {fits})"
 
 
 def _own_rule(member: str) -> str:
@@ -51,7 +48,7 @@ def _own_rule(member: str) -> str:
 
 
 def _are_keys(keys: dict[str, str] | None) -> bool:
-    return all(len(key) <= 317 and _KEY_FORM.fits(key) for key in keys or {})
+    return all(len(key) <= LABEL_KEY_LIMIT and LABEL_KEY.fits(key) for key in keys or {})
 
 
 def _are_not_ours(keys: dict[str, str] | None) -> bool:
@@ -66,11 +63,11 @@ class Marks(ApiModel):
         None, max_length=32, description="Annotations, beside the operator's own."
     )
 
-    @rule(_keys_rule("labels"), f"labels: {_KEYS_MESSAGE}")
+    @rule(_keys_rule("labels"), f"labels: {LABEL_KEY.message}")
     def _labels_have_keys(self) -> bool:
         return _are_keys(self.labels)
 
-    @rule(_keys_rule("annotations"), f"annotations: {_KEYS_MESSAGE}")
+    @rule(_keys_rule("annotations"), f"annotations: {LABEL_KEY.message}")
     def _annotations_have_keys(self) -> bool:
         return _are_keys(self.annotations)
 

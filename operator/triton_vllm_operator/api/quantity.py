@@ -23,7 +23,7 @@ def parse_quantity(text: str | int) -> Decimal:
     Raises:
         ValueError: `text` is no Kubernetes quantity.
     """
-    match = _FORM.match(str(text))
+    match = _FORM.fullmatch(str(text))
     if match is None:
         raise ValueError(f"{text!r} is no quantity: write for example 500m, 2Gi or 4")
     number, suffix = match.group(1), match.group(2) or ""

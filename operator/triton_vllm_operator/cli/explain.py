@@ -70,12 +70,12 @@ def observe_document(document: Document) -> Observed:
 def judge_document(document: Document, catalogue: Catalogue) -> Accepted | NotAccepted:
     """What the operator, and the API server before it, would say of the document."""
     verdict = accept(observe_document(document), catalogue)
-    if names.is_name(document.name):
+    name = () if names.is_name(document.name) else (f"{names.NAME_RULE}; found {document.name!r}",)
+    faults = (*name, *document.metadata_faults)
+    if not faults:
         return verdict
     others = verdict.problems if isinstance(verdict, NotAccepted) else ()
-    return NotAccepted(
-        (Problem(Reason.SPEC_INVALID, f"{names.NAME_RULE}; found {document.name!r}"), *others), verdict.spec
-    )
+    return NotAccepted((*(Problem(Reason.SPEC_INVALID, fault) for fault in faults), *others), verdict.spec)
 
 
 def explain(new: Document, old: Document | None, catalogue: Catalogue) -> Explanation:

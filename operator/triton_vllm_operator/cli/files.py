@@ -31,6 +31,8 @@ class Document:
     spec: Json
     marks: tuple[str, ...] = ()
     """Keys of its labels and annotations."""
+    metadata_faults: tuple[str, ...] = ()
+    """What the API server would not take of its metadata."""
 
     @property
     def owner(self) -> Owner:
@@ -72,13 +74,12 @@ def _to_document(path: str, document: Json) -> Document:
     if not isinstance(metadata, dict) or not isinstance(name := metadata.get("name"), str):
         found = metadata.get("name") if isinstance(metadata, dict) else None
         raise Unreadable(f"{path}: metadata.name is {'missing' if found is None else 'no text: write it in quotes'}")
-    if faults := tuple(find_metadata_faults(metadata)):
-        raise Unreadable(f"{path}: {'; '.join(faults)}")
     return Document(
         name=name,
         namespace=str(metadata.get("namespace") or "default"),
         spec=spec,
         marks=tuple(str(key) for part in ("labels", "annotations") for key in _members(metadata.get(part))),
+        metadata_faults=tuple(find_metadata_faults(metadata)),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Final
 
-from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.base import LABEL_KEY, LABEL_VALUE, Json
 from triton_vllm_operator.api.structural import show
 
 _FIELDS: Final = frozenset(
@@ -19,12 +19,8 @@ _FIELDS: Final = frozenset(
     }
 )
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_PART: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_DOMAIN: Final = r"(?=.{1,253}/)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-_KEY: Final = re.compile(rf"({_DOMAIN}/)?{_PART}")
-_VALUE: Final = re.compile(rf"({_PART})?")
+_DOMAIN_LIMIT: Final = 253
 _ANNOTATIONS_LIMIT: Final = 256 * 1024
-_KEY_FORM: Final = "has letters, digits, '-', '_' and '.', 63 at most, as team or example.com/team"
 
 
 def find_metadata_faults(metadata: Json) -> Iterator[str]:
@@ -37,27 +33,33 @@ def find_metadata_faults(metadata: Json) -> Iterator[str]:
         isinstance(namespace, str) and (not namespace or _NAMESPACE.fullmatch(namespace))
     ):
         yield f"metadata.namespace has a-z, 0-9 and '-', 63 at most; found {show(namespace)}"
-    for part in ("labels", "annotations"):
-        yield from _find_marks(f"metadata.{part}", metadata.get(part))
+    yield from _find_marks("labels", metadata.get("labels"), are_labels=True)
+    yield from _find_marks("annotations", metadata.get("annotations"), are_labels=False)
     finalizers = metadata.get("finalizers")
     for finalizer in finalizers if isinstance(finalizers, list) else ():
-        if not isinstance(finalizer, str) or not _KEY.fullmatch(finalizer):
-            yield f"metadata.finalizers: a name {_KEY_FORM}; found {show(finalizer)}"
+        if not isinstance(finalizer, str) or not _is_key(finalizer):
+            yield f"metadata.finalizers: {LABEL_KEY.message}; found {show(finalizer)}"
 
 
-def _find_marks(field: str, marks: object) -> Iterator[str]:
+def _is_key(key: str) -> bool:
+    return LABEL_KEY.fits(key) and len(key.rpartition("/")[0]) <= _DOMAIN_LIMIT
+
+
+def _find_marks(part: str, marks: object, are_labels: bool) -> Iterator[str]:
+    field = f"metadata.{part}"
     if marks is None:
         return
     if not isinstance(marks, dict):
         yield f"{field} takes an object, found {show(marks)}"
         return
-    are_labels = field.endswith("labels")
     for key, text in marks.items():
-        if not _KEY.fullmatch(str(key) if are_labels else str(key).lower()):
-            yield f"{field}: a key {_KEY_FORM}; found {show(key)}"
+        # Of annotations the API server takes domains in capitals as well.
+        if not _is_key(str(key) if are_labels else str(key).lower()):
+            yield f"{field}: {LABEL_KEY.message}; found {show(key)}"
         if not isinstance(text, str):
             yield f"{field}.{key} takes a text, found {show(text)}: write it in quotes"
-        elif are_labels and not _VALUE.fullmatch(text):
-            yield f"{field}.{key}: a value has letters, digits, '-', '_' and '.', 63 at most; found {show(text)}"
-    if sum(len(str(part).encode()) for pair in marks.items() for part in pair) > _ANNOTATIONS_LIMIT and not are_labels:
-        yield f"{field} hold more than 256 KiB"
+        elif are_labels and not LABEL_VALUE.fits(text):
+            yield f"{field}.{key}: {LABEL_VALUE.message}; found {show(text)}"
+    size = sum(len(str(text).encode()) for pair in marks.items() for text in pair)
+    if not are_labels and size > _ANNOTATIONS_LIMIT:
+        yield f"{field} take {_ANNOTATIONS_LIMIT} bytes, keys and values together; found {size}"
