@@ -160,12 +160,13 @@ def test_a_configuration_that_vllm_does_not_take_is_named(tmp_path: Path, config
     assert said in refusal(adapter)
 
 
-@pytest.mark.parametrize("content", ["", "version https://git-lfs.github.com/spec/v1"])
-def test_a_pickled_adapter_is_more_than_its_name(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"), [("", "is empty"), ("version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS")]
+)
+def test_a_pickled_adapter_is_more_than_its_name(tmp_path: Path, content: str, said: str) -> None:
     (write_adapter(tmp_path) / "adapter_model.safetensors").unlink()
     (tmp_path / "adapter_model.bin").write_text(content)
-    said = refusal(task(tmp_path, Role.ADAPTER, "spec.model.loraAdapters[sql]"))
-    assert "adapter_model.bin is a pointer of Git LFS" in said or "adapter_model.bin is empty" in said
+    assert f"adapter_model.bin {said}" in refusal(task(tmp_path, Role.ADAPTER, "spec.model.loraAdapters[sql]"))
     (tmp_path / "adapter_model.bin").write_text("PK")
     assert check(task(tmp_path, Role.ADAPTER, "spec.model.loraAdapters[sql]")).fault is None
 
@@ -174,3 +175,17 @@ def test_a_base_that_was_saved_beside_an_adapter_harms_nothing(tmp_path: Path) -
     beside = {**HALVES, "base_model.model.lm_head.base_layer.weight": (4, 4)}
     write_tensors(write_adapter(tmp_path) / "adapter_model.safetensors", beside)
     assert check(task(tmp_path, Role.ADAPTER, "spec.model.loraAdapters[sql]")).fault is None
+
+
+def test_a_version_that_reads_a_bias_is_given_one(tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path, bias="lora_only")
+    write_tensors(adapter / "adapter_model.safetensors", {**HALVES, "base_model.model.q_proj.lora_B.bias": (4,)})
+    field = "spec.model.loraAdapters[sql]"
+    assert check(task(adapter, Role.ADAPTER, field, vllm="0.11.0")).fault is None
+    assert "sets bias" in refusal(task(adapter, Role.ADAPTER, field, vllm="0.11.1"))
+
+
+def test_the_path_of_an_adapter_is_that_of_its_folder(tmp_path: Path) -> None:
+    file = write_adapter(tmp_path) / "adapter_model.safetensors"
+    said = refusal(task(file, Role.ADAPTER, "spec.model.loraAdapters[sql]"))
+    assert "is one file: the path is that of the folder with adapter_config.json" in said

@@ -156,7 +156,7 @@ def test_a_path_beside_the_model_is_mended_by_what_is_said(tmp_path: Path) -> No
     write_model(tmp_path / "v1")
     assert "found only the folders v1: is its path one of them?" in refusal(task(tmp_path))
     said = refusal(task(tmp_path / "v1" / "model.safetensors"))
-    assert "model.safetensors is one file: its path is that of the folder in which the model lies" in said
+    assert "model.safetensors is one file: the path is that of the folder in which it lies" in said
     assert check(task(tmp_path / "v1")).fault is None
 
 

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from triton_vllm_operator.sources.adapters import check_rank
+from triton_vllm_operator.sources.adapters import check_rank, reads_bias
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
+from triton_vllm_operator.sources.task import Expectation
 
 # https://github.com/vllm-project/vllm/blob/main/vllm/lora/utils.py (parse_fine_tuned_lora_name)
 _PREFIX: Final = "base_model.model."
 _LORA: Final = re.compile(r"(?P<module>.+)\.(lora_(?P<half>[AB])\.weight|lora_embedding_(?P<embedding>[AB]))")
 # What trainers save beside the adapter, which vLLM leaves out (is_base_embedding_weights there).
 _OF_THE_BASE: Final = ".base_layer.weight"
+_BIAS: Final = ".bias"
 _MAGNITUDE: Final = "lora_magnitude_vector"
 _LAYER: Final = re.compile(r"(?P<prefix>.*?)\b(layers|h|blocks)\.\d+\..*")
 _WEIGHT: Final = ".weight"
@@ -38,13 +40,14 @@ class _Half:
     shape: tuple[int, ...]
 
 
-def check_halves(adapter: Tensors, limit: int | None) -> None:
-    """That every tensor is one that vLLM reads, and that they belong together two by two. `limit` is the engine's rank.
+def check_halves(adapter: Tensors, expected: Expectation) -> None:
+    """That every tensor is one that vLLM reads, and that they belong together two by two.
 
     Raises:
         SourceFault: vLLM would not load it, or it would change nothing.
     """
-    if strange := next((name for name in adapter if not name.endswith(_OF_THE_BASE) and not _parse(name)), None):
+    passed_over = (_OF_THE_BASE, _BIAS) if reads_bias(expected.vllm) else _OF_THE_BASE
+    if strange := next((name for name in adapter if not name.endswith(passed_over) and not _parse(name)), None):
         dora = ": DoRA is not served" if _MAGNITUDE in strange else ""
         raise not_servable(
             f"the adapter's tensor {strange[:200]} has no name that vLLM reads{dora}; it reads MODULE.lora_A.weight "
@@ -56,7 +59,7 @@ def check_halves(adapter: Tensors, limit: int | None) -> None:
     if not pairs:
         raise not_servable("the adapter holds no tensor of LoRA: it would change nothing")
     for module, pair in pairs.items():
-        _check_pair(module, pair.get(True), pair.get(False), limit)
+        _check_pair(module, pair.get(True), pair.get(False), expected.max_lora_rank)
 
 
 def _check_pair(module: str, a: tuple[int, ...] | None, b: tuple[int, ...] | None, limit: int | None) -> None:

@@ -35,7 +35,7 @@ def check_adapter(files: Files, expected: Expectation) -> ModelFacts:
     refused = {
         "use_dora": bool(config.get("use_dora")),
         "modules_to_save": isinstance(saved, list) and not set(map(str, saved)) <= _SAVED_MODULES,
-        "bias": config.get("bias", "none") not in ("none", None) and version_order(expected.vllm) >= _WITHOUT_BIAS,
+        "bias": config.get("bias", "none") not in ("none", None) and not reads_bias(expected.vllm),
     }
     for key in (key for key, is_set in refused.items() if is_set):
         raise not_servable(f"{ADAPTER_CONFIG} {files.where} sets {key}, which vLLM does not serve")
@@ -60,6 +60,11 @@ def _rank(config: Json) -> int | None:
     ranks = [config.get("r"), *(patterns.values() if isinstance(patterns, dict) else ())]
     counts = [rank for rank in ranks if isinstance(rank, int) and not isinstance(rank, bool) and rank > 0]
     return max(counts, default=None)
+
+
+def reads_bias(vllm: str) -> bool:
+    """Whether a version may read an adapter's bias: those that are not known may."""
+    return version_order(vllm) < _WITHOUT_BIAS
 
 
 def check_rank(rank: int | None, limit: int | None) -> None:

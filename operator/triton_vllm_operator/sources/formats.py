@@ -72,14 +72,16 @@ def _no_config(files: Files, vllm: str) -> Exception:
     return not_servable(f"no {CONFIG} {files.where}: these are not the files of a model; found {found}")
 
 
-def check_gguf_file(name: str, vllm: str) -> None:
-    """A model that is one file.
+def check_one_file(name: str, vllm: str, is_adapter: bool) -> None:
+    """A source whose path is that of a file: GGUF, of which nothing but the engine knows more.
 
     Raises:
         SourceFault: this version reads no such file.
     """
+    if is_adapter:
+        raise not_servable(f"{name} is one file: the path is that of the folder with {ADAPTER_CONFIG}")
     if not name.endswith(".gguf"):
-        raise not_servable(f"{name} is one file: its path is that of the folder in which the model lies")
+        raise not_servable(f"{name} is one file: the path is that of the folder in which it lies")
     version = version_order(vllm)
     if version and version > _LAST_WITH_GGUF:
         last = ".".join(map(str, _LAST_WITH_GGUF))

@@ -4,31 +4,25 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from triton_vllm_operator.api.hub_names import is_commit
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.sources.adapter_tensors import check_fits, check_halves
 from triton_vllm_operator.sources.choose import choose_files
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain, not_servable
-from triton_vllm_operator.sources.files import Files, list_folder
-from triton_vllm_operator.sources.formats import CONFIG, check_gguf_file, find_format
+from triton_vllm_operator.sources.files import Files
+from triton_vllm_operator.sources.formats import find_format
 from triton_vllm_operator.sources.hub import Hub, Snapshot
+from triton_vllm_operator.sources.looking import Looked, find_misfit, look
 from triton_vllm_operator.sources.progress import Progress, Say
-from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport, cut_warning
-from triton_vllm_operator.sources.safetensors import Tensor, Tensors, check_content, read_tensors
-from triton_vllm_operator.sources.servable import check_source, find_checked_files, has_modules_by_name
+from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport, with_warning
+from triton_vllm_operator.sources.servable import check_source
 from triton_vllm_operator.sources.store import Store
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task, TaskList
-from triton_vllm_operator.sources.weights import HEADED
 
 _CONFIGURATION: Final = ("config.json", "params.json", "adapter_config.json", "modules.json", "tokenizer_config.json")
 _INDEX: Final = ".index.json"
-# Members of config.json that describe parts beside the language model.
-_PARTS: Final = ("vision_config", "audio_config", "text_config", "thinker_config")
 OpenHub = Callable[[Repository, Say], Hub]
 
 
@@ -39,18 +33,20 @@ def run(tasks: TaskList, say: Say, open_hub: OpenHub = Hub) -> Report:
         SourceFault: a source cannot be served; its message begins with the field of the spec.
         TryAgain: a source could not be had now.
     """
-    reports: list[SourceReport] = []
-    looked_at: list[Looked] = []
+    found: list[Looked] = []
     for task in tasks.tasks:
         with _named(task):
-            report, folder = _run_task(task, say, open_hub)
-            reports.append(report)
-        if folder is not None:
-            looked_at.append(Looked(task, folder))
-    for number, warning in _check_adapters(looked_at, [report.volume for report in reports]):
-        facts = (reports[number].facts or ModelFacts()).model_copy(update={"warning": cut_warning(warning)})
-        reports[number] = reports[number].model_copy(update={"facts": facts})
-    return Report(sources=tuple(reports))
+            found.append(_run_task(task, say, open_hub))
+    model = next((looked for looked in found if looked.task.expectation.role is Role.MODEL), None)
+    return Report(sources=tuple(_hold_against(looked, model) for looked in found))
+
+
+def _hold_against(looked: Looked, model: Looked | None) -> SourceReport:
+    """The report of a source; of an adapter, with what it does not change of the model."""
+    if model is None or looked.task.expectation.role is not Role.ADAPTER:
+        return looked.report
+    with _named(looked.task):
+        return with_warning(looked.report, find_misfit(looked, model))
 
 
 @contextmanager
@@ -64,82 +60,20 @@ def _named(task: Task) -> Iterator[None]:
         raise TryAgain(f"{task.field}: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """A source whose files are here."""
-
-    task: Task
-    folder: Path
-
-
-def _check_adapters(looked_at: list[Looked], volumes: list[str]) -> Iterator[tuple[int, str]]:
-    """Hold each adapter against the model; the place of its report, and a warning."""
-    model = next((seen for seen in looked_at if seen.task.expectation.role is Role.MODEL), None)
-    adapters = [seen for seen in looked_at if seen.task.expectation.role is Role.ADAPTER]
-    if model is None or not adapters:
-        return
-    with _named(model.task):
-        files = None if model.folder.is_file() else list_folder(model.folder)
-        # vLLM renames what lies in another format than that of the library that trains adapters.
-        if files is None or not has_modules_by_name(files, model.task.expectation):
-            return
-        tensors, config = _read_tensors(model), files.read_json_if_there(CONFIG)
-    is_multimodal = any(isinstance(config.get(part), dict) for part in _PARTS)
-    for adapter in adapters:
-        with _named(adapter.task):
-            if warning := check_fits(_read_tensors(adapter) or {}, tensors or {}, is_multimodal):
-                yield volumes.index(adapter.task.volume), warning
-
-
-def _run_task(task: Task, say: Say, open_hub: OpenHub) -> tuple[SourceReport, Path | None]:
-    """The report, and where the files are if they are here."""
+def _run_task(task: Task, say: Say, open_hub: OpenHub) -> Looked:
     if task.repository is None:
-        return _check_folder(task, Path(task.folder), None), Path(task.folder)
+        return look(task, Path(task.folder), None)
     if task.action is Action.INSPECT:
-        return _inspect(task, task.repository, open_hub(task.repository, say)), None
+        return Looked(task, _inspect(task, task.repository, open_hub(task.repository, say)))
     return _fetch(task, task.repository, say, open_hub)
 
 
-def _check_folder(task: Task, folder: Path, commit: str | None) -> SourceReport:
-    if folder.is_file():
-        # One file is a GGUF model, of which nothing but the engine knows more.
-        check_gguf_file(folder.name, task.expectation.vllm)
-        return SourceReport(volume=task.volume, commit=commit)
-    files = list_folder(folder)
-    facts = check_source(files, task.expectation)
-    tensors = _read_tensors(Looked(task, folder))
-    if task.expectation.role is Role.ADAPTER and tensors is not None:
-        check_halves(tensors, task.expectation.max_lora_rank)
-    return SourceReport(volume=task.volume, commit=commit, facts=facts)
-
-
-def _read_tensors(seen: Looked) -> Tensors | None:
-    """All tensors that the engine reads of a folder; None if they lie in files that do not say it."""
-    tensors: dict[str, Tensor] = {}
-    names = find_checked_files(list_folder(seen.folder), seen.task.expectation)
-    for name in names:
-        path = seen.folder / name
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = partial(_read_from_start, file)
-            if name.endswith(HEADED):
-                tensors |= read_tensors(name, size, start)
-            else:
-                check_content(name, size, start)
-    return tensors if all(name.endswith(HEADED) for name in names) else None
-
-
-def _read_from_start(file: BinaryIO, count: int) -> bytes:
-    file.seek(0)
-    return file.read(count)
-
-
-def _fetch(task: Task, repository: Repository, say: Say, open_hub: OpenHub) -> tuple[SourceReport, Path]:
+def _fetch(task: Task, repository: Repository, say: Say, open_hub: OpenHub) -> Looked:
     store = Store(Path(task.folder), repository, task.expectation.load_format, say)
     if repository.offline:
         return _take_cached(task, repository, store)
     if is_commit(repository.revision) and (there := store.find(repository.revision)):
-        return _check_folder(task, there, repository.revision), there
+        return look(task, there, repository.revision)
     hub = open_hub(repository, say)
     snapshot = hub.look_up()
     folder = store.fill(
@@ -147,7 +81,7 @@ def _fetch(task: Task, repository: Repository, say: Say, open_hub: OpenHub) -> t
         lambda unfinished: _fetch_files(task, repository, hub, snapshot, unfinished, say),
     )
     store.remember(snapshot.commit)
-    return _check_folder(task, folder, snapshot.commit), folder
+    return look(task, folder, snapshot.commit)
 
 
 def _fetch_files(task: Task, repository: Repository, hub: Hub, snapshot: Snapshot, folder: Path, say: Say) -> None:
@@ -165,14 +99,14 @@ def _fetch_files(task: Task, repository: Repository, hub: Hub, snapshot: Snapsho
     with progress:
         hub.fetch(snapshot, names, folder)
     try:
-        _check_folder(task, folder, snapshot.commit)
+        look(task, folder, snapshot.commit)
     except SourceFault:
         # What came is not what the listing promised; kept, it would stay bad when the hub is mended.
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _take_cached(task: Task, repository: Repository, store: Store) -> tuple[SourceReport, Path]:
+def _take_cached(task: Task, repository: Repository, store: Store) -> Looked:
     pinned = is_commit(repository.revision)
     commit = repository.revision if pinned else store.recall()
     folder = store.find(commit) if commit else None
@@ -181,7 +115,7 @@ def _take_cached(task: Task, repository: Repository, store: Store) -> tuple[Sour
             Reason.MODEL_NOT_FOUND,
             f"the cache holds no {repository.name}@{repository.revision}, and huggingFace.offline forbids to fetch it",
         )
-    return _check_folder(task, folder, commit), folder
+    return look(task, folder, commit)
 
 
 def _inspect(task: Task, repository: Repository, hub: Hub) -> SourceReport:
@@ -219,4 +153,4 @@ def _check_listing(
             folders=frozenset(name.partition("/")[0] for name in snapshot.sizes if "/" in name),
             can_read=lambda name: name in small,
         )
-        return check_source(listed, expected)
+        return check_source(listed, expected).facts

@@ -45,7 +45,7 @@ class ModelFacts(Said):
     """Of an adapter."""
     quantization: str | None = Field(None, max_length=64)
     """How config.json says that the weights are quantised."""
-    warning: str | None = Field(None, max_length=400)
+    warning: str | None = Field(None, max_length=_WARNING_LIMIT)
     """What only the engine can tell, and should be known if it does not start."""
 
 
@@ -89,6 +89,14 @@ class Report(Said):
 def fault_report(fault: Fault) -> Report:
     """A report of nothing but what is wrong; its text is cut to fit."""
     return Report(fault=fault.model_copy(update={"message": _printable(fault.message)[:_FAULT_TEXT_LIMIT]}))
+
+
+def with_warning(report: SourceReport, warning: str) -> SourceReport:
+    """The report with that warning in place of its own; as it was if there is none."""
+    if not warning:
+        return report
+    facts = (report.facts or ModelFacts()).model_copy(update={"warning": cut_warning(warning)})
+    return report.model_copy(update={"facts": facts})
 
 
 def cut_warning(text: str) -> str:

@@ -3,6 +3,7 @@
 Only what is certain is refused: a model that vLLM might load passes, and its engine has the last word.
 """
 
+from dataclasses import dataclass, field
 from typing import Final
 
 from triton_vllm_operator.sources.adapters import check_adapter, find_adapter_weights
@@ -27,19 +28,32 @@ _UNSCALED: Final = "default"
 _HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
 
 
-def check_source(files: Files, expected: Expectation) -> ModelFacts | None:
-    """What the files say; None where only the engine can tell.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the names and small files of a source say, and what is yet to be looked into."""
+
+    facts: ModelFacts | None = None
+    """None where only the engine can tell."""
+    weights: tuple[str, ...] = ()
+    """The files of weights that the engine reads."""
+    config: Json = field(default_factory=dict)
+    names_modules: bool = False
+    """Whether the tensors bear the names of the transformers library, as those of adapters do."""
+
+
+def check_source(files: Files, expected: Expectation) -> Checked:
+    """Look at everything but the inside of weights.
 
     Raises:
         SourceFault: the engine would not start with them, or could not load the adapter.
     """
     if expected.role is Role.ADAPTER:
-        return check_adapter(files, expected)
+        return Checked(check_adapter(files, expected), find_adapter_weights(files))
     if expected.role is Role.TOKENIZER:
         check_tokenizer(files)
-        return ModelFacts()
+        return Checked(ModelFacts())
     if expected.load_format not in _CHECKED_FORMATS:
-        return None
+        return Checked()
     form = find_format(files, expected.vllm, expected.config_format)
     config = files.read_json(CONFIG) if form is Format.TRANSFORMERS else {}
     warning = "" if expected.overrides_config else check_generates(files, config, expected)
@@ -51,27 +65,7 @@ def check_source(files: Files, expected: Expectation) -> ModelFacts | None:
     facts = _find_facts(config, sum(files.sizes[name] for name in weights), warning)
     if expected.role is Role.MODEL and not expected.overrides_config:
         _check_settings(config, facts, expected)
-    return facts
-
-
-def find_checked_files(files: Files, expected: Expectation) -> tuple[str, ...]:
-    """The files of weights that the engine reads of a source, and of which more than the name is looked at.
-
-    Raises:
-        SourceFault: as `check_source`.
-    """
-    if expected.role is Role.ADAPTER:
-        return find_adapter_weights(files)
-    if expected.role is Role.TOKENIZER or expected.load_format not in _CHECKED_FORMATS:
-        return ()
-    return find_weights(files, find_format(files, expected.vllm, expected.config_format))
-
-
-def has_modules_by_name(files: Files, expected: Expectation) -> bool:
-    """Whether the tensors bear the names of the transformers library, as those of adapters do."""
-    if expected.load_format not in _CHECKED_FORMATS:
-        return False
-    return find_format(files, expected.vllm, expected.config_format) is Format.TRANSFORMERS
+    return Checked(facts, weights, config, names_modules=form is Format.TRANSFORMERS)
 
 
 def _find_facts(config: Json, weight_bytes: int, warning: str) -> ModelFacts:

@@ -1,0 +1,84 @@
+"""Looking into a folder of weights: its small files, and the beginning of each large one. This module does I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from triton_vllm_operator.sources.adapter_tensors import check_fits, check_halves
+from triton_vllm_operator.sources.files import list_folder
+from triton_vllm_operator.sources.formats import check_one_file
+from triton_vllm_operator.sources.report import SourceReport
+from triton_vllm_operator.sources.safetensors import Tensor, Tensors, check_content, read_tensors
+from triton_vllm_operator.sources.servable import Checked, check_source
+from triton_vllm_operator.sources.task import Role, Task
+from triton_vllm_operator.sources.weights import HEADED
+
+# Members of config.json that describe parts beside the language model.
+_PARTS: Final = ("vision_config", "audio_config", "text_config", "thinker_config")
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A source that was found good."""
+
+    task: Task
+    report: SourceReport
+    checked: Checked | None = None
+    """None if its files are not here, or are one file."""
+    tensors: Tensors | None = None
+    """Of its weights; None if their files do not say them."""
+
+    @property
+    def is_multimodal(self) -> bool:
+        """Whether a model has parts beside the one that makes text."""
+        config: Mapping[str, object] = self.checked.config if self.checked else {}
+        return any(isinstance(config.get(part), dict) for part in _PARTS)
+
+
+def look(task: Task, folder: Path, commit: str | None) -> Looked:
+    """Check what lies in a folder.
+
+    Raises:
+        SourceFault: the engine would not start with it, or could not load the adapter.
+    """
+    expected = task.expectation
+    if folder.is_file():
+        check_one_file(folder.name, expected.vllm, expected.role is Role.ADAPTER)
+        return Looked(task, SourceReport(volume=task.volume, commit=commit))
+    checked = check_source(list_folder(folder), expected)
+    tensors = _read_tensors(folder, checked.weights)
+    if expected.role is Role.ADAPTER and tensors is not None:
+        check_halves(tensors, expected)
+    return Looked(task, SourceReport(volume=task.volume, commit=commit, facts=checked.facts), checked, tensors)
+
+
+def find_misfit(adapter: Looked, model: Looked) -> str:
+    """What an adapter does not change of the model; empty if it fits, or if nobody can tell.
+
+    Raises:
+        SourceFault: it changes nothing of it.
+    """
+    # vLLM renames what lies in another format than that of the library that trains adapters.
+    if model.checked is None or not model.checked.names_modules:
+        return ""
+    return check_fits(adapter.tensors or {}, model.tensors or {}, model.is_multimodal)
+
+
+def _read_tensors(folder: Path, names: tuple[str, ...]) -> Tensors | None:
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        size = (folder / name).stat().st_size
+        with (folder / name).open("rb") as file:
+            start = partial(_read_from_start, file)
+            if name.endswith(HEADED):
+                tensors |= read_tensors(name, size, start)
+            else:
+                check_content(name, size, start)
+    return tensors if all(name.endswith(HEADED) for name in names) else None
+
+
+def _read_from_start(file: BinaryIO, count: int) -> bytes:
+    file.seek(0)
+    return file.read(count)
