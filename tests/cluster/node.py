@@ -127,7 +127,8 @@ def apiserver_with(*flags: str) -> Iterator[None]:
         _wait_for("kube-apiserver", 60, _apiserver_is_ready)
         yield
     finally:
-        kill_component("kube-apiserver")
+        if is_running("kube-apiserver"):
+            kill_component("kube-apiserver")
         start_process("kube-apiserver", command)
         _wait_for("kube-apiserver", 60, _apiserver_is_ready)
 

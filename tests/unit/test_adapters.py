@@ -95,7 +95,7 @@ def test_of_several_modules_with_one_end_one_must_fit(tmp_path: Path) -> None:
 
 
 def test_many_warnings_leave_a_report_that_kubernetes_keeps_whole(tmp_path: Path) -> None:
-    parts = {f"model.layers.{n}.self_attn.{'o' * 120}_proj": (2, 4, 8) for n in range(5)}
+    parts = {f"model.layers.{n}.{'o' * 120}.o_proj": (2, 4, 8) for n in range(5)}
     model, adapter = adapted(tmp_path, {"model.layers.0.self_attn.o_proj": (2, 4, 8), **parts})
     others = [adapter.model_copy(update={"volume": f"adapter-{n}"}) for n in range(16)]
     text = check(model, *others).dump()
@@ -149,7 +149,7 @@ def test_tensors_that_vllm_does_not_read_are_named(
     ("config", "said"),
     [
         ({"lora_alpha": None}, "says no lora_alpha"),
-        ({"r": None, "target_modules": None}, "says no r, target_modules"),
+        ({"r": None, "lora_alpha": None}, "says no r, lora_alpha"),
         ({"bias": "all"}, "sets bias, which vLLM does not serve"),
         ({"use_dora": True}, "sets use_dora"),
         ({"peft_type": "IA3"}, "is of type IA3; only LORA is served"),
@@ -189,3 +189,39 @@ def test_the_path_of_an_adapter_is_that_of_its_folder(tmp_path: Path) -> None:
     file = write_adapter(tmp_path) / "adapter_model.safetensors"
     said = refusal(task(file, Role.ADAPTER, "spec.model.loraAdapters[sql]"))
     assert "is one file: the path is that of the folder with adapter_config.json" in said
+
+
+MORE = {f"model.layers.0.self_attn.{part}_proj": (2, 4, 8) for part in "qo"}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "module", "said"),
+    [
+        ("LlamaForCausalLM", "lm_head", ""),
+        ("Qwen2ForCausalLM", "lm_head", "changes lm_head, which vLLM does not adapt of this model"),
+        (
+            "Gemma3nForConditionalGeneration",
+            "model.layers.0.self_attn.q_proj",
+            "loads no LoRA adapter: serve the model without it",
+        ),
+        ("LlamaForCausalLM", "model.layers.0.mlp.gate", "has no module of such a name anywhere: the engine would end"),
+    ],
+)
+def test_what_would_end_the_engine_is_refused(tmp_path: Path, architecture: str, module: str, said: str) -> None:
+    tasks = adapted(tmp_path, {**MORE, module: (2, 4, 8)}, architectures=[architecture])
+    if said:
+        assert said in refusal(*(each.model_copy(update={"expectation": _of_24(each)}) for each in tasks))
+    else:
+        assert check(*tasks).fault is None
+
+
+def _of_24(one: Task) -> Any:
+    return one.expectation.model_copy(update={"vllm": "0.24.0"})
+
+
+def test_ranks_of_experts_that_lie_in_one_tensor_are_no_rank(tmp_path: Path) -> None:
+    experts = "base_model.model.model.layers.0.mlp.experts"
+    tensors = {f"{experts}.lora_A.weight": (1024, 4), f"{experts}.lora_B.weight": (4, 1024)}
+    adapter = write_adapter(tmp_path, target_modules=None)
+    write_tensors(adapter / "adapter_model.safetensors", tensors)
+    assert check(task(adapter, Role.ADAPTER, "spec.model.loraAdapters[sql]", max_lora_rank=16)).fault is None

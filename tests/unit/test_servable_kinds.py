@@ -339,3 +339,50 @@ def test_a_header_of_nonsense_is_no_safetensors(tmp_path: Path) -> None:
     text = b'{"w": {"dtype": "F16", "shape": [1], "data_offsets": [0, 1e999]}}'
     (write_model(tmp_path) / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
     assert "no safetensors file" in refusal(task(tmp_path))
+
+
+def test_key_value_heads_are_shared_out_too(tmp_path: Path) -> None:
+    phi = write_model(tmp_path, num_attention_heads=40, num_key_value_heads=10)
+    assert "40 attention heads and 10 key/value heads; choose one of 1, 2, 5, 10" in refusal(
+        task(phi, tensor_parallel_size=4)
+    )
+    nested = write_model(tmp_path, num_attention_heads=None, llm_config={"num_attention_heads": 28})
+    assert "does not divide the model's 28" in refusal(task(nested, tensor_parallel_size=8))
+
+
+def test_a_configuration_that_is_code_wants_trust(tmp_path: Path) -> None:
+    own = {"architectures": ["InternLM2ForCausalLM"], "auto_map": {"AutoConfig": "c.C"}, "model_type": "internlm2"}
+    folder = write_model(tmp_path, **own)
+    assert "spec.engine.trustRemoteCode: true runs it" in refusal(task(folder))
+    assert check(task(folder, trust_remote_code=True)).fault is None
+    assert check(task(write_model(tmp_path, **{**own, "model_type": "llama"}))).fault is None
+
+
+def test_what_was_dropped_may_be_generic_all_the_same(tmp_path: Path) -> None:
+    own = {"architectures": ["Dots1ForCausalLM"], "auto_map": {"AutoModelForCausalLM": "m.M"}}
+    assert "its generic Transformers backend may take it" in warning_of(check(task(write_model(tmp_path, **own))))
+    assert warning_of(check(task(write_model(tmp_path, architectures=["LlamaForConditionalGeneration"])))) == ""
+
+
+@pytest.mark.parametrize(("algorithm", "readable"), [("NVFP4", True), ("FP8", False)])
+def test_modelopt_is_several_methods(tmp_path: Path, algorithm: str, readable: bool) -> None:
+    stated = {"quant_method": "modelopt", "quant_algo": algorithm}
+    one = task(write_model(tmp_path, quantization_config=stated), quantization_methods=("modelopt_fp4",))
+    if readable:
+        assert check(one).fault is None
+    else:
+        assert "quantised with modelopt, which" in refusal(one)
+
+
+def test_of_a_repository_with_mistrals_tokenizer_alone_mistrals_set_is_fetched() -> None:
+    both = ("config.json", "model.safetensors", "params.json", "consolidated.safetensors", "tekken.json")
+    assert set(choose_files(both, None)) == {"params.json", "consolidated.safetensors", "tekken.json"}
+    assert "model.safetensors" in choose_files((*both, "tokenizer.json"), None)
+
+
+def test_an_adapter_beside_a_model_is_no_part_of_it(tmp_path: Path) -> None:
+    names = ("config.json", "model.safetensors", "adapter_model.safetensors", "tokenizer.json")
+    assert "adapter_model.safetensors" not in choose_files(names, None)
+    assert "adapter_model.safetensors" in choose_files(("adapter_config.json", "adapter_model.safetensors"), None)
+    write_safetensors(write_model(tmp_path) / "adapter_model.safetensors")
+    assert "move it to a folder of its own" in refusal(task(tmp_path))

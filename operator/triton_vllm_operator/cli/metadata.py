@@ -56,6 +56,8 @@ def _find_marks(part: str, marks: object, are_labels: bool) -> Iterator[str]:
         # Of annotations the API server takes domains in capitals as well.
         if not _is_key(str(key) if are_labels else str(key).lower()):
             yield f"{field}: {LABEL_KEY.message}; found {show(key)}"
+        if text is None:
+            continue
         if not isinstance(text, str):
             yield f"{field}.{key} takes a text, found {show(text)}: write it in quotes"
         elif are_labels and not LABEL_VALUE.fits(text):

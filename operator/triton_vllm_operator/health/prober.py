@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -84,7 +84,7 @@ async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> _Find
             return await _generate(session, target)
         verdicts = (_classify(each.error) for each in (answer, *more) if each.error)
         if dead := next((verdict for verdict in verdicts if verdict.outcome is Outcome.ENGINE_DEAD), None):
-            return dead
+            return replace(dead, detail=f"it died of the first request for {request.kind}: {dead.detail}")
         if request.is_base:
             base = answer
         if request.adapter is not None:

@@ -68,7 +68,7 @@ def _requests(target: ProbeTarget) -> Iterator[WarmUp]:
     yield WarmUp("penalties", prompt, penalties)
     for adapter in target.adapters:
         parameters = {**with_logprobs, "lora_name": adapter}
-        yield WarmUp("an adapter", prompt, parameters, return_logprobs=True, adapter=adapter)
+        yield WarmUp(f"the adapter {adapter}", prompt, parameters, return_logprobs=True, adapter=adapter)
     longest = min(_LONG_PROMPT_TOKENS, (target.max_model_len or _LONG_PROMPT_TOKENS) - 2 * _TOKENS)
     if longest > _TOKENS:
         yield WarmUp("a long prompt", _WORD * longest, {})

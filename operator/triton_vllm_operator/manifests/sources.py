@@ -26,6 +26,8 @@ _OVERRIDES: Final = ("hf_overrides", "hf_config_path", "config_format", "rope_sc
 _TRUE: Final = ("1", "true")
 _ALLOW_LONGER: Final = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
+_MISTRAL: Final = "mistral"
+
 Commits = Mapping[str, str]
 """What the revisions of repositories stand for, by the volume of the source."""
 
@@ -69,7 +71,6 @@ class Placed:
 def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
     """Everything that the pod reads from a source."""
     draft, tokenizer = spec.draft, spec.model.tokenizer
-    load_format = (spec.engine.extra_args or {}).get("load_format")
     adapters = (
         Placed(
             adapter_field(adapter),
@@ -88,7 +89,7 @@ def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
             names.WEIGHTS,
             Role.MODEL,
             spec.model,
-            load_format if isinstance(load_format, str) else None,
+            _files_kind(spec),
         ),
         *(
             [Placed(TOKENIZER_FIELD, names.TOKENIZER_VOLUME, TOKENIZER, Role.TOKENIZER, tokenizer, ONLY_TOKENIZER)]
@@ -98,6 +99,16 @@ def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
         *([Placed(DRAFT_FIELD, names.DRAFT_VOLUME, DRAFT, Role.DRAFT, draft, None)] if draft else []),
         *adapters,
     )
+
+
+def _files_kind(spec: LLMDeploymentSpec) -> str | None:
+    """What the engine reads of the model's repository."""
+    extra = spec.engine.extra_args or {}
+    load_format = extra.get("load_format")
+    if load_format in (None, "auto") and extra.get("config_format") == _MISTRAL:
+        # vLLM then reads weights in Mistral's format first, and the others only if there are none.
+        return _MISTRAL
+    return load_format if isinstance(load_format, str) else None
 
 
 def find_places(spec: LLMDeploymentSpec, commits: Commits) -> Places:

@@ -19,7 +19,7 @@ from triton_vllm_operator.sources.task import Expectation
 _PREFIX: Final = "base_model.model."
 _LORA: Final = re.compile(r"(?P<module>.+)\.(lora_(?P<half>[AB])\.weight|lora_embedding_(?P<embedding>[AB]))")
 # What trainers save beside the adapter, which vLLM leaves out (is_base_embedding_weights there).
-_OF_THE_BASE: Final = ".base_layer.weight"
+_OF_THE_BASE: Final = (".embed_tokens.base_layer.weight", ".lm_head.base_layer.weight")
 _BIAS: Final = ".bias"
 _MAGNITUDE: Final = "lora_magnitude_vector"
 _LAYER: Final = re.compile(r"(?P<prefix>.*?)\b(layers|h|blocks)\.\d+\..*")
@@ -28,6 +28,7 @@ _WEIGHT: Final = ".weight"
 _WHOLE: Final = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 # A model with a tied head has no tensor of that name.
 _TIED: Final = ("lm_head", "embed_tokens")
+_EXPERTS: Final = (".experts", ".experts.base_layer")
 _SHOWN: Final = 3
 
 
@@ -46,7 +47,7 @@ def check_halves(adapter: Tensors, expected: Expectation) -> None:
     Raises:
         SourceFault: vLLM would not load it, or it would change nothing.
     """
-    passed_over = (_OF_THE_BASE, _BIAS) if reads_bias(expected.vllm) else _OF_THE_BASE
+    passed_over = (*_OF_THE_BASE, _BIAS) if reads_bias(expected.vllm) else _OF_THE_BASE
     if strange := next((name for name in adapter if not name.endswith(passed_over) and not _parse(name)), None):
         dora = ": DoRA is not served" if _MAGNITUDE in strange else ""
         raise not_servable(
@@ -74,7 +75,24 @@ def _check_pair(module: str, a: tuple[int, ...] | None, b: tuple[int, ...] | Non
             f"lora_A and lora_B of {module[:200]} are {shapes}, which do not belong together: "
             "lora_A is rank x inputs, lora_B outputs x rank"
         )
-    check_rank(a[0], limit)
+    # Of experts that lie in one tensor the ranks lie in one as well.
+    if not module.endswith(_EXPERTS):
+        check_rank(a[0], limit)
+
+
+def check_embeddings(adapter: Tensors, allowed: tuple[str, ...] | None) -> None:
+    """That it changes only such embeddings as vLLM adapts of this model; None if nobody can tell.
+
+    Raises:
+        SourceFault: the engine would end when it loads it.
+    """
+    modules = {half.module for half in _halves(adapter) if half.module.endswith(_TIED)}
+    strange = sorted(module for module in modules if allowed is not None and module.rpartition(".")[2] not in allowed)
+    if strange:
+        raise not_servable(
+            f"the adapter changes {', '.join(strange[:_SHOWN])}, which vLLM does not adapt of this model: train it "
+            "without, or merge it into the model"
+        )
 
 
 def check_fits(adapter: Tensors, model: Tensors, is_multimodal: bool) -> str:
@@ -97,6 +115,13 @@ def check_fits(adapter: Tensors, model: Tensors, is_multimodal: bool) -> str:
     named = {half.module for half in halves}
     if len(strangers) == len(named):
         raise not_servable(_say_strangers(strangers, modules))
+    ends = {module.rpartition(".")[2] for module in modules}
+    if unknown := sorted(module for module in strangers if module.rpartition(".")[2] not in ends):
+        # vLLM's from_local_checkpoint (vllm/lora/lora_model.py), which is called in the process of the engine.
+        raise not_servable(
+            f"the adapter changes {', '.join(unknown[:_SHOWN])}, and the model has no module of such a name anywhere: "
+            "the engine would end when it loads it; it was trained on another form of the model"
+        )
     for half in halves:
         if misfit := _misfit(half, shapes[key(half.module)]):
             raise not_servable(misfit)

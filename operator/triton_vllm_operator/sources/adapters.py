@@ -4,6 +4,7 @@ from typing import Final
 
 from triton_vllm_operator.api.lora import LARGEST_LORA_RANK, engine_rank
 from triton_vllm_operator.api.vllm_versions import version_order
+from triton_vllm_operator.sources.config import as_count
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.formats import ADAPTER_CONFIG
@@ -16,6 +17,8 @@ _WITHOUT_BIAS: Final = (0, 11, 1)
 """The first version without `enable_lora_bias`."""
 # https://github.com/vllm-project/vllm/blob/main/vllm/lora/peft_helper.py: what it knows no default for.
 _NEEDED: Final = ("r", "lora_alpha", "target_modules")
+# As peft writes it of adapters of parameters (target_parameters).
+_MAY_BE_NULL: Final = ("target_modules",)
 
 
 def check_adapter(files: Files, expected: Expectation) -> ModelFacts:
@@ -39,7 +42,7 @@ def check_adapter(files: Files, expected: Expectation) -> ModelFacts:
     }
     for key in (key for key, is_set in refused.items() if is_set):
         raise not_servable(f"{ADAPTER_CONFIG} {files.where} sets {key}, which vLLM does not serve")
-    if missing := [key for key in _NEEDED if config.get(key) is None]:
+    if missing := [key for key in _NEEDED if key not in config or (config[key] is None and key not in _MAY_BE_NULL)]:
         raise not_servable(
             f"{ADAPTER_CONFIG} {files.where} says no {', '.join(missing)}, without which vLLM loads none"
         )
@@ -58,8 +61,7 @@ def find_adapter_weights(files: Files) -> tuple[str, ...]:
 def _rank(config: Json) -> int | None:
     patterns = config.get("rank_pattern")
     ranks = [config.get("r"), *(patterns.values() if isinstance(patterns, dict) else ())]
-    counts = [rank for rank in ranks if isinstance(rank, int) and not isinstance(rank, bool) and rank > 0]
-    return max(counts, default=None)
+    return max(filter(None, map(as_count, ranks)), default=None)
 
 
 def reads_bias(vllm: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib import resources
+from typing import Final
 
 from triton_vllm_operator.api.vllm_versions import released_version
 from triton_vllm_operator.sources.task import Value
@@ -26,10 +27,25 @@ class Kind(StrEnum):
     """It guesses tokens for another model."""
 
 
+class Lora(StrEnum):
+    """What is known of adapters where no names of modules are."""
+
+    NONE = "None"
+    """vLLM loads none."""
+    UNKNOWN = "Unknown"
+
+
+# What vLLM's generic route cannot do, whatever the transformers library says.
+_CROSS_ATTENTION: Final = ("MllamaForConditionalGeneration",)
+_SUFFIXES: Final = ("ForCausalLM", "ForConditionalGeneration", "ChatModel", "LMHeadModel")
+
+
 class Span(Value):
     """Versions, one after the other, that do the same with an architecture."""
 
     kind: Kind
+    lora: tuple[str, ...] | None = None
+    """What an adapter may change beside linear modules, as embed_tokens; None if vLLM loads no adapter of it at all."""
     first: str
     last: str
 
@@ -59,26 +75,56 @@ class Architectures(Value):
     plugins: dict[str, str]
     generic: tuple[str, ...]
     """Those that vLLM's generic Transformers route could take, whatever the registry says."""
+    config_types: tuple[str, ...]
+    """Every `model_type` whose configuration the newest transformers library reads by code of its own."""
+    own_config_types: dict[str, tuple[str, ...]]
+    """Those that vLLM itself does, by its version."""
 
     def find(self, vllm: str, name: str) -> Kind | Unknown | None:
         """What that version does with an architecture; None if the version is not catalogued."""
         vllm = released_version(vllm)
         if vllm not in self.versions:
             return None
+        if (span := self._span(vllm, self._other_name(vllm, name) or name)) is not None:
+            return span.kind
         here, spans = self._place(vllm), self.architectures.get(name, ())
-        for span in spans:
-            if self._place(span.first) <= here <= self._place(span.last):
-                return span.kind
         earlier = [span.last for span in spans if self._place(span.last) < here]
         later = [span.first for span in spans if self._place(span.first) > here]
         last = earlier[-1] if earlier else self.dropped.get(name, "")
-        is_dropped = bool(last) and name in self.dropped
         return Unknown(
             last=last,
             first=later[0] if later else "",
             plugin=self.plugins.get(name, ""),
-            may_be_generic=name in self.generic and not is_dropped,
+            may_be_generic=name in self.generic and name not in _CROSS_ATTENTION,
         )
+
+    def find_lora(self, vllm: str, name: str) -> tuple[str, ...] | Lora:
+        """What an adapter may change beside linear modules, or why nobody can say or none is loaded."""
+        vllm = released_version(vllm)
+        span = self._span(vllm, self._other_name(vllm, name) or name) if vllm in self.versions else None
+        if span is None:
+            return Lora.UNKNOWN
+        return Lora.NONE if span.lora is None else span.lora
+
+    def reads_config(self, vllm: str, model_type: str) -> bool:
+        """Whether a configuration may be read without code of the model's own; also where that is not known."""
+        own = self.own_config_types.get(released_version(vllm))
+        return own is None or model_type in own or model_type in self.config_types
+
+    def _other_name(self, vllm: str, name: str) -> str | None:
+        """The name that vLLM takes this one for.
+
+        https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/models/registry.py (_normalize_arch)
+        """
+        suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
+        if suffix is None or self._span(vllm, name) is not None:
+            return None
+        others = (name.removesuffix(suffix) + other for other in _SUFFIXES)
+        return next((other for other in others if self._span(vllm, other) is not None), None)
+
+    def _span(self, vllm: str, name: str) -> Span | None:
+        here, spans = self._place(vllm), self.architectures.get(name, ())
+        return next((s for s in spans if self._place(s.first) <= here <= self._place(s.last)), None)
 
     def _place(self, version: str) -> int:
         return self.versions.index(version)

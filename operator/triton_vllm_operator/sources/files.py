@@ -26,15 +26,13 @@ class Files:
     """For messages: `in /weights`, `in org/name`."""
     folders: frozenset[str] = frozenset()
     """Names of the folders beside them."""
+    not_read: frozenset[str] = frozenset()
+    """Names of those of the same place that are not fetched, for messages."""
     can_read: Callable[[str], bool] = field(default=lambda _name: True)
     """Whether a file's content is here: of what a hub lists, only that of a few small ones is."""
 
     def __contains__(self, name: str) -> bool:
         return name in self.sizes
-
-    def ending(self, *ends: str) -> tuple[str, ...]:
-        """The names that end so, sorted."""
-        return tuple(sorted(name for name in self.sizes if name.endswith(ends)))
 
     def matching(self, *patterns: str) -> tuple[str, ...]:
         """The names that one of these shell patterns fits, sorted."""

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Final
 
 from triton_vllm_operator.api.vllm_versions import version_order
-from triton_vllm_operator.sources.fault import not_servable
-from triton_vllm_operator.sources.files import Files
+from triton_vllm_operator.sources.fault import SourceFault, not_servable
+from triton_vllm_operator.sources.files import Files, matching
 
 CONFIG: Final = "config.json"
 MISTRAL_CONFIG: Final = "params.json"
@@ -60,8 +60,8 @@ def _prefers_mistral(files: Files, vllm: str) -> bool:
     return bool(files.matching(MISTRAL_WEIGHTS)) or (bool(version) and version < _MISTRAL_BY_BOTH)
 
 
-def _no_config(files: Files, vllm: str) -> Exception:
-    if files.ending(".gguf"):
+def _no_config(files: Files, vllm: str) -> SourceFault:
+    if files.matching("*.gguf"):
         version = version_order(vllm)
         single = "; or name the one file in its path" if not version or version <= _LAST_WITH_GGUF else ""
         return not_servable(f"the weights {files.where} are GGUF: take the model's repository with safetensors{single}")
@@ -97,10 +97,11 @@ def _refuse_foreign(files: Files) -> None:
             f"the files {files.where} are a LoRA adapter{of}: name it in spec.model.loraAdapters, its base in "
             "spec.model"
         )
-    for marks, message in _FOREIGN:
+    is_whole = CONFIG in files and bool(files.matching("*.safetensors", "*.bin"))
+    for marks, message in _FOREIGN if is_whole else (*_FOREIGN, *_FOREIGN_ALONE):
         if any(files.matching(mark) or mark in files.folders for mark in marks):
             raise not_servable(f"the files {files.where} are {message}")
-    if CONFIG not in files and files.matching("consolidated.*.pth"):
+    if not is_whole and any(matching((*files.sizes, *files.not_read), ("consolidated.*.pth",))):
         raise not_servable(
             f"the weights {files.where} are in Meta's original format (consolidated.*.pth with params.json): take the "
             "model's repository in the format of transformers, as meta-llama/Llama-2-7b-hf"
@@ -111,6 +112,9 @@ def _refuse_foreign(files: Files) -> None:
 _FOREIGN: Final = (
     (("rank*.engine",), "an engine of TensorRT-LLM: take the model that it was built from"),
     (("rank*.safetensors",), "a checkpoint of TensorRT-LLM: take the model that it was converted from"),
+)
+# What may lie beside a model in the format of transformers.
+_FOREIGN_ALONE: Final = (
     (("model_index.json",), "a pipeline that makes images; only models that generate text are served"),
     (("*.nemo", "model_weights"), "in NeMo's format: export the model to the format of transformers"),
 )

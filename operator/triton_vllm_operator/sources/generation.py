@@ -4,7 +4,7 @@ import json
 import re
 from typing import Final
 
-from triton_vllm_operator.sources.architectures import Kind, Unknown, load_architectures
+from triton_vllm_operator.sources.architectures import Kind, Lora, Unknown, load_architectures
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.task import Expectation, Role
@@ -48,6 +48,7 @@ def check_generates(files: Files, config: Json, expected: Expectation) -> str:
         SourceFault: it would not.
     """
     _check_sentence_files(files)
+    _check_config_code(files, config, expected)
     names = architecture_names(config)
     known = {name: load_architectures().find(expected.vllm, name) for name in names}
     wanted = {Kind.GENERATES, Kind.DRAFTS} if expected.role is Role.DRAFT else {Kind.GENERATES}
@@ -62,6 +63,21 @@ def check_generates(files: Files, config: Json, expected: Expectation) -> str:
     if isinstance(kind, Kind):
         raise not_servable(f"config.json {files.where} names {name}, {_DOES[kind]}")
     return _judge_unknown(name, kind, files, config, expected)
+
+
+def check_takes_adapters(config: Json, vllm: str) -> tuple[str, ...] | None:
+    """What an adapter of the model may change beside linear modules, as embed_tokens; None if nobody can tell.
+
+    Raises:
+        SourceFault: the version loads no adapter of it.
+    """
+    found = [(name, load_architectures().find_lora(vllm, name)) for name in architecture_names(config)]
+    name, lora = next(((n, lora) for n, lora in found if lora is not Lora.UNKNOWN), ("", Lora.UNKNOWN))
+    if lora is Lora.NONE:
+        raise not_servable(
+            f"the model is {name}, of which vLLM {vllm} loads no LoRA adapter: serve the model without it"
+        )
+    return lora if isinstance(lora, tuple) else None
 
 
 def _check_sentence_files(files: Files) -> None:
@@ -82,6 +98,18 @@ def _check_sentence_files(files: Files) -> None:
         raise not_servable(f"{folder} {files.where} says that the model embeds sentences; {_ONLY}")
 
 
+def _check_config_code(files: Files, config: Json, expected: Expectation) -> None:
+    """VLLM reads no configuration by code that lies beside the weights unless it is told to."""
+    auto_map, model_type = config.get("auto_map"), config.get("model_type")
+    if expected.trust_remote_code or not isinstance(auto_map, dict) or "AutoConfig" not in auto_map:
+        return
+    if isinstance(model_type, str) and not load_architectures().reads_config(expected.vllm, model_type):
+        raise not_servable(
+            f"config.json {files.where} is of the type {model_type[:64]}, which is read by code that lies beside the "
+            "weights: spec.engine.trustRemoteCode: true runs it"
+        )
+
+
 def _check_by_suffix(name: str, files: Files) -> str:
     if name.endswith(_POOLING):
         raise not_servable(f"config.json {files.where} names {name}, a model that embeds or classifies; {_ONLY}")
@@ -90,12 +118,12 @@ def _check_by_suffix(name: str, files: Files) -> str:
 
 def _judge_unknown(name: str, unknown: Unknown, files: Files, config: Json, expected: Expectation) -> str:
     says = f"config.json {files.where} names {name}, which vLLM {expected.vllm} does not know"
+    if unknown.may_be_generic:
+        return f"{says}: its generic Transformers backend may take it, and may be slower"
     if isinstance(config.get("auto_map"), dict):
         if expected.trust_remote_code:
             return f"{says}: the code that lies beside the weights must fit vLLM's Transformers backend"
         raise not_servable(f"{says}; code for it lies beside the weights: spec.engine.trustRemoteCode: true runs it")
-    if unknown.may_be_generic:
-        return f"{says}: its generic Transformers backend may take it, and may be slower"
     raise not_servable(says + _advise(unknown))
 
 

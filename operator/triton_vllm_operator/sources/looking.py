@@ -1,22 +1,20 @@
 """Looking into a folder of weights: its small files, and the beginning of each large one. This module does I/O."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
-from triton_vllm_operator.sources.adapter_tensors import check_fits, check_halves
+from triton_vllm_operator.sources.adapter_tensors import check_embeddings, check_fits, check_halves
+from triton_vllm_operator.sources.config import is_multimodal
 from triton_vllm_operator.sources.files import list_folder
 from triton_vllm_operator.sources.formats import check_one_file
+from triton_vllm_operator.sources.generation import check_takes_adapters
 from triton_vllm_operator.sources.report import SourceReport
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors, check_content, read_tensors
 from triton_vllm_operator.sources.servable import Checked, check_source
 from triton_vllm_operator.sources.task import Role, Task
 from triton_vllm_operator.sources.weights import HEADED
-
-# Members of config.json that describe parts beside the language model.
-_PARTS: Final = ("vision_config", "audio_config", "text_config", "thinker_config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +27,6 @@ class Looked:
     """None if its files are not here, or are one file."""
     tensors: Tensors | None = None
     """Of its weights; None if their files do not say them."""
-
-    @property
-    def is_multimodal(self) -> bool:
-        """Whether a model has parts beside the one that makes text."""
-        config: Mapping[str, object] = self.checked.config if self.checked else {}
-        return any(isinstance(config.get(part), dict) for part in _PARTS)
 
 
 def look(task: Task, folder: Path, commit: str | None) -> Looked:
@@ -60,10 +52,17 @@ def find_misfit(adapter: Looked, model: Looked) -> str:
     Raises:
         SourceFault: it changes nothing of it.
     """
-    # vLLM renames what lies in another format than that of the library that trains adapters.
-    if model.checked is None or not model.checked.names_modules:
+    if model.checked is None:
         return ""
-    return check_fits(adapter.tensors or {}, model.tensors or {}, model.is_multimodal)
+    config, expected = model.checked.config, model.task.expectation
+    embeddings = None if expected.overrides_config else check_takes_adapters(config, expected.vllm)
+    if adapter.tensors is None:
+        return ""
+    check_embeddings(adapter.tensors, embeddings)
+    # vLLM renames what lies in another format than that of the library that trains adapters.
+    if not model.checked.names_modules:
+        return ""
+    return check_fits(adapter.tensors, model.tensors or {}, is_multimodal(config))
 
 
 def _read_tensors(folder: Path, names: tuple[str, ...]) -> Tensors | None:

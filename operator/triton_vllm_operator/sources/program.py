@@ -151,6 +151,7 @@ def _check_listing(
             read=lambda name: (Path(scratch) / name).read_bytes(),
             where=f"in {where}",
             folders=frozenset(name.partition("/")[0] for name in snapshot.sizes if "/" in name),
+            not_read=frozenset(snapshot.sizes) - frozenset(names),
             can_read=lambda name: name in small,
         )
         return check_source(listed, expected).facts

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from triton_vllm_operator.sources.config import language_parts
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.task import Expectation
@@ -11,7 +12,7 @@ _FIELD: Final = "spec.engine.quantization"
 # vLLM takes over some by names of its own.
 _FOREIGN: Final = frozenset(
     {
-        *("exl2", "exl3", "eetq", "vptq", "quip", "quip#", "higgs", "spqr", "quanto", "mlx", "ggml"),
+        *("exl2", "exl3", "eetq", "vptq", "bitnet", "quip", "quip#", "higgs", "spqr", "quanto", "mlx", "ggml"),
         *("aqlm", "awq", "awq_marlin", "bitblas", "bitsandbytes", "compressed-tensors", "deepspeedfp", "experts_int8"),
         *(
             "fbgemm_fp8",
@@ -50,6 +51,7 @@ _KERNELS: Final = {
         | {"inc", "ipex", "humming"}
     ),
     "modelopt": frozenset({"modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed"}),
+    "modelopt_fp4": frozenset({"modelopt"}),
     "mxfp4": frozenset({"gpt_oss_mxfp4", "humming"}),
     "mxfp8": frozenset({"modelopt_mxfp8"}),
     "fp8": frozenset({"deepseek_v4_fp8", "humming"}),
@@ -63,18 +65,30 @@ _NEED_QUANTISED: Final = frozenset(
         *("compressed-tensors", "modelopt", "modelopt_fp4", "quark", "aqlm", "hqq"),
     }
 )
+_MODELOPT: Final = (("MXFP8", "modelopt_mxfp8"), ("FP4", "modelopt_fp4"), ("MIXED", "modelopt_mixed"))
 _SIDE_FILES: Final = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 
 
 def find_method(config: Json) -> str | None:
     """How config.json says that the weights are quantised; None if it does not."""
-    parts = (config, config.get("text_config"))
+    parts = tuple(reversed(tuple(language_parts(config))))
     # Older weights of compressed-tensors bear the second key.
     keys = ("quantization_config", "compression_config")
-    stated = (part.get(key) for key in keys for part in parts if isinstance(part, dict))
-    given = next((value for value in stated if isinstance(value, dict)), None)
-    method = given.get("quant_method") if given else None
-    return method.lower() if isinstance(method, str) and method else None
+    given = next((value for key in keys for part in parts if isinstance(value := part.get(key), dict)), {})
+    method = given.get("quant_method")
+    if not isinstance(method, str) or not method:
+        return None
+    return _find_modelopt(given) if method.lower() == "modelopt" else method.lower()
+
+
+def _find_modelopt(given: Json) -> str:
+    """One name for several methods: what vLLM calls each by its `quant_algo`.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/quantization/modelopt.py
+    """
+    nested = given.get("quantization")
+    algorithm = str(given.get("quant_algo") or (nested.get("quant_algo") if isinstance(nested, dict) else "")).upper()
+    return next((name for part, name in _MODELOPT if part in algorithm), "modelopt")
 
 
 def check_quantization(files: Files, config: Json, expected: Expectation) -> None:

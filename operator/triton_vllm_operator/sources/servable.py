@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from triton_vllm_operator.sources.adapters import check_adapter, find_adapter_weights
+from triton_vllm_operator.sources.config import find_count, language_parts
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.formats import CONFIG, Format, find_format
@@ -18,7 +19,10 @@ from triton_vllm_operator.sources.tokenizers import check_tokenizer
 from triton_vllm_operator.sources.weights import find_weights
 
 # Formats that are read from files with these names; the others (dummy, tensorizer, ...) have their own.
-_CHECKED_FORMATS: Final = (None, "auto", "hf", "safetensors", "pt", "npcache", "bitsandbytes", "fastsafetensors")
+_CHECKED_FORMATS: Final = (
+    *(None, "auto", "hf", "safetensors", "mistral", "pt", "npcache"),
+    *("bitsandbytes", "fastsafetensors"),
+)
 # vllm/config/model.py (_get_and_verify_max_len)
 _LENGTHS: Final = (
     *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"),
@@ -69,39 +73,20 @@ def check_source(files: Files, expected: Expectation) -> Checked:
 
 
 def _find_facts(config: Json, weight_bytes: int, warning: str) -> ModelFacts:
-    text = config.get("text_config")
-    layered = {**config, **text} if isinstance(text, dict) else config
     return ModelFacts(
         architecture=next(iter(architecture_names(config)), None),
-        attention_heads=next((n for key in _HEADS if (n := _count(layered.get(key)))), None),
-        max_position_embeddings=_count(layered.get("max_position_embeddings")),
+        attention_heads=find_count(config, *_HEADS),
+        max_position_embeddings=find_count(config, "max_position_embeddings"),
         weight_bytes=weight_bytes,
         quantization=(find_method(config) or "")[:64] or None,
         warning=cut_warning(warning) or None,
     )
 
 
-def _find_count(config: Json, key: str) -> int | None:
-    text = config.get("text_config")
-    return (_count(text.get(key)) if isinstance(text, dict) else None) or _count(config.get(key))
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
 def _check_settings(config: Json, facts: ModelFacts, expected: Expectation) -> None:
-    heads, ranks = facts.attention_heads, expected.tensor_parallel_size
-    if heads and heads % ranks:
-        shared = _find_count(config, "num_key_value_heads") or heads
-        fits = (n for n in range(1, 17) if heads % n == 0 and (shared % n == 0 or n % shared == 0))
-        fitting = ", ".join(map(str, fits))
-        raise not_servable(
-            f"spec.engine.tensorParallelSize {ranks} does not divide the model's {heads} attention heads; "
-            f"choose one of {fitting}"
-        )
+    _check_ranks(config, facts.attention_heads, expected.tensor_parallel_size)
     # https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py: Command-R's model_max_length counts.
-    longest = max(_find_count(config, key) or 0 for key in _LENGTHS)
+    longest = max(find_count(config, key) or 0 for key in _LENGTHS)
     stretched = _stretches(config) or expected.allows_longer
     if longest and expected.max_model_len and expected.max_model_len > longest and not stretched:
         raise not_servable(
@@ -110,11 +95,31 @@ def _check_settings(config: Json, facts: ModelFacts, expected: Expectation) -> N
         )
 
 
+def _check_ranks(config: Json, heads: int | None, ranks: int) -> None:
+    """That the heads can be shared out among the GPUs.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/linear.py (QKVParallelLinear)
+    """
+    if not heads:
+        return
+    # What is compressed (MLA) has no heads of keys and values that are shared out.
+    shared = None if find_count(config, "kv_lora_rank") else find_count(config, "num_key_value_heads")
+
+    def fits(count: int) -> bool:
+        return heads % count == 0 and (not shared or shared % count == 0 or count % shared == 0)
+
+    if fits(ranks):
+        return
+    also = f" and {shared} key/value heads" if shared and shared != heads else ""
+    raise not_servable(
+        f"spec.engine.tensorParallelSize {ranks} does not divide the model's {heads} attention heads{also}; "
+        f"choose one of {', '.join(str(count) for count in range(1, 17) if fits(count))}"
+    )
+
+
 def _stretches(config: Json) -> bool:
     """Whether the model scales its positions, so that its longest sequence is not told by one number."""
-    text = config.get("text_config")
-    parts = (config, text if isinstance(text, dict) else {})
-    scalings = (part.get(key) for part in parts for key in ("rope_scaling", "rope_parameters"))
+    scalings = (part.get(key) for part in language_parts(config) for key in ("rope_scaling", "rope_parameters"))
     return "auto_map" in config or any(_scales(scaling) for scaling in scalings if isinstance(scaling, dict))
 
 

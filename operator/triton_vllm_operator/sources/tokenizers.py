@@ -17,14 +17,21 @@ TOKENIZER_FILES: Final = (
     "merges.txt",
 )
 """Names under which tokenizers and their settings come."""
+MISTRAL_TOKENIZER: Final = "tekken.json"
+# What a library reads without code of the model's own.
+_KNOWN: Final = (
+    *("tokenizer.json", "tokenizer.model*", "*.model", "*.spm", "*.tiktoken", "*.tok", "*.tok.json", MISTRAL_TOKENIZER),
+    *("vocab.json", "*vocab*.txt", "vocab.bpe", "merges.txt"),
+)
+_CODE: Final = "*tokeniz*.py"
 _FAST: Final = "tokenizer.json"
 # Settings of a tokenizer, and no tokenizer.
 _SETTINGS: Final = frozenset(
     {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.json", "tokenizer.py"}
 )
 # Code, and what programs leave that were interrupted or are careful.
-_NONE: Final = (".py", ".part", ".incomplete", ".download", ".tmp", ".lock", ".bak", ".orig", "~")
-_HALVES: Final = (("vocab.json", "merges.txt"), ("merges.txt", "vocab.json"))
+_NO_TOKENIZER: Final = (".py", ".part", ".incomplete", ".download", ".tmp", ".lock", ".bak", ".orig", "~")
+_HALVES: Final = {"vocab.json": "merges.txt", "merges.txt": "vocab.json"}
 
 
 def check_tokenizer(files: Files) -> None:
@@ -33,7 +40,8 @@ def check_tokenizer(files: Files) -> None:
     Raises:
         SourceFault: there is none, or nobody could load what is called so.
     """
-    named = [name for name in files.matching(*TOKENIZER_FILES) if name not in _SETTINGS and not name.endswith(_NONE)]
+    patterns = TOKENIZER_FILES if files.matching(_CODE) else _KNOWN
+    named = [name for name in files.matching(*patterns) if name not in _SETTINGS and not name.endswith(_NO_TOKENIZER)]
     whole = [name for name in named if not files.is_pointer(name)]
     found = [name for name in whole if files.sizes[name] > 0 and _is_complete(name, files)]
     if found:
@@ -49,10 +57,10 @@ def check_tokenizer(files: Files) -> None:
 
 
 def _is_complete(name: str, files: Files) -> bool:
-    other = dict(_HALVES).get(name)
-    if other is not None and other not in files and not files.matching("*tokeniz*.py"):
+    other = _HALVES.get(name)
+    if other is not None and other not in files and not files.matching(_CODE):
         return False
     if name != _FAST or not files.can_read(name):
         return True
     # The tokenizers library reads no file without it (huggingface/tokenizers, tokenizer/serialization.rs).
-    return "model" in files.read_json(name)
+    return isinstance(files.read_json(name).get("model"), dict)

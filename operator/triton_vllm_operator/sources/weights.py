@@ -1,18 +1,19 @@
 """Which files hold the weights that an engine reads, and whether they are all there. Pure."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
 from triton_vllm_operator.sources.fault import not_servable
-from triton_vllm_operator.sources.files import Files
+from triton_vllm_operator.sources.files import Files, matching
 from triton_vllm_operator.sources.formats import MISTRAL_INDEX, MISTRAL_WEIGHTS, Format
 
+INDEX: Final = "model.safetensors.index.json"
 # Kinds of weights in the order in which vLLM looks for them, each with the index that names its parts.
 _KINDS: Final = (
-    (("*.safetensors",), "model.safetensors.index.json"),
-    (("*.bin", "*.pt", "*.pth"), "pytorch_model.bin.index.json"),
+    (("*.safetensors",), INDEX),
+    # Of these it reads all, and no index.
+    (("*.bin", "*.pt"), ""),
 )
 _MISTRAL: Final = ((MISTRAL_WEIGHTS,), MISTRAL_INDEX)
 HEADED: Final = ".safetensors"
@@ -20,7 +21,10 @@ HEADED: Final = ".safetensors"
 # https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/model_loader/weight_utils.py
 # (filter_files_not_needed_for_inference): what training leaves.
 _OF_TRAINING: Final = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
-_OF_ADAPTERS: Final = "adapter_model."
+OF_ADAPTERS: Final = "adapter_model."
+"""How the names of an adapter's weights begin."""
+_MOST_SHARDS: Final = 2000
+"""More than any model has; a name may say up to 99999."""
 _SHARD: Final = re.compile(r"(?P<model>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?P<kind>safetensors|bin)")
 
 
@@ -41,31 +45,44 @@ def find_weights(files: Files, form: Format) -> tuple[str, ...]:
     if missing := sorted((named or _whole(weights)) - set(files.sizes)):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise not_servable(f"{missing[0]}{more}, {by}, is not {files.where}")
+    _refuse_adapter_beside(files, weights, bool(named))
     # vLLM as above (filter_duplicate_safetensors_files): of safetensors only what the index names.
     return tuple(sorted(named)) if named and weights[0].endswith(HEADED) else weights
 
 
+def _refuse_adapter_beside(files: Files, weights: tuple[str, ...], has_index: bool) -> None:
+    beside = files.matching(f"{OF_ADAPTERS}safetensors")
+    if beside and not has_index and weights[0].endswith(HEADED):
+        raise not_servable(
+            f"{beside[0]} lies beside the weights {files.where}, and vLLM would read it as a part of them: move it to "
+            "a folder of its own, and name that in spec.model.loraAdapters"
+        )
+
+
 def _of_a_model(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if not name.endswith(_OF_TRAINING) and not name.startswith(_OF_ADAPTERS))
+    return tuple(name for name in names if not name.endswith(_OF_TRAINING) and not name.startswith(OF_ADAPTERS))
 
 
 def _say_others(files: Files) -> str:
-    if files.matching(f"{_OF_ADAPTERS}*"):
+    names = (*files.sizes, *files.not_read)
+    if any(name.startswith(OF_ADAPTERS) for name in names):
         return "; what is there is a LoRA adapter: name it in spec.model.loraAdapters, its base in spec.model"
-    others = files.matching("*.onnx", "*.h5", "*.msgpack", "*.gguf", "*.ckpt") or files.matching("*.bin", "*.pt")
+    others = next((found for kinds in _OTHER_KINDS if (found := sorted(matching(names, kinds)))), [])
     return f"; found only {', '.join(others[:3])}" if others else ""
+
+
+_OTHER_KINDS: Final = (
+    ("*.onnx", "*.h5", "*.msgpack", "*.gguf", "*.ckpt", "*.pth", "onnx/*"),
+    ("*.bin", "*.pt"),
+)
 
 
 def _whole(weights: Iterable[str]) -> set[str]:
     """All parts of what lies in parts, by the number in their names."""
-    parts = defaultdict[tuple[str, int, str], int](int)
-    for shard in filter(None, map(_SHARD.fullmatch, weights)):
-        parts[shard["model"], int(shard["count"]), shard["kind"]] += 1
+    shards = filter(None, map(_SHARD.fullmatch, weights))
+    parts = {(shard["model"], int(shard["count"]), shard["kind"]) for shard in shards}
     return {
         f"{model}-{number:05}-of-{count:05}.{kind}"
         for model, count, kind in parts
         for number in range(1, min(count, _MOST_SHARDS) + 1)
     }
-
-
-_MOST_SHARDS: Final = 2000

@@ -16,7 +16,7 @@ from tools.engine_arguments.quantization import read_min_capabilities
 from tools.engine_arguments.reader import argument_names, read_arguments, read_speculative_methods
 from tools.engine_arguments.source import Source
 from tools.engine_arguments.successors import ARGUMENTS, ENVIRONMENT, Successor
-from tools.engine_arguments.transformers import read_generic_architectures
+from tools.engine_arguments.transformers import read_config_types, read_generic_architectures
 from tools.engine_arguments.wheel import find_wheel, read_sources
 from triton_vllm_operator.repository.arguments import EngineArguments, GoneArgument, WheelIdentity
 from triton_vllm_operator.sources.architectures import Architectures, Span
@@ -64,8 +64,10 @@ def main() -> None:
         )
         (ARGUMENT_DATA / f"vllm-{version}.json").write_text(_dump(read))
     link = find_wheel("transformers", None)
-    generic = read_generic_architectures(read_sources(link, "transformers", kept / f"{link.name}.zip"))
-    ARCHITECTURE_DATA.write_text(_dump_architectures(registries, generic))
+    transformers = read_sources(link, "transformers", kept / f"{link.name}.zip")
+    ARCHITECTURE_DATA.write_text(
+        _dump_architectures(registries, read_generic_architectures(transformers), read_config_types(transformers))
+    )
 
 
 def _published() -> list[str]:
@@ -115,16 +117,19 @@ def _dump(read: EngineArguments) -> str:
     return "\n".join(["{", *lines, "}"]) + "\n"
 
 
-def _dump_architectures(registries: dict[str, Registry], generic: tuple[str, ...]) -> str:
+def _dump_architectures(
+    registries: dict[str, Registry], generic: tuple[str, ...], config_types: tuple[str, ...]
+) -> str:
     """All versions in one file, one architecture a line: most stay the same from version to version."""
     spans: dict[str, list[Span]] = {}
     for version, registry in registries.items():
         for name, kind in registry.kinds.items():
             known = spans.setdefault(name, [])
-            if known and known[-1].kind is kind and known[-1].last == _before(version, registries):
+            here = Span(kind=kind, lora=registry.lora[name], first=version, last=version)
+            if known and known[-1].last == _before(version, registries) and _same(known[-1], here):
                 known[-1] = known[-1].model_copy(update={"last": version})
             else:
-                known.append(Span(kind=kind, first=version, last=version))
+                known.append(here)
     newest = list(registries.values())
     data = Architectures(
         versions=tuple(registries),
@@ -132,12 +137,18 @@ def _dump_architectures(registries: dict[str, Registry], generic: tuple[str, ...
         dropped={name: last for registry in newest for name, last in registry.dropped.items()},
         plugins={name: place for registry in newest for name, place in registry.plugins.items()},
         generic=generic,
-    ).model_dump(mode="json")
-    parts = [f' "{section}": {json.dumps(data[section])}' for section in ("versions", "generic")]
-    for section in ("architectures", "dropped", "plugins"):
+        config_types=config_types,
+        own_config_types={version: tuple(sorted(registry.configs)) for version, registry in registries.items()},
+    ).model_dump(mode="json", exclude_defaults=True)
+    parts = [f' "{section}": {json.dumps(data[section])}' for section in ("versions", "generic", "config_types")]
+    for section in ("architectures", "dropped", "plugins", "own_config_types"):
         rows = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in sorted(data[section].items())]
         parts.append(f' "{section}": {{\n' + ",\n".join(rows) + "\n }")
     return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _same(one: Span, other: Span) -> bool:
+    return (one.kind, one.lora) == (other.kind, other.lora)
 
 
 def _before(version: str, registries: dict[str, Registry]) -> str:

@@ -8,6 +8,8 @@ _COMPATIBLE = "_supports_attention_backend"
 _GENERATES = re.compile(r"[A-Za-z0-9_]+(ForCausalLM|ForConditionalGeneration)")
 # They hear or speak: what they are asked and answer is no text.
 _SPEECH = re.compile(r"TTS|ASR|Asr|SpeechToText|Transcribe|Talker")
+_AUTO = "transformers/models/auto/"
+_CONFIG_NAMES = "CONFIG_MAPPING_NAMES"
 _FILE = re.compile(r"transformers/models/[^/]+/modeling_[^/]+\.py")
 
 
@@ -15,6 +17,30 @@ def read_generic_architectures(sources: dict[str, str]) -> tuple[str, ...]:
     """Classes that generate text and leave their attention to others, sorted."""
     files = (text for path, text in sources.items() if _FILE.fullmatch(path))
     return tuple(sorted({name for text in files for name in _compatible(text)}))
+
+
+def read_config_types(sources: dict[str, str]) -> tuple[str, ...]:
+    """Every `model_type` that the library has a class of its own for, sorted.
+
+    Raises:
+        LookupError: its list of them is nowhere.
+    """
+    files = (text for path, text in sources.items() if path.startswith(_AUTO))
+    found = {name for text in files for node in ast.walk(ast.parse(text)) for name in _listed(node)}
+    if not found:
+        raise LookupError(f"{_AUTO} holds no {_CONFIG_NAMES}")
+    return tuple(sorted(found))
+
+
+def _listed(node: ast.AST) -> list[str]:
+    """The keys of a list of pairs, or of an object, that makes up the names of configurations."""
+    is_list = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == _CONFIG_NAMES
+    is_more = isinstance(node, ast.Call) and ast.unparse(node.func) == f"{_CONFIG_NAMES}.update"
+    if not (is_list or is_more):
+        return []
+    pairs = (part.elts[0] for part in ast.walk(node) if isinstance(part, ast.Tuple) and len(part.elts) == 2)
+    keys = (key for part in ast.walk(node) if isinstance(part, ast.Dict) for key in part.keys if key is not None)
+    return [part.value for part in (*pairs, *keys) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
 
 
 def _compatible(text: str) -> set[str]:

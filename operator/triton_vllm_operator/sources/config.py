@@ -1,0 +1,35 @@
+"""Reading numbers of config.json, which may stand in the part of the language model. Pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from triton_vllm_operator.sources.files import Json
+
+_LANGUAGE: Final = ("text_config", "llm_config", "language_config", "thinker_config")
+_OTHER_PARTS: Final = ("vision_config", "audio_config")
+
+
+def language_parts(config: Json) -> Iterator[Json]:
+    """What describes the language model: the innermost part first, the whole last."""
+    for name in _LANGUAGE:
+        part = config.get(name)
+        if isinstance(part, dict):
+            yield from language_parts(part)
+    yield config
+
+
+def find_count(config: Json, *keys: str) -> int | None:
+    """The first of these numbers that is there, and positive."""
+    parts = tuple(language_parts(config))
+    counts = (count for key in keys for part in parts if (count := as_count(part.get(key))))
+    return next(counts, None)
+
+
+def as_count(value: object) -> int | None:
+    """A positive whole number; None for all else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def is_multimodal(config: Json) -> bool:
+    """Whether a model has parts beside the one that makes text, or under it."""
+    return any(isinstance(config.get(part), dict) for part in (*_LANGUAGE, *_OTHER_PARTS))
