@@ -41,15 +41,6 @@ def test_the_length_that_is_named_is_served(shared_namespace: str) -> None:
     wait_ready(shared_namespace, NAME)
 
 
-def test_the_parallelism_that_is_named_is_served(shared_namespace: str) -> None:
-    engine = {**SMOLLM2["engine"], "tensorParallelSize": 2}
-    message = said(shared_namespace, "ModelNotServable", engine=engine)
-    found = re.search(r"choose one of (\d+), ", message)
-    assert found is not None, message
-    apply(make_llm(NAME, shared_namespace, engine={**engine, "tensorParallelSize": int(found[1])}))
-    wait_ready(shared_namespace, NAME)
-
-
 def test_the_rank_that_is_named_is_served(shared_namespace: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("ranks")
     write_adapter(folder / "large", rank=32, seed=1)
