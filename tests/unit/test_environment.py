@@ -38,7 +38,7 @@ NEEDED = [
     *("NCCL_P2P_DISABLE", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG", "OMP_NUM_THREADS", "TZ", "TOKENIZERS_PARALLELISM"),
     *("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "VLLM_LOGGING_LEVEL", "VLLM_USE_DEEP_GEMM", "PYTORCH_CUDA_ALLOC_CONF"),
     *("GLOO_SOCKET_IFNAME", "FI_PROVIDER", "UCX_TLS", "LC_ALL", "CUDA_MODULE_LOADING"),
-    *("NVIDIA_TF32_OVERRIDE", "NCCL_TOPO_FILE"),
+    *("NVIDIA_TF32_OVERRIDE", "NCCL_TOPO_FILE", "PYTHONHASHSEED", "PYTHONUNBUFFERED"),
 ]
 
 
@@ -49,6 +49,13 @@ def test_what_people_need_passes(name: str) -> None:
 
 FORBIDDEN = [
     ("LD_PRELOAD", "load code or programs"),
+    ("PYTHONHOME", "load code or programs"),
+    ("TRITON_CACHE_MANAGER", "load code or programs"),
+    ("FLASHINFER_NVCC", "load code or programs"),
+    ("VLLM_NIC_SELECTION_VARS", "load code or programs"),
+    ("UCX_STATS_DEST", "for debugging"),
+    ("TORCH_NCCL_DEBUG_INFO_TEMP_FILE", "for debugging"),
+    ("HF_HUB_ENABLE_HF_TRANSFER", "nothing is fetched"),
     ("PYTHONPATH", "load code or programs"),
     ("PATH", "load code or programs"),
     ("VLLM_PLUGINS", "load code or programs"),
