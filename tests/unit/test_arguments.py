@@ -325,3 +325,30 @@ def test_annotations(annotation: str, types: set[str], resolved: bool) -> None:
     allowed = read_annotation(Source(MODULES.get), "vllm.words", ast.parse(annotation, mode="eval").body)
     assert allowed.types == set(map(JsonType, types))
     assert allowed.resolved is resolved
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("enable-lora", "it is enable_lora: the operator sets it"),
+        ("enableLora", "it is enable_lora: the operator sets it"),
+        ("--max-num-seqs", "it is max_num_seqs: it has a field of its own: write spec.engine.maxNumSeqs"),
+        ("toolCallParser", "it is tool_call_parser: it is an argument of vLLM's own server"),
+        ("swap-blocks", "has no argument swap-blocks"),
+        ("disable-cascade-attn", "vLLM's arguments are named as in Python: write disable_cascade_attn"),
+    ],
+)
+def test_a_name_in_another_spelling_is_said_in_vllms(name: str, said: str) -> None:
+    assert said in accepted({"engine": {"extraArgs": {name: True}}})[2]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"method": "eagle3"}, "the method eagle3 needs model"),
+        ({"method": "draft_model"}, "the method draft_model needs model and numSpeculativeTokens"),
+        ({"method": "medusa", "numSpeculativeTokens": 3}, "the method medusa needs model"),
+    ],
+)
+def test_a_method_that_guesses_by_a_model_needs_one(given: dict[str, Any], said: str) -> None:
+    assert said in accepted({"engine": {"speculativeConfig": given}})[2]

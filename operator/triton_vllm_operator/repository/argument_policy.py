@@ -1,5 +1,6 @@
 """Which engine arguments `extraArgs` may hold, whatever the vLLM version: argument_policy.yaml, typed."""
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Final
@@ -59,6 +60,10 @@ class ArgumentPolicy(FrozenModel):
 
     def refusal(self, name: str, value: JsonValue) -> str:
         """Why extraArgs may not hold this; empty if it may."""
+        spelled = to_snake(name)
+        if spelled != name and spelled in self.known:
+            why = self.refusal(spelled, value)
+            return f"it is {spelled}: {why}" if why else f"vLLM's arguments are named as in Python: write {spelled}"
         if name in TYPED_FIELDS:
             return f"it has a field of its own: write spec.engine.{TYPED_FIELDS[name]}"
         if better := self.values.get(name, {}).get(_spelled(value)):
@@ -74,6 +79,13 @@ class ArgumentPolicy(FrozenModel):
             return refusal
         return self._reference_refusal(name, value)
 
+    @property
+    def known(self) -> frozenset[str]:
+        """Every argument that this policy speaks of."""
+        refused = (name for group in self.refused for name in group.arguments)
+        named = {*TYPED_FIELDS, *self.operator, *self.files, *self.addresses, *self.server}
+        return frozenset({*named, *refused, *self.members, *self.allowed})
+
     def _reference_refusal(self, name: str, value: JsonValue) -> str:
         """Why a value may not name what it names: another file, a repository, an address."""
         if (rule := self.files.get(name)) is not None:
@@ -87,6 +99,11 @@ class ArgumentPolicy(FrozenModel):
             return ""
         inside = f"its member {reference.member} " if reference.member else ""
         return f"{inside}names {reference.text!r}: {reference.why}"
+
+
+def to_snake(name: str) -> str:
+    """A name as a flag (--max-num-seqs), or as a field (maxNumSeqs), as Python would write it."""
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name.lstrip("-")).replace("-", "_").lower()
 
 
 def _spelled(value: JsonValue) -> str | int:

@@ -14,6 +14,9 @@ from triton_vllm_operator.repository.content import Places, engine_arguments
 from triton_vllm_operator.repository.gpus import Gpu, find_gpu
 
 _EXTRA = "spec.engine.extraArgs"
+_PLAIN_DRAFT = "draft_model"
+_DRAFTED = ("eagle", "eagle3", "medusa", "mlp_speculator", "dflash", _PLAIN_DRAFT)
+"""Methods that guess by a model of their own."""
 _BFLOAT16 = 80
 """Ten times the compute capability from which GPUs compute it."""
 
@@ -56,6 +59,7 @@ def check_arguments(engine: Engine, vllm: str) -> tuple[ArgumentFault, ...]:
         *forbidden,
         *_auto_fault(engine, catalogue),
         *_method_fault(engine, catalogue),
+        *_draft_fault(engine),
         *_quantization_fault(engine, catalogue),
         *(fault for fault in faults if fault),
     )
@@ -64,8 +68,10 @@ def check_arguments(engine: Engine, vllm: str) -> tuple[ArgumentFault, ...]:
 def _fault(catalogue: EngineArguments, name: str, value: JsonValue) -> ArgumentFault | None:
     where = f"spec.engine.{TYPED_FIELDS[name]}" if name in TYPED_FIELDS else f"{_EXTRA}.{name}"
     if unknown := catalogue.unknown(name):
-        field = TYPED_FIELDS.get(catalogue.nearest(name) or "")
-        also = f" It is the field spec.engine.{field}" if field else ""
+        near = catalogue.nearest(name)
+        field = TYPED_FIELDS.get(near or "")
+        refusal = load_policy().refusal(near, value) if near and not field else ""
+        also = f" It is the field spec.engine.{field}" if field else f" But {refusal}" if refusal else ""
         return ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{where}: {unknown}{also}")
     argument = catalogue.arguments[name]
     if misfit := argument.misfit(value):
@@ -94,6 +100,20 @@ def _method_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentF
     near = difflib.get_close_matches(method, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
     message = f"spec.engine.speculativeConfig.method: vLLM {catalogue.vllm} has no method {method}: {hint}"
+    return (ArgumentFault(Severity.NOT_IN_CATALOGUE, message),)
+
+
+def _draft_fault(engine: Engine) -> tuple[ArgumentFault, ...]:
+    """https://github.com/vllm-project/vllm/blob/main/vllm/config/speculative.py (SpeculativeConfig.__post_init__)."""
+    given = engine.speculative_config
+    if given is None or given.method not in _DRAFTED:
+        return ()
+    missing = "model" if given.model is None else ""
+    if given.method == _PLAIN_DRAFT and given.num_speculative_tokens is None:
+        missing = f"{missing} and numSpeculativeTokens" if missing else "numSpeculativeTokens"
+    if not missing:
+        return ()
+    message = f"spec.engine.speculativeConfig: the method {given.method} needs {missing}"
     return (ArgumentFault(Severity.NOT_IN_CATALOGUE, message),)
 
 
