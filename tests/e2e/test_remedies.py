@@ -59,7 +59,7 @@ def test_the_rank_that_is_named_is_served(shared_namespace: str, tmp_path_factor
 def test_more_memory_helps_where_it_ran_out(shared_namespace: str) -> None:
     little = {"requests": {"cpu": "500m", "memory": "600Mi"}, "limits": {"memory": "600Mi"}}
     message = said(shared_namespace, "OutOfMemory", resources=little)
-    assert "raise resources.limits.memory" in message
+    assert "raise spec.resources.limits.memory" in message
     apply(make_llm(NAME, shared_namespace))
     wait_ready(shared_namespace, NAME)
 

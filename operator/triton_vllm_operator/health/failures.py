@@ -129,14 +129,14 @@ _NEVER_WORKED: Final = {
 _GATE_TEXTS: Final = {
     Reason.ENGINE_DEAD: "is up, but its vLLM engine is dead",
     Reason.GENERATE_FAILED: "answers the probe with an error",
-    Reason.GENERATE_TIMED_OUT: "generated no token within probe.timeoutSeconds",
+    Reason.GENERATE_TIMED_OUT: "generated no token within spec.probe.timeoutSeconds",
     Reason.NOTHING_GENERATED: "answers the probe without any text",
 }
 
 
 def _crash(pod: Pod, ended: Ended) -> Problem:
     reason = Reason.OUT_OF_MEMORY if ended.reason == "OOMKilled" else Reason.CONTAINER_CRASHED
-    remedy = "; raise resources.limits.memory" if reason is Reason.OUT_OF_MEMORY else ""
+    remedy = "; raise spec.resources.limits.memory" if reason is Reason.OUT_OF_MEMORY else ""
     return Problem(reason, f"pod {pod.name} ended with {_how(ended)}{remedy}; see kubectl logs {pod.name} --previous")
 
 

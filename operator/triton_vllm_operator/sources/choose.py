@@ -33,7 +33,7 @@ def choose_files(names: Iterable[str], load_format: str | None) -> tuple[str, ..
         return tuple(name for name in matching(top, _SMALL) if not name.endswith(".index.json"))
     if load_format in _UNNAMED:
         raise not_servable(
-            f"load_format {load_format} does not tell which files of a repository it reads; "
+            f"spec.engine.extraArgs.load_format {load_format} does not tell which files of a repository it reads; "
             "put them on a volume, and name it as persistentVolumeClaim"
         )
     patterns = _FORMATS.get(load_format or "")
