@@ -123,14 +123,20 @@ def apiserver_with(*flags: str) -> Iterator[None]:
     """
     command = kill_component("kube-apiserver")
     try:
-        start_process("kube-apiserver", [*command, *flags])
-        _wait_for("kube-apiserver", 60, _apiserver_is_ready)
+        _start_apiserver([*command, *flags])
         yield
     finally:
         if is_running("kube-apiserver"):
             kill_component("kube-apiserver")
-        start_process("kube-apiserver", command)
-        _wait_for("kube-apiserver", 60, _apiserver_is_ready)
+        _start_apiserver(command)
+
+
+def _start_apiserver(command: list[str]) -> None:
+    """In the place of one that was killed: its port may be taken for a moment longer."""
+    listens = _listens("127.0.0.1", components.API_PORT)
+    wait_until("the port of kube-apiserver is free", 10, lambda: not listens(), every=0.2)
+    start_process("kube-apiserver", command)
+    _wait_for("kube-apiserver", 60, _apiserver_is_ready)
 
 
 def clean() -> None:

@@ -67,7 +67,8 @@ class FakeApi:
         if request.method == "GET" and not name:
             return self._list(kind, request)
         if request.method == "PATCH":
-            return self._apply(kind, namespace, name, subresource, await request.json(), found)
+            dry_run = "dryRun" in request.query
+            return self._apply(kind, namespace, name, subresource, await request.json(), found, dry_run)
         if found is None:
             return _status(404, f"{kind.plural} {name} not found")
         if request.method == "DELETE":
@@ -82,9 +83,10 @@ class FakeApi:
         return web.json_response({"metadata": metadata, "items": bodies[start : start + limit]})
 
     def _apply(
-        self, kind: Kind, namespace: str, name: str, subresource: str, body: Body, found: Body | None
+        self, kind: Kind, namespace: str, name: str, subresource: str, body: Body, found: Body | None, dry_run: bool
     ) -> web.Response:
-        self.writes.append(f"apply {kind.kind} {name} {subresource}".strip())
+        if not dry_run:
+            self.writes.append(f"apply {kind.kind} {name} {subresource}".strip())
         there = found["metadata"] if found else {}
         # Both are preconditions: a uid needs that object, a version that is not the object's needs that there is none.
         if body["metadata"].get("uid", there.get("uid")) != there.get("uid"):
@@ -100,7 +102,7 @@ class FakeApi:
             merged["metadata"] = {**(found or {}).get("metadata", {}), **body["metadata"]}
         merged["metadata"]["namespace"] = namespace
         self.rewrite(merged)
-        return web.json_response(self.put(kind, merged))
+        return web.json_response(merged if dry_run else self.put(kind, merged))
 
 
 def _parse(path: str) -> tuple[Kind, str, str, str]:

@@ -461,3 +461,31 @@ async def test_a_cluster_without_image_volumes_is_named(status: int, message: st
         accepted = next(c for c in llm["status"]["conditions"] if c["type"] == "Accepted")
         assert accepted["reason"] == "ImageVolumesUnsupported"
         assert "write persistentVolumeClaim or huggingFace in place of image" in accepted["message"]
+
+
+async def test_a_cluster_that_drops_image_volumes_gets_no_pods_without_their_model() -> None:
+    api = new_cluster()
+    supported: list[bool] = []
+
+    def drop(body: Any) -> None:
+        if not supported and body.get("kind") == "Deployment":
+            pod = body["spec"]["template"]["spec"]
+            pod["volumes"] = [volume for volume in pod["volumes"] if "image" not in volume]
+
+    api.rewrite = drop
+    async with serving(api) as client:
+        operator = Operator(client)
+        await operator.resync.fill()
+        operator.see(api)
+        for _ in range(2):
+            with contextlib.suppress(NotSettled):
+                await operator.work(WEB)
+        (llm,) = api.of_kind(LLM_DEPLOYMENT)
+        accepted = next(c for c in llm["status"]["conditions"] if c["type"] == "Accepted")
+        assert accepted["reason"] == "ImageVolumesUnsupported"
+        assert "write persistentVolumeClaim or huggingFace in place of image" in accepted["message"]
+        assert api.of_kind(DEPLOYMENT) == []
+        # When the cluster has learned it, the next try finds out.
+        supported.append(True)
+        await operator.work(WEB)
+        assert len(api.of_kind(DEPLOYMENT)) == 1

@@ -99,18 +99,23 @@ class KubeClient:
             return False
         return True
 
-    async def create(self, manifest: Json) -> Json:
+    async def create(self, manifest: Json, dry_run: bool = False) -> Json:
         """Server-side apply of an object that is not there yet; the object as it is afterwards.
+
+        A dry run changes nothing: the object is what it would be.
 
         Raises:
             Conflict: there is an object of this name.
             Refused: the API server does not take this manifest.
             ApiError: any other answer.
         """
-        return await self.apply({**manifest, "metadata": {**metadata_of(manifest), "resourceVersion": _NO_VERSION}})
+        fresh = {**manifest, "metadata": {**metadata_of(manifest), "resourceVersion": _NO_VERSION}}
+        return await self.apply(fresh, dry_run=dry_run)
 
-    async def apply(self, manifest: Json, subresource: str | None = None) -> Json:
+    async def apply(self, manifest: Json, subresource: str | None = None, dry_run: bool = False) -> Json:
         """Server-side apply under the operator's field manager; the object as it is afterwards.
+
+        A dry run changes nothing: the object is what it would be.
 
         Raises:
             Conflict: the object of this name has not the uid that the manifest names.
@@ -122,6 +127,8 @@ class KubeClient:
         path = kind.path(namespace, name_of(manifest), subresource)
         # An apply knows no unknown field: without Ignore the API server parses the body a second time to find them.
         query = {"fieldManager": names.MANAGER, "force": "true", "fieldValidation": "Ignore"}
+        if dry_run:
+            query["dryRun"] = "All"
         return await self._call("PATCH", "apply", kind, path, query, manifest)
 
     async def read_last_line(self, namespace: str, pod: str, container: str) -> str:

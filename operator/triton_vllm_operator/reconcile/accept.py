@@ -11,6 +11,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import ArgumentCheck, LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.manifests.revision import Revision
+from triton_vllm_operator.reconcile.image_volumes import DROPPED
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.repository.arguments import catalogued_versions, load_arguments
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
@@ -19,8 +20,8 @@ from triton_vllm_operator.repository.environment import EnvironmentFault, check_
 
 _DEEPEST: Final = 100
 """Levels of a value of any JSON: far more than an argument of vLLM or an affinity has."""
-# What an API server without image volumes says of one: the field dropped, or not known at all.
-_NO_IMAGE_VOLUMES: Final = ("must specify a volume type", ".image: field not declared in schema")
+# What an API server without image volumes says of one, if it says anything.
+_NO_IMAGE_VOLUMES: Final = (DROPPED, "must specify a volume type", ".image: field not declared in schema")
 
 
 @dataclass(frozen=True, slots=True)

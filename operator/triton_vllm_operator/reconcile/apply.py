@@ -20,6 +20,7 @@ from triton_vllm_operator.kube.resources import (
 )
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.reconcile.drift import differs
+from triton_vllm_operator.reconcile.image_volumes import DROPPED, image_volumes
 from triton_vllm_operator.reconcile.model import Applied, Child, GatePatch, Refusal, Write
 
 _LOG = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class Writer:
     def __init__(self, client: KubeClient, cache: Cache) -> None:
         self._client = client
         self._cache = cache
+        # A fact of the cluster and not of any object: after a restart the first write finds it out again.
+        self._keeps_image_volumes = False
 
     async def write_children(self, writes: tuple[Write, ...]) -> Applied:
         """Write in order; stop at the first manifest that cannot be written.
@@ -43,6 +46,8 @@ class Writer:
         for write in writes:
             kind, name = kind_of(write.manifest), name_of(write.manifest)
             try:
+                if await self._drops_image_volumes(write):
+                    return Applied(refusal=Refusal(kind.kind, name, DROPPED))
                 stored = await self._write_child(kind, write)
             except Conflict:
                 raise
@@ -60,6 +65,19 @@ class Writer:
             applied = ", ".join(f"{write.manifest['kind']} {name_of(write.manifest)}" for write in writes)
             _LOG.info("applied %s", applied, extra=_identity(writes[0].manifest))
         return Applied(rewritten=tuple(rewritten))
+
+    async def _drops_image_volumes(self, write: Write) -> bool:
+        """Whether the API server would take the manifest without its image volumes; asked until it once kept one."""
+        wanted = image_volumes(write.manifest)
+        if not wanted or self._keeps_image_volumes:
+            return False
+        try:
+            kept = image_volumes(await self._create_or_change(write, dry_run=True))
+        except Conflict:
+            # The write itself finds out what is in its way.
+            return False
+        self._keeps_image_volumes = wanted <= kept
+        return not self._keeps_image_volumes
 
     async def _write_child(self, kind: Kind, write: Write) -> Json | None:
         """The child as it is afterwards; None if an object of somebody else has its name."""
@@ -80,12 +98,11 @@ class Writer:
             # It is the look that is refused, not the child.
             raise Unavailable(error.status, f"get {kind.kind} {name_of(manifest)}", error.message) from error
 
-    async def _create_or_change(self, write: Write) -> Json:
+    async def _create_or_change(self, write: Write, dry_run: bool = False) -> Json:
         if write.uid is None:
-            return await self._client.create(write.manifest)
-        return await self._client.apply(
-            {**write.manifest, "metadata": {**metadata_of(write.manifest), "uid": write.uid}}
-        )
+            return await self._client.create(write.manifest, dry_run)
+        manifest = {**write.manifest, "metadata": {**metadata_of(write.manifest), "uid": write.uid}}
+        return await self._client.apply(manifest, dry_run=dry_run)
 
     async def prune(self, namespace: str, children: tuple[Child, ...]) -> None:
         """Delete children that nothing uses any more.
