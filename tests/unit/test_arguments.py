@@ -333,6 +333,8 @@ def test_annotations(annotation: str, types: set[str], resolved: bool) -> None:
         ("enable-lora", "it is enable_lora: the operator sets it"),
         ("enableLora", "it is enable_lora: the operator sets it"),
         ("--max-num-seqs", "it is max_num_seqs: it has a field of its own: write spec.engine.maxNumSeqs"),
+        ("temperature", "it belongs to a request"),
+        ("maxTokens", "it is max_tokens: it belongs to a request"),
         ("toolCallParser", "it is tool_call_parser: it is an argument of vLLM's own server"),
         ("swap-blocks", "has no argument swap-blocks"),
         ("disable-cascade-attn", "vLLM's arguments are named as in Python: write disable_cascade_attn"),

@@ -45,6 +45,10 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     # forms, in words
     ({"resources": {"requests": {"memory": "32GB"}}}, "32Gi (x 1024^3) or 32G (x 1000^3)"),
     ({"sharedMemorySize": -1}, "spec.sharedMemorySize: a quantity is a number"),
+    ({"env": [{"name": "A", "valueFrom": {}}]}, "tokenSecretRef"),
+    ({"engine": {"temperature": 0.5}}, "it belongs to a request"),
+    ({"engine": {"maxLoras": 2}}, "write spec.model.loraAdapters"),
+    ({"engine": {"model": "a/b"}}, "write spec.model"),
     ({"sharedMemorySize": 1.5}, "spec.sharedMemorySize: takes a whole number or a text, found 1.5; write it in quotes"),
     ({"model": {"persistentVolumeClaim": {"claimName": "m", "path": "/a"}}}, "without a / at its begin or end"),
     ({"model": {"persistentVolumeClaim": {"claimName": "m", "path": "a/"}}}, "without a / at its begin or end"),

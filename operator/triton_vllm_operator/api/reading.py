@@ -32,7 +32,25 @@ _ELSEWHERE: Final = {
     "envFrom": "spec.env",
     "nodeName": "spec.scheduling.nodeSelector",
     "pvc": "spec.model.persistentVolumeClaim",
+    "token": "spec.model.huggingFace.tokenSecretRef",
+    "enableLora": "spec.model.loraAdapters",
+    "loraModules": "spec.model.loraAdapters",
+    "maxLoras": "spec.model.loraAdapters",
+    "servedModelName": "spec.model.servedName",
+    "downloadDir": "spec.model.huggingFace.cache",
+    "args": "spec.engine.extraArgs",
+    "command": "spec.engine.extraArgs",
+    "model": "spec.model",
+    "numGpus": "spec.engine.tensorParallelSize",
+    "resourceProfile": "spec.resources",
+    "initialDelaySeconds": "spec.probe.startupDeadlineSeconds",
+    "startupProbe": "spec.probe",
+    "readinessProbe": "spec.probe",
+    "livenessProbe": "spec.probe",
 }
+_REQUESTED: Final = ("temperature", "topp", "topk", "minp", "stop", "maxtokens", "seed", "n", "bestof")
+"""What a request says of its answer, as `_plain` writes it."""
+_VALUES: Final = "values stand in the spec as text; the token of a hub goes to spec.model.huggingFace.tokenSecretRef"
 
 
 _COMMON: Final = frozenset({"cpu", "image", "key", "memory", "name", "path", "type", "value", "version"})
@@ -88,6 +106,10 @@ def _hint(path: tuple[str, ...]) -> str:
         return f": it is called {here}.{called}"
     if name in _ELSEWHERE:
         return f": write {_ELSEWHERE[name]}"
+    if name == "valueFrom":
+        return f": {_VALUES}"
+    if wanted in _REQUESTED:
+        return ": it belongs to a request, and clients send it among its parameters"
     far = [field for field in _fields() if _plain(field.rsplit(".", 1)[-1]) == wanted]
     if len(far) == 1 and wanted not in _COMMON:
         return f": it stands in {far[0]}"

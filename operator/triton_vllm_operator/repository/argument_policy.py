@@ -54,6 +54,8 @@ class ArgumentPolicy(FrozenModel):
     addresses: frozenset[str]
     server: frozenset[str]
     """Arguments of vLLM's own server."""
+    request: frozenset[str]
+    """What belongs to a request."""
     refused: tuple[RefusedGroup, ...]
     members: dict[str, MemberRule]
     allowed: frozenset[str]
@@ -73,6 +75,8 @@ class ArgumentPolicy(FrozenModel):
         for group in self.refused:
             if name in group.arguments:
                 return group.why
+        if name in self.request:
+            return "it belongs to a request, and clients send it among its parameters"
         if name in self.server:
             return "it is an argument of vLLM's own server, which does not run here: Triton serves in its place"
         if (rule := self.members.get(name)) and (refusal := _member_refusal(rule, value)):
@@ -83,7 +87,7 @@ class ArgumentPolicy(FrozenModel):
     def known(self) -> frozenset[str]:
         """Every argument that this policy speaks of."""
         refused = (name for group in self.refused for name in group.arguments)
-        named = {*TYPED_FIELDS, *self.operator, *self.files, *self.addresses, *self.server}
+        named = {*TYPED_FIELDS, *self.operator, *self.files, *self.addresses, *self.server, *self.request}
         return frozenset({*named, *refused, *self.members, *self.allowed})
 
     def _reference_refusal(self, name: str, value: JsonValue) -> str:
