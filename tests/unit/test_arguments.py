@@ -354,3 +354,13 @@ def test_a_name_in_another_spelling_is_said_in_vllms(name: str, said: str) -> No
 )
 def test_a_method_that_guesses_by_a_model_needs_one(given: dict[str, Any], said: str) -> None:
     assert said in accepted({"engine": {"speculativeConfig": given}})[2]
+
+
+def test_faults_of_the_schema_hide_no_others() -> None:
+    spec = {
+        "replicas": -1,
+        "engine": {"extraArgs": {"api_key": "x"}, "maxLen": 5},
+        "env": [{"name": "LD_X", "value": ""}],
+    }
+    message = accepted(spec)[2]
+    assert all(part in message for part in ("spec.replicas", "maxLen", "api_key", "spec.env[LD_X]")), message

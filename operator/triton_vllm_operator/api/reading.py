@@ -1,5 +1,6 @@
 """One strict reading of a spec, for the operator and for `kubectl-llm`: as the API server reads it. Pure."""
 
+import copy
 import difflib
 from collections.abc import Iterator
 from functools import cache
@@ -70,6 +71,32 @@ def read_spec(spec: Json) -> LLMDeploymentSpec | tuple[str, ...]:
         ours = [details for details in error.errors() if not faults or details["type"] in OWN_ERRORS]
         return (*faults, *map(describe_error, ours))
     return faults or parsed
+
+
+def read_rest(spec: Json) -> LLMDeploymentSpec | None:
+    """What can be read of a spec that has faults, without the values that have them; None if that is no spec."""
+    try:
+        rest = copy.deepcopy(normalize(spec, spec_schema()))
+        for fault in reversed(tuple(find_faults(rest, spec_schema()))):
+            _remove(rest, fault.path)
+        return LLMDeploymentSpec.model_validate(rest)
+    except (ValidationError, RecursionError):
+        return None
+
+
+def _remove(value: object, path: tuple[str, ...]) -> None:
+    if not path:
+        return
+    *parents, last = path
+    for part in parents:
+        if isinstance(value, list):
+            value = value[int(part)]
+        elif isinstance(value, dict):
+            value = value.get(part)
+    if isinstance(value, dict):
+        value.pop(last, None)
+    elif isinstance(value, list) and last.isdigit():
+        del value[int(last)]
 
 
 @cache

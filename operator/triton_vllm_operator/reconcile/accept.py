@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import rolling_part
 from triton_vllm_operator.api.platform import Allow
-from triton_vllm_operator.api.reading import read_spec
+from triton_vllm_operator.api.reading import read_rest, read_spec
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import ArgumentCheck, LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem
@@ -57,7 +58,8 @@ def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     """Pass the spec through every gate; all that refuse speak."""
     spec = read_spec(observed.resource.spec)
     if isinstance(spec, tuple):
-        return NotAccepted(tuple(Problem(Reason.SPEC_INVALID, fault) for fault in spec), None)
+        unread = tuple(Problem(Reason.SPEC_INVALID, fault) for fault in spec)
+        return NotAccepted((*unread, *_faults_of_rest(observed.resource.spec, catalogue)), None)
     if deep := tuple(_too_deep(spec)):
         return NotAccepted(deep, spec)
     known = find_revision(observed.revisions, spec)
@@ -77,6 +79,20 @@ def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     )
     unchecked = (*(fault.message for fault in faults), *(fault.message for fault in of_environment))
     return NotAccepted(problems, spec) if problems else Accepted(spec, runtime, known, _unchecked(runtime, unchecked))
+
+
+def _faults_of_rest(spec: Json, catalogue: Catalogue) -> Iterator[Problem]:
+    """What would be said of arguments and environment if the faults of the schema were mended."""
+    rest = read_rest(spec)
+    if rest is None or any(_too_deep(rest)):
+        return
+    runtime = _runtime(rest, catalogue)
+    if isinstance(runtime, Problem):
+        yield runtime
+        return
+    yield from _argument_faults(rest, check_arguments(rest.engine, runtime.vllm))
+    allowed = catalogue.policy.allow.unknown_environment
+    yield from _environment_faults(rest, check_environment(rest.env or (), runtime.vllm, allowed))
 
 
 def _too_deep(spec: LLMDeploymentSpec) -> Iterator[Problem]:
