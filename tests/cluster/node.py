@@ -110,8 +110,7 @@ def without_apiserver() -> Iterator[None]:
     try:
         yield
     finally:
-        start_process("kube-apiserver", command)
-        _wait_for("kube-apiserver", 60, _apiserver_is_ready)
+        _start_apiserver(command)
 
 
 @contextmanager

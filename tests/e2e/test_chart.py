@@ -19,8 +19,9 @@ def render(*settings: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_chart_grants_no_more_than_it_needs() -> None:
     for settings in ([], ["--set", "watchNamespaces={a,b}"]):
-        rendered = render(*settings).stdout
-        objects = [item for item in yaml.safe_load_all(rendered) if item]
+        rendered = render(*settings)
+        assert rendered.returncode == 0, rendered.stderr
+        objects = [item for item in yaml.safe_load_all(rendered.stdout) if item]
         kinds = {item["kind"] for item in objects}
         assert ("ClusterRole" in kinds) == (not settings)
         for item in objects:

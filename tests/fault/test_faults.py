@@ -451,16 +451,22 @@ async def test_a_cluster_without_image_volumes_is_named(status: int, message: st
 
     api.fault = fault
     async with serving(api) as client:
-        operator = Operator(client)
-        await operator.resync.fill()
-        operator.see(api)
-        for _ in range(3):
-            with contextlib.suppress(NotSettled):
-                await operator.work(WEB)
-        (llm,) = api.of_kind(LLM_DEPLOYMENT)
-        accepted = next(c for c in llm["status"]["conditions"] if c["type"] == "Accepted")
-        assert accepted["reason"] == "ImageVolumesUnsupported"
-        assert "write persistentVolumeClaim or huggingFace in place of image" in accepted["message"]
+        await refused_for_image_volumes(api, client)
+
+
+async def refused_for_image_volumes(api: FakeApi, client: KubeClient) -> Operator:
+    """An operator that has tried, and has said why it cannot go on."""
+    operator = Operator(client)
+    await operator.resync.fill()
+    operator.see(api)
+    for _ in range(3):
+        with contextlib.suppress(NotSettled):
+            await operator.work(WEB)
+    (llm,) = api.of_kind(LLM_DEPLOYMENT)
+    accepted = next(c for c in llm["status"]["conditions"] if c["type"] == "Accepted")
+    assert accepted["reason"] == "ImageVolumesUnsupported"
+    assert "write persistentVolumeClaim or huggingFace in place of image" in accepted["message"]
+    return operator
 
 
 async def test_a_cluster_that_drops_image_volumes_gets_no_pods_without_their_model() -> None:
@@ -474,16 +480,7 @@ async def test_a_cluster_that_drops_image_volumes_gets_no_pods_without_their_mod
 
     api.rewrite = drop
     async with serving(api) as client:
-        operator = Operator(client)
-        await operator.resync.fill()
-        operator.see(api)
-        for _ in range(2):
-            with contextlib.suppress(NotSettled):
-                await operator.work(WEB)
-        (llm,) = api.of_kind(LLM_DEPLOYMENT)
-        accepted = next(c for c in llm["status"]["conditions"] if c["type"] == "Accepted")
-        assert accepted["reason"] == "ImageVolumesUnsupported"
-        assert "write persistentVolumeClaim or huggingFace in place of image" in accepted["message"]
+        operator = await refused_for_image_volumes(api, client)
         assert api.of_kind(DEPLOYMENT) == []
         # When the cluster has learned it, the next try finds out.
         supported.append(True)

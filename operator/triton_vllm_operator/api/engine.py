@@ -21,6 +21,9 @@ from triton_vllm_operator.api.model import ModelSource
 MAX_GPUS: Final = 16
 _MAX_TOKENS: Final = 100_000_000
 AUTO: Final = "Auto"
+REQUEST_PARAMETERS: Final = ("best_of", "max_tokens", "min_p", "n", "stop", "temperature", "top_k", "top_p")
+"""What a request says of its answer, and people write among the engine's arguments."""
+OF_A_REQUEST: Final = "it belongs to a request, and clients send it among its parameters"
 
 _LENGTH_FORM: Final = f"maxModelLen is a number of tokens from 1 to {_MAX_TOKENS}, or {AUTO}"
 

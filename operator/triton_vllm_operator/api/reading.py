@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from triton_vllm_operator.api.base import OWN_ERRORS, ApiModel, Json
 from triton_vllm_operator.api.crd import structural
+from triton_vllm_operator.api.engine import OF_A_REQUEST, REQUEST_PARAMETERS
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.structural import Fault, find_faults, normalize, parts_of, show
 
@@ -49,8 +50,6 @@ _ELSEWHERE: Final = {
     "readinessProbe": "spec.probe",
     "livenessProbe": "spec.probe",
 }
-_REQUESTED: Final = ("temperature", "topp", "topk", "minp", "stop", "maxtokens", "seed", "n", "bestof")
-"""What a request says of its answer, as `_plain` writes it."""
 _VALUES: Final = "values stand in the spec as text; the token of a hub goes to spec.model.huggingFace.tokenSecretRef"
 
 
@@ -135,8 +134,9 @@ def _hint(path: tuple[str, ...]) -> str:
         return f": write {_ELSEWHERE[name]}"
     if name == "valueFrom":
         return f": {_VALUES}"
-    if wanted in _REQUESTED:
-        return ": it belongs to a request, and clients send it among its parameters"
+    # A seed may stand in extraArgs as well, and mostly is that of a request.
+    if wanted in (*map(_plain, REQUEST_PARAMETERS), "seed"):
+        return f": {OF_A_REQUEST}"
     far = [field for field in _fields() if _plain(field.rsplit(".", 1)[-1]) == wanted]
     if len(far) == 1 and wanted not in _COMMON:
         return f": it stands in {far[0]}"

@@ -23,7 +23,7 @@ _PROGRESS: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
 _DETAIL_LIMIT: Final = 300
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
-"""Of which aiohttp.ConnectionTimeoutError is one; what comes too late is none."""
+"""A TimeoutError is an OSError as well: what comes too late is told apart before."""
 _WARM_UP_SECONDS: Final = 120.0
 """For one request of the warm-up: far more than a compilation was seen to take."""
 _LOG = logging.getLogger(__name__)

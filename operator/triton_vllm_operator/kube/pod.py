@@ -204,6 +204,12 @@ def _true_since(condition: dict[str, Any]) -> datetime | None:
     return datetime.fromisoformat(text) if text and condition.get("status") == "True" else None
 
 
+def image_volumes(body: Json) -> frozenset[str]:
+    """The names of the volumes of a pod template that are images."""
+    pod = _dict(_dict(_dict(body.get("spec")).get("template")).get("spec"))
+    return frozenset(str(volume["name"]) for volume in _list(pod.get("volumes")) if volume.get("image"))
+
+
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 

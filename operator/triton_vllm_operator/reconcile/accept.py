@@ -12,8 +12,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import ArgumentCheck, LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.manifests.revision import Revision
-from triton_vllm_operator.reconcile.image_volumes import DROPPED
-from triton_vllm_operator.reconcile.model import Observed
+from triton_vllm_operator.reconcile.model import IMAGE_VOLUMES_DROPPED, Observed
 from triton_vllm_operator.repository.arguments import catalogued_versions, load_arguments
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
 from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments, check_generation
@@ -22,7 +21,11 @@ from triton_vllm_operator.repository.environment import EnvironmentFault, check_
 _DEEPEST: Final = 100
 """Levels of a value of any JSON: far more than an argument of vLLM or an affinity has."""
 # What an API server without image volumes says of one, if it says anything.
-_NO_IMAGE_VOLUMES: Final = (DROPPED, "must specify a volume type", ".image: field not declared in schema")
+_NO_IMAGE_VOLUMES: Final = (
+    IMAGE_VOLUMES_DROPPED,
+    "must specify a volume type",
+    ".image: field not declared in schema",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError, Conflict, Gone, Refused, Unavailable
+from triton_vllm_operator.kube.pod import image_volumes
 from triton_vllm_operator.kube.resources import (
     LLM_DEPLOYMENT,
     POD,
@@ -20,8 +21,7 @@ from triton_vllm_operator.kube.resources import (
 )
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.reconcile.drift import differs
-from triton_vllm_operator.reconcile.image_volumes import DROPPED, image_volumes
-from triton_vllm_operator.reconcile.model import Applied, Child, GatePatch, Refusal, Write
+from triton_vllm_operator.reconcile.model import IMAGE_VOLUMES_DROPPED, Applied, Child, GatePatch, Refusal, Write
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Writer:
             kind, name = kind_of(write.manifest), name_of(write.manifest)
             try:
                 if await self._drops_image_volumes(write):
-                    return Applied(refusal=Refusal(kind.kind, name, DROPPED))
+                    return Applied(refusal=Refusal(kind.kind, name, IMAGE_VOLUMES_DROPPED))
                 stored = await self._write_child(kind, write)
             except Conflict:
                 raise
@@ -68,8 +68,7 @@ class Writer:
 
     async def _drops_image_volumes(self, write: Write) -> bool:
         """Whether the API server would take the manifest without its image volumes; asked until it once kept one."""
-        wanted = image_volumes(write.manifest)
-        if not wanted or self._keeps_image_volumes:
+        if self._keeps_image_volumes or not (wanted := image_volumes(write.manifest)):
             return False
         try:
             kept = image_volumes(await self._create_or_change(write, dry_run=True))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.status import LLMDeploymentStatus
@@ -51,6 +52,15 @@ class Refusal:
     kind: str
     name: str
     message: str
+
+
+IMAGE_VOLUMES_DROPPED: Final = "it drops volumes that are images"
+"""The message of a refusal of which the API server says nothing.
+
+Kubernetes 1.31 to 1.34 without the feature gate ImageVolume drops such volumes and their mounts:
+https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/api/pod/util.go (dropImageVolumes). Pods would start without
+their model.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import yaml
 from pydantic import JsonValue
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.engine import Engine
+from triton_vllm_operator.api.engine import OF_A_REQUEST, REQUEST_PARAMETERS, Engine
 from triton_vllm_operator.repository.arguments import FrozenModel
 from triton_vllm_operator.repository.references import find_reference, is_below_the_model
 
@@ -54,8 +54,6 @@ class ArgumentPolicy(FrozenModel):
     addresses: frozenset[str]
     server: frozenset[str]
     """Arguments of vLLM's own server."""
-    request: frozenset[str]
-    """What belongs to a request."""
     refused: tuple[RefusedGroup, ...]
     members: dict[str, MemberRule]
     allowed: frozenset[str]
@@ -75,8 +73,8 @@ class ArgumentPolicy(FrozenModel):
         for group in self.refused:
             if name in group.arguments:
                 return group.why
-        if name in self.request:
-            return "it belongs to a request, and clients send it among its parameters"
+        if name in REQUEST_PARAMETERS:
+            return OF_A_REQUEST
         if name in self.server:
             return "it is an argument of vLLM's own server, which does not run here: Triton serves in its place"
         if (rule := self.members.get(name)) and (refusal := _member_refusal(rule, value)):
@@ -87,7 +85,7 @@ class ArgumentPolicy(FrozenModel):
     def known(self) -> frozenset[str]:
         """Every argument that this policy speaks of."""
         refused = (name for group in self.refused for name in group.arguments)
-        named = {*TYPED_FIELDS, *self.operator, *self.files, *self.addresses, *self.server, *self.request}
+        named = {*TYPED_FIELDS, *self.operator, *self.files, *self.addresses, *self.server, *REQUEST_PARAMETERS}
         return frozenset({*named, *refused, *self.members, *self.allowed})
 
     def _reference_refusal(self, name: str, value: JsonValue) -> str:

@@ -86,9 +86,10 @@ def check_embeddings(adapter: Tensors, allowed: tuple[str, ...] | None) -> None:
     Raises:
         SourceFault: the engine would end when it loads it.
     """
+    if allowed is None:
+        return
     modules = {half.module for half in _halves(adapter) if half.module.endswith(_TIED)}
-    strange = sorted(module for module in modules if allowed is not None and module.rpartition(".")[2] not in allowed)
-    if strange:
+    if strange := sorted(module for module in modules if _last_word(module) not in allowed):
         raise not_servable(
             f"the adapter changes {', '.join(strange[:_SHOWN])}, which vLLM does not adapt of this model: train it "
             "without, or merge it into the model"
@@ -115,8 +116,8 @@ def check_fits(adapter: Tensors, model: Tensors, is_multimodal: bool) -> str:
     named = {half.module for half in halves}
     if len(strangers) == len(named):
         raise not_servable(_say_strangers(strangers, modules))
-    ends = {module.rpartition(".")[2] for module in modules}
-    if unknown := sorted(module for module in strangers if module.rpartition(".")[2] not in ends):
+    words = {_last_word(module) for module in modules}
+    if unknown := [module for module in strangers if _last_word(module) not in words]:
         # vLLM's from_local_checkpoint (vllm/lora/lora_model.py), which is called in the process of the engine.
         raise not_servable(
             f"the adapter changes {', '.join(unknown[:_SHOWN])}, and the model has no module of such a name anywhere: "
@@ -145,10 +146,14 @@ def _is_there(module: str, is_known: bool) -> bool:
     return is_known or ".experts" in module or module.endswith(_TIED)
 
 
+def _last_word(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
 def _end(module: str) -> str:
     """Models with several parts are renamed by vLLM, each in its own way: only the end of a name is certain."""
     found = _LAYER.fullmatch(module)
-    return module[len(found["prefix"]) :] if found else module.rpartition(".")[2]
+    return module[len(found["prefix"]) :] if found else _last_word(module)
 
 
 def _say_strangers(strangers: list[str], modules: frozenset[str]) -> str:

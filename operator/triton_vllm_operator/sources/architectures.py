@@ -85,7 +85,7 @@ class Architectures(Value):
         vllm = released_version(vllm)
         if vllm not in self.versions:
             return None
-        if (span := self._span(vllm, self._other_name(vllm, name) or name)) is not None:
+        if (span := self._span(vllm, name)) is not None:
             return span.kind
         here, spans = self._place(vllm), self.architectures.get(name, ())
         earlier = [span.last for span in spans if self._place(span.last) < here]
@@ -101,7 +101,7 @@ class Architectures(Value):
     def find_lora(self, vllm: str, name: str) -> tuple[str, ...] | Lora:
         """What an adapter may change beside linear modules, or why nobody can say or none is loaded."""
         vllm = released_version(vllm)
-        span = self._span(vllm, self._other_name(vllm, name) or name) if vllm in self.versions else None
+        span = self._span(vllm, name) if vllm in self.versions else None
         if span is None:
             return Lora.UNKNOWN
         return Lora.NONE if span.lora is None else span.lora
@@ -111,20 +111,16 @@ class Architectures(Value):
         own = self.own_config_types.get(released_version(vllm))
         return own is None or model_type in own or model_type in self.config_types
 
-    def _other_name(self, vllm: str, name: str) -> str | None:
-        """The name that vLLM takes this one for.
+    def _span(self, vllm: str, name: str) -> Span | None:
+        """What a catalogued version does with a name, or with the one that it takes it for.
 
         https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/models/registry.py (_normalize_arch)
         """
         suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
-        if suffix is None or self._span(vllm, name) is not None:
-            return None
-        others = (name.removesuffix(suffix) + other for other in _SUFFIXES)
-        return next((other for other in others if self._span(vllm, other) is not None), None)
-
-    def _span(self, vllm: str, name: str) -> Span | None:
-        here, spans = self._place(vllm), self.architectures.get(name, ())
-        return next((s for s in spans if self._place(s.first) <= here <= self._place(s.last)), None)
+        others = [name.removesuffix(suffix) + other for other in _SUFFIXES] if suffix else []
+        here = self._place(vllm)
+        spans = (span for spelled in (name, *others) for span in self.architectures.get(spelled, ()))
+        return next((span for span in spans if self._place(span.first) <= here <= self._place(span.last)), None)
 
     def _place(self, version: str) -> int:
         return self.versions.index(version)

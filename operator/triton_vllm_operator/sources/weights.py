@@ -51,10 +51,10 @@ def find_weights(files: Files, form: Format) -> tuple[str, ...]:
 
 
 def _refuse_adapter_beside(files: Files, weights: tuple[str, ...], has_index: bool) -> None:
-    beside = files.matching(f"{OF_ADAPTERS}safetensors")
-    if beside and not has_index and weights[0].endswith(HEADED):
+    beside = f"{OF_ADAPTERS}safetensors"
+    if beside in files and not has_index and weights[0].endswith(HEADED):
         raise not_servable(
-            f"{beside[0]} lies beside the weights {files.where}, and vLLM would read it as a part of them: move it to "
+            f"{beside} lies beside the weights {files.where}, and vLLM would read it as a part of them: move it to "
             "a folder of its own, and name that in spec.model.loraAdapters"
         )
 
