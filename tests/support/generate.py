@@ -43,9 +43,15 @@ def stream_times(port: int, model: str, body: dict[str, Any]) -> list[float]:
 
 
 def ask(port: int, model: str, question: str, timeout: float = 120) -> str:
-    """The answer of a chat model that was trained on ChatML."""
+    """The answer of a chat model that was trained on ChatML.
+
+    Raises:
+        ValueError: it did not answer with text.
+    """
     prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
     parameters = {"max_tokens": 32, "temperature": 0}
     body = {"text_input": prompt, "parameters": parameters, "exclude_input_in_output": True}
-    _, answer = generate(port, model, body, timeout)
-    return str(answer.get("text_output", answer))
+    status, answer = generate(port, model, body, timeout)
+    if "text_output" not in answer:
+        raise ValueError(f"HTTP {status}: {answer}")
+    return str(answer["text_output"])

@@ -160,6 +160,25 @@ def test_a_configuration_that_vllm_does_not_take_is_named(tmp_path: Path, config
     assert said in refusal(adapter)
 
 
+@pytest.mark.parametrize("key", ["alpha_pattern", "rank_pattern", "alora_invocation_tokens", "layer_replication"])
+def test_what_vllm_passes_over_of_an_adapters_configuration_is_warned_of(tmp_path: Path, key: str) -> None:
+    write_adapter(tmp_path / "plain", **{key: {}})
+    write_adapter(tmp_path / "adapted", **{key: [[0, 4]] if key == "layer_replication" else {"o_proj": 4}})
+    plain, adapted = (task(tmp_path / name, Role.ADAPTER) for name in ("plain", "adapted"))
+    assert (warning_of(check(plain)), f"ignores {key} of" in warning_of(check(adapted))) == ("", True)
+
+
+def test_a_warning_of_the_configuration_stands_beside_that_of_the_tensors(tmp_path: Path) -> None:
+    parts = {"model.layers.0.self_attn.o_proj": (2, 4, 8), "model.layers.9.self_attn.o_proj": (2, 4, 8)}
+    model, adapter = adapted(tmp_path, parts)
+    (tmp_path / "adapter/adapter_config.json").write_text(
+        '{"r": 2, "lora_alpha": 4, "target_modules": ["o_proj"], "alpha_pattern": {"o_proj": 8}}'
+    )
+    said = warning_of(check(model, adapter), 1)
+    assert "ignores alpha_pattern" in said
+    assert "; vLLM passes over 1 of its 2 modules" in said
+
+
 @pytest.mark.parametrize(
     ("content", "said"), [("", "is empty"), ("version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS")]
 )

@@ -136,9 +136,20 @@ def test_other_arguments_are_passed_on(arguments: dict[str, Any]) -> None:
     assert accepted({"engine": {"extraArgs": arguments}})[:2] == ("True", "Valid")
 
 
+def test_deprecated_quantization_passes_when_it_is_allowed() -> None:
+    engine = {"quantization": "fbgemm_fp8", "extraArgs": {"allow_deprecated_quantization": True}}
+    assert accepted({"engine": engine})[:2] == ("True", "Valid")
+
+
 TYPED = [
     ({"quantization": "int4"}, "26.08", "spec.engine.quantization: vLLM 0.27.1 has no method int4: choose one of"),
     ({"quantization": "aqw"}, "26.08", "spec.engine.quantization: vLLM 0.27.1 has no method aqw: did you mean awq?"),
+    (
+        {"quantization": "fbgemm_fp8"},
+        "26.08",
+        "calls fbgemm_fp8 deprecated and refuses it; with spec.engine.extraArgs.",
+    ),
+    ({"quantization": "fbgemm_fp8", "extraArgs": {"allow_deprecated_quantization": False}}, "26.08", "deprecated"),
     ({"kvCacheDtype": "fp9"}, "26.08", "spec.engine.kvCacheDtype: kv_cache_dtype of vLLM 0.27.1 takes one of auto"),
     ({"maxModelLen": "Auto"}, "26.01", "spec.engine.maxModelLen: max_model_len of vLLM 0.13.0 takes more than 0"),
     ({"maxModelLen": "Auto"}, "25.10", "spec.engine.maxModelLen: vLLM 0.10.2 cannot choose it"),

@@ -91,6 +91,32 @@ def test_pods_that_fail_before_their_engine_are_made_anew_too() -> None:
     assert user_of(world) is None
 
 
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImageNeverPull", "CreateContainerConfigError"])
+def test_pods_that_wait_for_an_image_are_made_anew_when_the_administrator_names_another(reason: str) -> None:
+    world = World().settle()
+    world.pods = (make_pod(world.revision, running=False, waiting_reason=reason),)
+    world.settle()
+    before = world.status.revision
+    entries = tuple(entry.model_copy(update={"image": "mirror/triton:1"}) for entry in world.catalogue.entries)
+    world.catalogue = world.catalogue.model_copy(update={"entries": entries})
+    world.settle()
+    (deployment,) = world.of_kind(DEPLOYMENT.kind)
+    containers = deployment.body["spec"]["template"]["spec"]["containers"]  # type: ignore[index, call-overload]
+    assert (containers[0]["image"], world.status.revision == before) == ("mirror/triton:1", False)
+    world.settle()
+    assert world.decide().writes == (), "once, not again"
+
+
+def test_another_vllm_of_the_catalogue_is_for_the_next_edit() -> None:
+    world = World().settle()
+    world.pods = (make_pod(world.revision, running=False, waiting_reason="ImagePullBackOff"),)
+    before = world.settle().status.revision
+    changed = {"image": "mirror/triton:2", "vllm": "0.33.0"}
+    entries = tuple(entry.model_copy(update=changed) for entry in world.catalogue.entries)
+    world.catalogue = world.catalogue.model_copy(update={"entries": entries})
+    assert world.settle().status.revision == before
+
+
 @pytest.mark.parametrize("serves", [True, False])
 def test_pods_that_start_or_serve_are_not_touched(serves: bool) -> None:
     world = World().settle()

@@ -292,6 +292,13 @@ def test_quantization_that_cannot_be_is_named(
     assert said in refusal(task(folder, quantization=wanted, quantization_methods=METHODS))
 
 
+def test_deprecated_quantization_names_what_lets_it_pass(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, quantization_config={"quant_method": "fbgemm_fp8"})
+    message = refusal(task(folder, quantization_methods=("fbgemm_fp8",), deprecated_quantizations=("fbgemm_fp8",)))
+    assert "write spec.engine.extraArgs.allow_deprecated_quantization: true" in message
+    assert check(task(folder, quantization_methods=("fbgemm_fp8",))).fault is None
+
+
 @pytest.mark.parametrize(
     ("stated", "wanted"),
     [("awq", None), ("awq", "awq_marlin"), ("gptq", "GPTQ"), (None, "fp8"), ("new-method", None), ("auto-round", None)],

@@ -59,6 +59,11 @@ def find_problem(pod: Pod) -> Problem | None:
     return None
 
 
+def cannot_begin(pod: Pod) -> bool:
+    """Whether a container of it waits for what the pod, as it was made, may never get."""
+    return pod.waiting_reason in _PULL | _CONFIG
+
+
 def _missing_image(pod: Pod) -> str:
     detail = _BACK_OFF.sub("", pod.waiting_message) or pod.waiting_reason
     if pod.awaited_image is None:

@@ -11,7 +11,7 @@ from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.spec import DRAFT_FIELD, TOKENIZER_FIELD, LLMDeploymentSpec, adapter_field
-from triton_vllm_operator.repository.check import readable_quantizations
+from triton_vllm_operator.repository.check import readable_quantizations, unasked_quantizations
 from triton_vllm_operator.repository.content import Places
 from triton_vllm_operator.repository.gpus import find_gpu
 from triton_vllm_operator.sources.placement import ONLY_TOKENIZER, folder_name
@@ -225,6 +225,7 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
         config_format=text if isinstance(text := extra.get("config_format"), str) else None,
         quantization=engine.quantization,
         quantization_methods=readable_quantizations(spec, vllm),
+        deprecated_quantizations=unasked_quantizations(engine, vllm),
         gpu=gpu.name if (gpu := find_gpu(spec)) else None,
         overrides_config=any(name in extra for name in _OVERRIDES),
     )

@@ -15,7 +15,7 @@ from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import IMAGE_VOLUMES_DROPPED, Observed
 from triton_vllm_operator.repository.arguments import catalogued_versions, load_arguments
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
-from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments, check_generation
+from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments
 from triton_vllm_operator.repository.environment import EnvironmentFault, check_environment
 
 _DEEPEST: Final = 100
@@ -66,10 +66,10 @@ def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     if deep := tuple(_too_deep(spec)):
         return NotAccepted(deep, spec)
     known = find_revision(observed.revisions, spec)
-    runtime = known.runtime if known else _runtime(spec, catalogue)
+    runtime = known.runtime if known else find_runtime(spec, catalogue)
     if isinstance(runtime, Problem):
         return NotAccepted((runtime, *_forbidden(observed, spec, catalogue)), spec)
-    faults = (*check_arguments(spec.engine, runtime.vllm), *check_generation(spec, runtime.vllm))
+    faults = check_arguments(spec, runtime.vllm)
     of_environment = check_environment(spec.env or (), runtime.vllm, catalogue.policy.allow.unknown_environment)
     problems = (
         *_accelerator_mismatch(spec, runtime),
@@ -89,11 +89,11 @@ def _faults_of_rest(spec: Json, catalogue: Catalogue) -> Iterator[Problem]:
     rest = read_rest(spec)
     if rest is None or any(_too_deep(rest)):
         return
-    runtime = _runtime(rest, catalogue)
+    runtime = find_runtime(rest, catalogue)
     if isinstance(runtime, Problem):
         yield runtime
         return
-    yield from _argument_faults(rest, check_arguments(rest.engine, runtime.vllm))
+    yield from _argument_faults(rest, check_arguments(rest, runtime.vllm))
     allowed = catalogue.policy.allow.unknown_environment
     yield from _environment_faults(rest, check_environment(rest.env or (), runtime.vllm, allowed))
 
@@ -123,7 +123,8 @@ def _nests_deeper(value: object, levels: int) -> bool:
     return True
 
 
-def _runtime(spec: LLMDeploymentSpec, catalogue: Catalogue) -> RuntimeEntry | Problem:
+def find_runtime(spec: LLMDeploymentSpec, catalogue: Catalogue) -> RuntimeEntry | Problem:
+    """What the spec's runtime is by the catalogue as it stands; why there is none."""
     if spec.runtime.image is not None:
         return RuntimeEntry(
             version="custom",

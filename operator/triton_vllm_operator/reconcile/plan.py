@@ -3,16 +3,15 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from triton_vllm_operator.api.platform import Pods
-from triton_vllm_operator.health.failures import Problem
+from triton_vllm_operator.health.failures import Problem, cannot_begin
 from triton_vllm_operator.kube.resources import DEPLOYMENT, true_condition
 from triton_vllm_operator.manifests.revision import Resolved, Revision, render_revision
-from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept
+from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept, find_runtime
 from triton_vllm_operator.reconcile.fetching import Fetching, find_fetched
 from triton_vllm_operator.reconcile.live import Live, live_part, salvage_live_part
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.refill import find_refill
-from triton_vllm_operator.repository.catalogue import Catalogue
+from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
         return Plan(newest, live, verdict.problem, fetching=refill)
     live = live_part(verdict.spec)
     if verdict.known is not None:
-        revision = _again_the_newest(_mended(observed, verdict, verdict.known, pods), newest)
+        revision = _again_the_newest(_mended(observed, verdict, verdict.known, catalogue), newest)
         refill = find_refill(observed, revision, live, pods, now)
         return Plan(revision, live, unchecked=verdict.unchecked, fetching=refill)
     fetched = find_fetched(observed, verdict.spec, verdict.runtime.vllm, newest, pods, now)
@@ -65,22 +64,26 @@ def _again_the_newest(known: Revision, newest: Revision | None) -> Revision:
     return replace(known, number=newest.number + 1)
 
 
-def _mended(observed: Observed, verdict: Accepted, known: Revision, pods: Pods) -> Revision:
+def _mended(observed: Observed, verdict: Accepted, known: Revision, catalogue: Catalogue) -> Revision:
     """The revision, rendered anew if none of its pods can start as it stands.
 
-    What hinders them may be what the administrator has changed since: the user of the pods, a proxy.
+    What hinders them may be what the administrator has changed since: the user of the pods, a proxy, an image.
     """
     if not _is_hindered(observed, known):
         return known
     number = max(revision.number for revision in observed.revisions) + 1
-    resolved = Resolved(verdict.spec, verdict.runtime, pods, known.sources)
+    runtime = find_runtime(verdict.spec, catalogue)
+    if not isinstance(runtime, RuntimeEntry) or runtime.vllm != verdict.runtime.vllm:
+        # The arguments were checked for the vLLM of the revision.
+        runtime = verdict.runtime
+    resolved = Resolved(verdict.spec, runtime, catalogue.policy.pods, known.sources)
     anew = render_revision(observed.resource.owner, resolved, number)
     return known if anew.name == known.name else anew
 
 
 def _is_hindered(observed: Observed, revision: Revision) -> bool:
-    """Whether Kubernetes refuses the pods of a revision, or each of them fails before its engine starts."""
+    """Whether Kubernetes refuses the pods of a revision, or each of them ends or waits before its engine starts."""
     own = [pod for pod in observed.pods if pod.revision == revision.hash and pod.lives]
     if own:
-        return all(pod.unprepared is not None and not pod.running for pod in own)
+        return all(not pod.running and (pod.unprepared is not None or cannot_begin(pod)) for pod in own)
     return any(true_condition(child.body, "ReplicaFailure") for child in observed.children_of(DEPLOYMENT))

@@ -173,6 +173,8 @@ class EngineArguments(FrozenModel):
     gone_environment: dict[str, GoneArgument] = {}
     min_capability: dict[str, int] = {}
     """Ten times the compute capability that a quantization method needs; of those that the source tells."""
+    deprecated_quantization: tuple[str, ...] = ()
+    """Methods that this version refuses until `allow_deprecated_quantization` is set."""
 
     def unknown(self, name: str) -> str:
         """Why this version does not take `name`, and what to write instead; empty if it does."""

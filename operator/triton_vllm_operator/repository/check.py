@@ -14,6 +14,9 @@ from triton_vllm_operator.repository.content import Places, engine_arguments
 from triton_vllm_operator.repository.gpus import Gpu, find_gpu
 
 _EXTRA = "spec.engine.extraArgs"
+_ALLOWS_DEPRECATED = "allow_deprecated_quantization"
+_ALLOW_DEPRECATED = f"{_EXTRA}.{_ALLOWS_DEPRECATED}: true"
+"""What lets a deprecated way of quantization pass, as a message names it."""
 _PLAIN_DRAFT = "draft_model"
 _DRAFTED = ("eagle", "eagle3", "medusa", "mlp_speculator", "dflash", _PLAIN_DRAFT)
 """Methods that guess by a model of their own."""
@@ -36,8 +39,12 @@ class ArgumentFault:
     message: str
 
 
-def check_arguments(engine: Engine, vllm: str) -> tuple[ArgumentFault, ...]:
-    """Everything that is wrong with the arguments, in the order of the spec."""
+def check_arguments(spec: LLMDeploymentSpec, vllm: str) -> tuple[ArgumentFault, ...]:
+    """All of the engine's arguments that the version or the GPUs do not take, in the order of the spec."""
+    return (*_check_version(spec.engine, vllm), *_check_generation(spec, vllm))
+
+
+def _check_version(engine: Engine, vllm: str) -> tuple[ArgumentFault, ...]:
     forbidden = tuple(
         ArgumentFault(Severity.FORBIDDEN, f"{_EXTRA}.{name}: {refusal}")
         for name, value in (engine.extra_args or {}).items()
@@ -120,15 +127,19 @@ def _draft_fault(engine: Engine) -> tuple[ArgumentFault, ...]:
 def _quantization_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentFault, ...]:
     known = tuple(map(str, catalogue.arguments["quantization"].choices))
     # vLLM reads it in any case.
-    if engine.quantization is None or not known or engine.quantization.lower() in known:
+    method = engine.quantization.lower() if engine.quantization else None
+    if method is not None and method in unasked_quantizations(engine, catalogue.vllm):
+        message = f"spec.engine.quantization: vLLM {catalogue.vllm} calls {method} deprecated and refuses it"
+        return (ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{message}; with {_ALLOW_DEPRECATED} it takes it"),)
+    if method is None or not known or method in known:
         return ()
-    near = difflib.get_close_matches(engine.quantization.lower(), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(method, known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
     message = f"spec.engine.quantization: vLLM {catalogue.vllm} has no method {engine.quantization}: {hint}"
     return (ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{message}; weights that are quantised say it themselves"),)
 
 
-def check_generation(spec: LLMDeploymentSpec, vllm: str) -> tuple[ArgumentFault, ...]:
+def _check_generation(spec: LLMDeploymentSpec, vllm: str) -> tuple[ArgumentFault, ...]:
     """What the engine is asked for, and the GPUs that the node selector names are too old for."""
     gpu, catalogue = find_gpu(spec), load_arguments(vllm)
     if gpu is None:
@@ -155,6 +166,17 @@ def readable_quantizations(spec: LLMDeploymentSpec, vllm: str) -> tuple[str, ...
         return ()
     methods = map(str, catalogue.arguments["quantization"].choices)
     return tuple(m for m in methods if gpu is None or catalogue.min_capability.get(m, 0) <= gpu.capability)
+
+
+def unasked_quantizations(engine: Engine, vllm: str) -> tuple[str, ...]:
+    """Deprecated methods, which a version refuses until `allow_deprecated_quantization` is set.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py (_verify_quantization)
+    """
+    catalogue = load_arguments(vllm)
+    if catalogue is None or (engine.extra_args or {}).get(_ALLOWS_DEPRECATED) is True:
+        return ()
+    return catalogue.deprecated_quantization
 
 
 def _shown(value: JsonValue) -> str:

@@ -15,7 +15,10 @@ ADAPTER_WEIGHTS: Final = ("adapter_model.safetensors", "adapter_model.bin", "ada
 _SAVED_MODULES: Final = frozenset({"classifier", "score"})
 _WITHOUT_BIAS: Final = (0, 11, 1)
 """The first version without `enable_lora_bias`."""
-# https://github.com/vllm-project/vllm/blob/main/vllm/lora/peft_helper.py: what it knows no default for.
+# https://github.com/vllm-project/vllm/blob/main/vllm/lora/peft_helper.py: what it passes over although the adapter was
+# trained with it, since it scales all modules by lora_alpha and r.
+_PASSED_OVER: Final = ("alpha_pattern", "rank_pattern", "alora_invocation_tokens", "layer_replication")
+# What it knows no default for.
 _NEEDED: Final = ("r", "lora_alpha", "target_modules")
 # As peft writes it of adapters of parameters (target_parameters).
 _MAY_BE_NULL: Final = ("target_modules",)
@@ -50,7 +53,9 @@ def check_adapter(files: Files, expected: Expectation) -> ModelFacts:
         raise not_servable(f"no adapter_model.safetensors {files.where}: vLLM reads an adapter under no other name")
     rank = _rank(config)
     check_rank(rank, expected.max_lora_rank)
-    return ModelFacts(lora_rank=rank)
+    ignored = ", ".join(key for key in _PASSED_OVER if config.get(key))
+    warning = f"vLLM ignores {ignored} of {ADAPTER_CONFIG}: its answers are not those that were trained"
+    return ModelFacts(lora_rank=rank, warning=warning if ignored else None)
 
 
 def find_adapter_weights(files: Files) -> tuple[str, ...]:

@@ -116,6 +116,11 @@ def check_quantization(files: Files, config: Json, expected: Expectation) -> Non
 
 
 def _check_readable(method: str, files: Files, expected: Expectation) -> None:
+    if method in expected.deprecated_quantizations:
+        raise not_servable(
+            f"the weights {files.where} are quantised with {method}, which vLLM {expected.vllm} calls deprecated and "
+            "refuses: write spec.engine.extraArgs.allow_deprecated_quantization: true, or take other weights"
+        )
     readable = expected.quantization_methods
     if not readable or _ALIASES.get(method, method) in readable or method in readable or method not in _FOREIGN:
         return

@@ -92,10 +92,12 @@ def fault_report(fault: Fault) -> Report:
 
 
 def with_warning(report: SourceReport, warning: str) -> SourceReport:
-    """The report with that warning in place of its own; as it was if there is none."""
+    """The report with that warning after its own; as it was if there is none."""
     if not warning:
         return report
-    facts = (report.facts or ModelFacts()).model_copy(update={"warning": cut_warning(warning)})
+    known = report.facts or ModelFacts()
+    said = "; ".join(filter(None, (known.warning, warning)))
+    facts = known.model_copy(update={"warning": cut_warning(said)})
     return report.model_copy(update={"facts": facts})
 
 

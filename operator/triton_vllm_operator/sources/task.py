@@ -79,6 +79,8 @@ class Expectation(Value):
     """The engine's `quantization`."""
     quantization_methods: tuple[str, ...] = ()
     """What the version reads on those GPUs; empty if that is not known."""
+    deprecated_quantizations: tuple[str, ...] = ()
+    """Of these, what it refuses until `allow_deprecated_quantization` is set; empty where that is set."""
     gpu: str | None = None
     """The GPUs, where they are known."""
     overrides_config: bool = False

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tools.engine_arguments.architectures import Registry, read_registry
 from tools.engine_arguments.environment import read_environment
-from tools.engine_arguments.quantization import read_min_capabilities
+from tools.engine_arguments.quantization import read_deprecated, read_min_capabilities
 from tools.engine_arguments.reader import argument_names, read_arguments, read_speculative_methods
 from tools.engine_arguments.source import Source
 from tools.engine_arguments.successors import ARGUMENTS, ENVIRONMENT, Successor
@@ -57,6 +57,7 @@ def main() -> None:
             wheel=WheelIdentity(name=link.name, sha256=link.sha256),
             speculative_methods=read_speculative_methods(source),
             min_capability=read_min_capabilities(source),
+            deprecated_quantization=read_deprecated(source),
             arguments=read_arguments(source),
             gone=_gone(names, version, ARGUMENTS),
             environment=environment,
@@ -110,6 +111,7 @@ def _dump(read: EngineArguments) -> str:
     lines = [f' "vllm": {json.dumps(read.vllm)},', f' "wheel": {json.dumps(data["wheel"])},']
     lines.append(f' "speculative_methods": {json.dumps(data.get("speculative_methods", []))},')
     lines.append(f' "min_capability": {json.dumps(data.get("min_capability", {}))},')
+    lines.append(f' "deprecated_quantization": {json.dumps(data.get("deprecated_quantization", []))},')
     sections = ("arguments", "gone", "environment", "gone_environment")
     for section in sections:
         rows = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in data[section].items()]

@@ -1,4 +1,4 @@
-"""The compute capability that each quantization method needs, read off the classes that vLLM names for it."""
+"""Quantization methods: the compute capability that each needs, and those that a version calls deprecated."""
 
 import ast
 
@@ -7,6 +7,19 @@ from tools.engine_arguments.source import Found, Source
 _MODULE = "vllm.model_executor.layers.quantization"
 _CHOOSER = "get_quantization_config"
 _MINIMUM = "get_min_capability"
+_DEPRECATED = "DEPRECATED_QUANTIZATION_METHODS"
+
+
+def read_deprecated(source: Source) -> tuple[str, ...]:
+    """What the version refuses until `allow_deprecated_quantization` is set."""
+    tree = source.tree(_MODULE)
+    for node in tree.body if tree else ():
+        targets = (
+            [node.target] if isinstance(node, ast.AnnAssign) else node.targets if isinstance(node, ast.Assign) else []
+        )
+        if any(isinstance(target, ast.Name) and target.id == _DEPRECATED for target in targets):
+            return tuple(map(str, ast.literal_eval(node.value)))
+    return ()
 
 
 def read_min_capabilities(source: Source) -> dict[str, int]:
