@@ -39,6 +39,9 @@ METADATA: list[dict[str, Any]] = [
     *({"annotations": {"a": value}} for value in ("é" * 9, 1, [], "x" * (256 * 1024 - 1), "x" * 256 * 1024)),
     *({"finalizers": names} for names in (["a b"], ["x/y/z"], [1], ["a"])),
     *({name: {}} for name in ("label", "annotation", "owner")),
+    *({name: value} for name in ("finalizers", "ownerReferences", "managedFields") for value in ("a", {})),
+    *({"creationTimestamp": value} for value in ("foo", 5, "2026-01-31T12:00:00Z", "2026-01-31", None)),
+    *({name: value} for name in ("uid", "generation", "resourceVersion", "selfLink") for value in (5, "a", True)),
     {"labels": 5},
     {"annotations": ["a"]},
 ]

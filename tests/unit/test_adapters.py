@@ -244,3 +244,28 @@ def test_ranks_of_experts_that_lie_in_one_tensor_are_no_rank(tmp_path: Path) -> 
     adapter = write_adapter(tmp_path, target_modules=None)
     write_tensors(adapter / "adapter_model.safetensors", tensors)
     assert check(task(adapter, Role.ADAPTER, "spec.model.loraAdapters[sql]", max_lora_rank=16)).fault is None
+
+
+def test_adapters_of_experts_want_a_version_that_adapts_them(tmp_path: Path) -> None:
+    model, adapter = adapted(
+        tmp_path,
+        {"model.layers.0.mlp.experts.0.gate_proj": (2, 4, 8), "model.layers.0.self_attn.o_proj": (2, 4, 8)},
+        architectures=["Qwen3MoeForCausalLM"],
+    )
+    assert check(model, adapter).fault is None
+    old = model.model_copy(update={"expectation": model.expectation.model_copy(update={"vllm": "0.10.2"})})
+    assert "vLLM 0.10.2 adapts no experts: 0.11.1 is the first version" in refusal(old, adapter)
+
+
+TOWER = "model.visual.blocks.0.attn.qkv"
+
+
+def test_adapters_of_what_sees_change_nothing_by_default(tmp_path: Path) -> None:
+    language = {"model.language_model.layers.0.self_attn.o_proj": (2, 4, 8)}
+    model, adapter = adapted(tmp_path / "tower", {TOWER: (2, 4, 8)}, vision_config={})
+    assert "changes nothing but what sees or hears" in refusal(model, adapter)
+    model, adapter = adapted(tmp_path / "both", {TOWER: (2, 4, 8), **language}, vision_config={})
+    write_tensors(tmp_path / "both/model/model.safetensors", {**MODULES, f"{TOWER}.weight": (8, 4)})
+    assert "passes over 1 of its 2 modules, as model.visual" in warning_of(check(model, adapter), 1)
+    adapts = model.expectation.model_copy(update={"adapts_towers": True})
+    assert warning_of(check(model.model_copy(update={"expectation": adapts}), adapter), 1) == ""

@@ -136,12 +136,52 @@ def test_other_arguments_are_passed_on(arguments: dict[str, Any]) -> None:
     assert accepted({"engine": {"extraArgs": arguments}})[:2] == ("True", "Valid")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"attention_backend": "flash_attn"},
+        {"attention_backend": "auto"},
+        {"attention_config": {"backend": "FLASHINFER"}},
+        {"reasoning_parser": ""},
+        {"load_format": "SafeTensors"},
+        {"tokenizer_mode": "slow"},
+        {"config_format": "hf"},
+    ],
+    ids=str,
+)
+def test_what_the_tables_of_vllm_list_passes(arguments: dict[str, Any]) -> None:
+    assert accepted({"engine": {"extraArgs": arguments}})[:2] == ("True", "Valid")
+
+
 def test_deprecated_quantization_passes_when_it_is_allowed() -> None:
     engine = {"quantization": "fbgemm_fp8", "extraArgs": {"allow_deprecated_quantization": True}}
     assert accepted({"engine": engine})[:2] == ("True", "Valid")
 
 
 TYPED = [
+    ({"extraArgs": {"no_enable_prefix_caching": True}}, "26.08", "write spec.engine.enablePrefixCaching: false"),
+    ({"extraArgs": {"--no-async-scheduling": True}}, "26.08", "vLLM's command line: write async_scheduling: false"),
+    ({"extraArgs": {"tp": 2}}, "26.08", "short for tensor_parallel_size: it has a field of its own"),
+    ({"extraArgs": {"min_tokens": 2}}, "26.08", "it belongs to a request"),
+    ({"extraArgs": {"lora_modules": "a"}}, "26.08", "write spec.model.loraAdapters"),
+    ({"apiKey": "x"}, "26.08", "spec.engine.apiKey: there is no such field: it is an argument of vLLM's own server"),
+    ({"extraArgs": {"attention_backend": "XFORMERS"}}, "26.08", "takes one of FLASH_ATTN, "),
+    ({"extraArgs": {"attention_config": {"backend": "nope"}}}, "26.08", "as its member backend"),
+    ({"extraArgs": {"load_format": "gguf"}}, "26.08", "takes one of auto, hf, "),
+    ({"extraArgs": {"tokenizer_mode": "custom"}}, "26.08", "tokenizer_mode of vLLM 0.27.1 takes one of"),
+    ({"extraArgs": {"reasoning_parser": "deepseek-r1"}}, "26.08", "reasoning_parser of vLLM 0.27.1 takes one of"),
+    ({"extraArgs": {"config_format": "a/b"}}, "26.08", "takes one of hf, mistral, auto"),
+    ({"extraArgs": {"max_num_queued_reqs": 5}}, "26.08", "is the first version that does"),
+    ({"extraArgs": {"hf_overrides": {"text_model_id": "a/b"}}}, "26.08", "its member text_model_id names 'a/b'"),
+    ({"extraArgs": {"decode_context_parallel_size": 2}}, "26.08", "must divide spec.engine.tensorParallelSize (1)"),
+    (
+        {
+            "tensorParallelSize": 4,
+            "speculativeConfig": {"method": "ngram", "numSpeculativeTokens": 2, "draftTensorParallelSize": 2},
+        },
+        "26.08",
+        "draftTensorParallelSize: vLLM takes 1 or tensorParallelSize (4)",
+    ),
     ({"quantization": "int4"}, "26.08", "spec.engine.quantization: vLLM 0.27.1 has no method int4: choose one of"),
     ({"quantization": "aqw"}, "26.08", "spec.engine.quantization: vLLM 0.27.1 has no method aqw: did you mean awq?"),
     (

@@ -42,6 +42,15 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"replicaCount": 2}, "write spec.replicas"),
     ({"engine": {"maxModelLenn": 2}}, "did you mean maxModelLen?"),
     ({"engine": {"disable_cascade_attn": True}}, "goes to spec.engine.extraArgs, by its own name"),
+    ({"accelerator": {"gpu": {}}}, "write spec.accelerator.nvidiaGPU"),
+    (
+        {"model": {"huggingFace": {"repository": "a/b", "cache": {"pvc": "x"}}}},
+        "write spec.model.huggingFace.cache.persistentVolumeClaim.claimName",
+    ),
+    ({"model": {"huggingFace": {"modelId": "a/b"}}}, "write spec.model.huggingFace.repository"),
+    ({"model": {"storageUri": "s3://a"}}, "write spec.model.huggingFace, image or persistentVolumeClaim"),
+    ({"podAnnotations": {}}, "write spec.podMetadata.annotations"),
+    ({"hf_token": "x"}, "write spec.model.huggingFace.tokenSecretRef"),
     # forms, in words
     ({"resources": {"requests": {"memory": "32GB"}}}, "32Gi (x 1024^3) or 32G (x 1000^3)"),
     ({"sharedMemorySize": -1}, "spec.sharedMemorySize: a quantity is a number"),
@@ -103,3 +112,15 @@ def test_json_may_nest_as_deep_as_the_api_server_reads_it() -> None:
     for _ in range(300):
         value = [value]
     assert faults(engine={"extraArgs": {"hf_overrides": {"a": value}}}) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"runtime": {"version": "26.08", "triton": "2.72"}}, "spec.runtime.triton"),
+        ({"engine": {"speculativeConfig": {"method": "mtp", "quantization": "fp8"}}}, "speculativeConfig.quantization"),
+    ],
+)
+def test_a_field_of_the_same_name_that_means_another_thing_is_not_advised(changes: dict[str, Any], field: str) -> None:
+    (fault,) = (fault for fault in faults(**changes) if field in fault)
+    assert fault.endswith(f"{field}: there is no such field")

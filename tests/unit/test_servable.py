@@ -111,7 +111,7 @@ def test_settings_that_do_not_fit_the_model_are_named(tmp_path: Path) -> None:
 def test_what_might_be_served_passes(tmp_path: Path) -> None:
     scaled = write_model(tmp_path / "scaled", rope_scaling={"type": "yarn", "factor": 4.0})
     assert check(scaled, max_model_len=8192).fault is None
-    layered = {"full_attention": {"rope_type": "llama3"}, "sliding_attention": {"rope_type": "default"}}
+    layered = {"full_attention": {"rope_type": "linear", "factor": 4.0}, "sliding_attention": {"rope_type": "default"}}
     assert check(write_model(tmp_path / "layered", rope_parameters=layered), max_model_len=8192).fault is None
     assert check(write_model(tmp_path / "plain"), max_model_len=8192, overrides_config=True).fault is None
     assert check(write_model(tmp_path / "cohere", model_max_length=131072), max_model_len=8192).fault is None

@@ -21,8 +21,14 @@ from triton_vllm_operator.api.model import ModelSource
 MAX_GPUS: Final = 16
 _MAX_TOKENS: Final = 100_000_000
 AUTO: Final = "Auto"
-REQUEST_PARAMETERS: Final = ("best_of", "max_tokens", "min_p", "n", "stop", "temperature", "top_k", "top_p")
-"""What a request says of its answer, and people write among the engine's arguments."""
+REQUEST_PARAMETERS: Final = (
+    *("allowed_token_ids", "bad_words", "best_of", "detokenize", "early_stopping", "frequency_penalty", "ignore_eos"),
+    *("include_stop_str_in_output", "length_penalty", "logit_bias", "logprobs", "max_tokens", "min_p", "min_tokens"),
+    *("n", "presence_penalty", "prompt_logprobs", "repetition_penalty", "skip_special_tokens"),
+    *("spaces_between_special_tokens", "stop", "stop_token_ids", "temperature", "top_k", "top_p"),
+    *("truncate_prompt_tokens", "use_beam_search"),
+)
+"""What a request says of its answer, and people write among the engine's arguments: vLLM's SamplingParams."""
 OF_A_REQUEST: Final = "it belongs to a request, and clients send it among its parameters"
 
 _LENGTH_FORM: Final = f"maxModelLen is a number of tokens from 1 to {_MAX_TOKENS}, or {AUTO}"

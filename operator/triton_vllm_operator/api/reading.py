@@ -2,7 +2,7 @@
 
 import copy
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Final
 
@@ -15,20 +15,50 @@ from triton_vllm_operator.api.engine import OF_A_REQUEST, REQUEST_PARAMETERS
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.structural import Fault, find_faults, normalize, parts_of, show
 
+_ENGINE: Final = "spec.engine"
 _SHOWN_PATH: Final = 12
 """Parts of a field's path that a message shows: values of any JSON may nest very deep."""
 # What people of other charts and operators write, where no likeness of names leads to ours.
+# By the field and the one around it, or by the field alone; what begins with a dot begins where the field stands.
 _ELSEWHERE: Final = {
+    "accelerator.gpu": ".nvidiaGPU",
+    "cache.pvc": ".persistentVolumeClaim.claimName",
+    "cache.claimName": ".persistentVolumeClaim.claimName",
+    "huggingFace.id": ".repository",
+    "huggingFace.model": ".repository",
+    "huggingFace.modelId": ".repository",
+    "huggingFace.name": ".repository",
+    "huggingFace.repo": ".repository",
+    "huggingFace.repoId": ".repository",
+    "huggingFace.cacheDir": ".cache",
+    "image.image": ".reference",
+    "model.id": ".huggingFace.repository",
+    "model.name": ".huggingFace.repository",
+    "model.repository": ".huggingFace.repository",
+    "model.storageUri": ".huggingFace, image or persistentVolumeClaim",
+    "model.uri": ".huggingFace, image or persistentVolumeClaim",
+    "model.url": ".huggingFace, image or persistentVolumeClaim",
+    "persistentVolumeClaim.name": ".claimName",
+    "persistentVolumeClaim.subPath": ".path",
     "modelName": "spec.model.servedName",
     "modelURL": "spec.model.huggingFace.repository",
+    "modelUri": "spec.model.huggingFace.repository",
+    "modelId": "spec.model.huggingFace.repository",
+    "storageUri": "spec.model.huggingFace, image or persistentVolumeClaim",
     "hfToken": "spec.model.huggingFace.tokenSecretRef",
     "replicaCount": "spec.replicas",
     "shmSize": "spec.sharedMemorySize",
     "vllmConfig": "spec.engine",
     "gpus": "spec.engine.tensorParallelSize",
     "gpu": "spec.engine.tensorParallelSize",
+    "gpuCount": "spec.engine.tensorParallelSize",
+    "numGpus": "spec.engine.tensorParallelSize",
+    "requestGPU": "spec.engine.tensorParallelSize",
+    "gpuType": "spec.scheduling.nodeSelector",
     "annotations": "spec.podMetadata.annotations",
+    "podAnnotations": "spec.podMetadata.annotations",
     "labels": "spec.podMetadata.labels",
+    "podLabels": "spec.podMetadata.labels",
     "serviceAccount": "spec.serviceAccountName",
     "extraEnv": "spec.env",
     "envFrom": "spec.env",
@@ -43,13 +73,18 @@ _ELSEWHERE: Final = {
     "args": "spec.engine.extraArgs",
     "command": "spec.engine.extraArgs",
     "model": "spec.model",
-    "numGpus": "spec.engine.tensorParallelSize",
     "resourceProfile": "spec.resources",
+    "requestCPU": "spec.resources.requests.cpu",
+    "requestMemory": "spec.resources.requests.memory",
+    "limitCPU": "spec.resources.limits.cpu",
+    "limitMemory": "spec.resources.limits.memory",
     "initialDelaySeconds": "spec.probe.startupDeadlineSeconds",
     "startupProbe": "spec.probe",
     "readinessProbe": "spec.probe",
     "livenessProbe": "spec.probe",
 }
+# What is not there, and would be misled to a field of the same name that means another thing.
+_NOWHERE: Final = frozenset({"speculativeConfig.quantization", "fetch.env", "runtime.triton"})
 _VALUES: Final = "values stand in the spec as text; the token of a hub goes to spec.model.huggingFace.tokenSecretRef"
 
 
@@ -57,12 +92,16 @@ _COMMON: Final = frozenset({"cpu", "image", "key", "memory", "name", "path", "ty
 """Names that mean another thing in every place."""
 
 
-def read_spec(spec: Json) -> LLMDeploymentSpec | tuple[str, ...]:
+Strangers = Callable[[str], str]
+"""Why the engine takes no argument of a name that is no field of it; empty if nothing is known against it."""
+
+
+def read_spec(spec: Json, strangers: Strangers = lambda _name: "") -> LLMDeploymentSpec | tuple[str, ...]:
     """The spec, or everything that is wrong with it: a sentence each that begins with the field."""
     schema = spec_schema()
     read = normalize(spec, schema)
     assert isinstance(read, dict), "an object stays one"
-    faults = tuple(_sentence(fault) for fault in find_faults(read, schema))
+    faults = tuple(_sentence(fault, strangers) for fault in find_faults(read, schema))
     try:
         parsed = LLMDeploymentSpec.model_validate(read)
     except ValidationError as error:
@@ -113,8 +152,8 @@ def describe_error(error: ErrorDetails) -> str:
     return f"{field}: {error['msg']}{shown}"
 
 
-def _sentence(fault: Fault) -> str:
-    hint = _hint(fault.path) if fault.is_unknown else ""
+def _sentence(fault: Fault, strangers: Strangers) -> str:
+    hint = _hint(fault.path, strangers) if fault.is_unknown else ""
     return f"{_field(fault.path)}: {fault.message}{hint}"
 
 
@@ -122,29 +161,39 @@ def _field(path: tuple[str, ...]) -> str:
     return ".".join(["spec", *path[:_SHOWN_PATH], *(["..."] if len(path) > _SHOWN_PATH else [])])
 
 
-def _hint(path: tuple[str, ...]) -> str:
+def _hint(path: tuple[str, ...], strangers: Strangers) -> str:
     """Where a field that is not there may be meant to stand."""
     *parents, name = path
-    wanted = _plain(name)
     here = ".".join(["spec", *(part for part in parents if not part.isdigit())])
     beside = [field.rsplit(".", 1)[-1] for field in _fields() if field.rsplit(".", 1)[0] == here]
-    if called := next((field for field in beside if _plain(field) == wanted), None):
+    if called := next((field for field in beside if _plain(field) == _plain(name)), None):
         return f": it is called {here}.{called}"
-    if name in _ELSEWHERE:
-        return f": write {_ELSEWHERE[name]}"
-    if name == "valueFrom":
-        return f": {_VALUES}"
-    # A seed may stand in extraArgs as well, and mostly is that of a request.
-    if wanted in (*map(_plain, REQUEST_PARAMETERS), "seed"):
-        return f": {OF_A_REQUEST}"
-    far = [field for field in _fields() if _plain(field.rsplit(".", 1)[-1]) == wanted]
-    if len(far) == 1 and wanted not in _COMMON:
-        return f": it stands in {far[0]}"
+    if here == _ENGINE and (why := strangers(name)):
+        return f": {why}"
+    if (stands := _elsewhere(here, name)) is not None:
+        return stands
     if near := difflib.get_close_matches(name, beside, n=1, cutoff=0.6):
         return f": did you mean {near[0]}?"
-    if here == "spec.engine":
+    if here == _ENGINE:
         return ": an argument of vLLM that has no field goes to spec.engine.extraArgs, by its own name"
     return ""
+
+
+def _elsewhere(here: str, name: str) -> str | None:
+    """What is known of a name that stands in the wrong place; None if nothing is."""
+    within, alone = _plain(f"{here.rpartition('.')[2]}.{name}"), _plain(name)
+    if within in map(_plain, _NOWHERE):
+        return ""
+    places = {_plain(wrong): right for wrong, right in _ELSEWHERE.items()}
+    if (right := places.get(within) or places.get(alone)) is not None:
+        return f": write {here if right.startswith('.') else ''}{right}"
+    if alone == "valuefrom":
+        return f": {_VALUES}"
+    # A seed may stand in extraArgs as well, and mostly is that of a request.
+    if alone in (*map(_plain, REQUEST_PARAMETERS), "seed"):
+        return f": {OF_A_REQUEST}"
+    far = [field for field in _fields() if _plain(field.rsplit(".", 1)[-1]) == alone]
+    return f": it stands in {far[0]}" if len(far) == 1 and alone not in _COMMON else None
 
 
 def _plain(name: str) -> str:

@@ -35,10 +35,36 @@ def find_metadata_faults(metadata: Json) -> Iterator[str]:
         yield f"metadata.namespace has a-z, 0-9 and '-', 63 at most; found {show(namespace)}"
     yield from _find_marks("labels", metadata.get("labels"), are_labels=True)
     yield from _find_marks("annotations", metadata.get("annotations"), are_labels=False)
+    yield from _find_types(metadata)
     finalizers = metadata.get("finalizers")
     for finalizer in finalizers if isinstance(finalizers, list) else ():
         if not isinstance(finalizer, str) or not _is_key(finalizer):
             yield f"metadata.finalizers: {LABEL_KEY.message}; found {show(finalizer)}"
+
+
+_TYPES: Final = {
+    "creationTimestamp": (str, "a time, as 2026-01-31T12:00:00Z"),
+    "deletionGracePeriodSeconds": (int, "a whole number"),
+    "deletionTimestamp": (str, "a time, as 2026-01-31T12:00:00Z"),
+    "finalizers": (list, "a list"),
+    "generateName": (str, "a text"),
+    "generation": (int, "a whole number"),
+    "managedFields": (list, "a list"),
+    "ownerReferences": (list, "a list"),
+    "resourceVersion": (str, "a text"),
+    "selfLink": (str, "a text"),
+    "uid": (str, "a text"),
+}
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+
+def _find_types(metadata: Json) -> Iterator[str]:
+    """What cannot be decoded, whatever it means."""
+    for name, (kind, words) in _TYPES.items():
+        value = metadata.get(name)
+        is_time = not name.endswith("Timestamp") or (isinstance(value, str) and _TIME.fullmatch(value))
+        if value is not None and not (isinstance(value, kind) and not isinstance(value, bool) and is_time):
+            yield f"metadata.{name} takes {words}, found {show(value)}"
 
 
 def _is_key(key: str) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import JsonValue
+
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.hub import DEFAULT_REVISION, HuggingFaceSource
@@ -20,8 +22,14 @@ from triton_vllm_operator.sources.task import Action, Expectation, Repository, R
 TOKENIZER: Final = "/tokenizer"
 DRAFT: Final = "/draft"
 
-_OVERRIDES: Final = ("hf_overrides", "hf_config_path", "config_format", "rope_scaling", "rope_theta")
-"""Arguments that give the engine other values than the model's config.json holds."""
+_OVERRIDES: Final = "hf_overrides"
+_OTHER_CONFIG: Final = ("hf_config_path", "config_format")
+"""Arguments by which the engine reads another configuration than the model's config.json, or reads it otherwise."""
+_LENGTHS: Final = frozenset(
+    {"max_position_embeddings", "model_max_length", "original_max_position_embeddings"}
+    | {"rope_parameters", "rope_scaling", "rope_theta"}
+)
+"""What of config.json speaks of nothing but the length of sequences."""
 
 _TRUE: Final = ("1", "true")
 _ALLOW_LONGER: Final = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
@@ -206,7 +214,13 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
             quantization_methods=readable_quantizations(spec, vllm),
         )
     if placed.role is Role.TOKENIZER:
-        return Expectation(role=placed.role, vllm=vllm, load_format=placed.files_kind)
+        return Expectation(
+            role=placed.role,
+            vllm=vllm,
+            load_format=placed.files_kind,
+            trust_remote_code=bool(spec.engine.trust_remote_code),
+            tokenizer_mode=_text(spec.engine.extra_args or {}, "tokenizer_mode"),
+        )
     if placed.role is Role.ADAPTER:
         return Expectation(role=placed.role, vllm=vllm, max_lora_rank=_rank_limit(placed, spec))
     engine, extra = spec.engine, spec.engine.extra_args or {}
@@ -222,13 +236,30 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
         allows_longer=any(
             variable.name == _ALLOW_LONGER and variable.value.lower() in _TRUE for variable in spec.env or ()
         ),
-        config_format=text if isinstance(text := extra.get("config_format"), str) else None,
+        config_format=_text(extra, "config_format"),
         quantization=engine.quantization,
         quantization_methods=readable_quantizations(spec, vllm),
         deprecated_quantizations=unasked_quantizations(engine, vllm),
         gpu=gpu.name if (gpu := find_gpu(spec)) else None,
-        overrides_config=any(name in extra for name in _OVERRIDES),
+        overrides_config=_overrides_config(extra),
+        overrides_length=not _LENGTHS.isdisjoint((*extra, *_overridden(extra))),
+        tokenizer_mode=_text(extra, "tokenizer_mode"),
+        adapts_towers=extra.get("enable_tower_connector_lora") is True,
     )
+
+
+def _overrides_config(extra: dict[str, JsonValue]) -> bool:
+    return any(name in extra for name in _OTHER_CONFIG) or not _overridden(extra) <= _LENGTHS
+
+
+def _overridden(extra: dict[str, JsonValue]) -> frozenset[str]:
+    given = extra.get(_OVERRIDES)
+    return frozenset(given if isinstance(given, dict) else ())
+
+
+def _text(extra: dict[str, JsonValue], name: str) -> str | None:
+    value = extra.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _rank_limit(placed: Placed, spec: LLMDeploymentSpec) -> int | None:

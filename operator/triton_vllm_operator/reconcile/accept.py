@@ -13,6 +13,8 @@ from triton_vllm_operator.api.spec import ArgumentCheck, LLMDeploymentSpec
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import IMAGE_VOLUMES_DROPPED, Observed
+from triton_vllm_operator.reconcile.resources import find_resource_faults
+from triton_vllm_operator.repository.argument_policy import load_policy, to_snake
 from triton_vllm_operator.repository.arguments import catalogued_versions, load_arguments
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
 from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments
@@ -59,7 +61,7 @@ class NotAccepted:
 
 def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     """Pass the spec through every gate; all that refuse speak."""
-    spec = read_spec(observed.resource.spec)
+    spec = read_spec(observed.resource.spec, strangers=lambda name: load_policy().refusal(to_snake(name), None))
     if isinstance(spec, tuple):
         unread = tuple(Problem(Reason.SPEC_INVALID, fault) for fault in spec)
         return NotAccepted((*unread, *_faults_of_rest(observed.resource.spec, catalogue)), None)
@@ -72,6 +74,7 @@ def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     faults = check_arguments(spec, runtime.vllm)
     of_environment = check_environment(spec.env or (), runtime.vllm, catalogue.policy.allow.unknown_environment)
     problems = (
+        *(Problem(Reason.SPEC_INVALID, fault) for fault in find_resource_faults(spec)),
         *_accelerator_mismatch(spec, runtime),
         *_forbidden(observed, spec, catalogue),
         *_argument_faults(spec, faults),

@@ -17,6 +17,20 @@ TYPED_FIELDS: Final = {name: field.alias or name for name, field in Engine.model
 """Arguments that have a field of spec.engine, and its name there."""
 
 
+_NEGATION: Final = "no_"
+# https://github.com/vllm-project/vllm/blob/main/vllm/engine/arg_utils.py (add_cli_args)
+_SHORT_FLAGS: Final = {
+    "tp": "tensor_parallel_size",
+    "pp": "pipeline_parallel_size",
+    "dp": "data_parallel_size",
+    "dcp": "decode_context_parallel_size",
+    "ep": "enable_expert_parallel",
+    "q": "quantization",
+    "cc": "compilation_config",
+    "sc": "speculative_config",
+}
+
+
 class RefusedGroup(FrozenModel):
     """Arguments that one rule refuses."""
 
@@ -52,6 +66,8 @@ class ArgumentPolicy(FrozenModel):
     """A better word for a value that is refused."""
     files: dict[str, FileRule]
     addresses: frozenset[str]
+    fields: dict[str, str]
+    """Arguments of vLLM's own server that are a field here."""
     server: frozenset[str]
     """Arguments of vLLM's own server."""
     refused: tuple[RefusedGroup, ...]
@@ -60,10 +76,21 @@ class ArgumentPolicy(FrozenModel):
 
     def refusal(self, name: str, value: JsonValue) -> str:
         """Why extraArgs may not hold this; empty if it may."""
+        return self._respell(name, value) or self._rule(name, value)
+
+    def _respell(self, name: str, value: JsonValue) -> str:
+        """What is meant by a flag of vLLM's command line, or a name in another spelling."""
         spelled = to_snake(name)
         if spelled != name and spelled in self.known:
-            why = self.refusal(spelled, value)
+            why = self._rule(spelled, value)
             return f"it is {spelled}: {why}" if why else f"vLLM's arguments are named as in Python: write {spelled}"
+        if spelled.startswith(_NEGATION) and (negated := spelled.removeprefix(_NEGATION)) in self.known:
+            return f"it is a flag of vLLM's command line: {self._say_false(negated)}"
+        if (meant := _SHORT_FLAGS.get(spelled)) is not None:
+            return f"it is short for {meant}: {self._rule(meant, value) or f'write {meant}'}"
+        return ""
+
+    def _rule(self, name: str, value: JsonValue) -> str:
         if name in TYPED_FIELDS:
             return f"it has a field of its own: write spec.engine.{TYPED_FIELDS[name]}"
         if better := self.values.get(name, {}).get(_spelled(value)):
@@ -75,17 +102,25 @@ class ArgumentPolicy(FrozenModel):
                 return group.why
         if name in REQUEST_PARAMETERS:
             return OF_A_REQUEST
+        if name in self.fields:
+            return f"write {self.fields[name]}"
         if name in self.server:
             return "it is an argument of vLLM's own server, which does not run here: Triton serves in its place"
         if (rule := self.members.get(name)) and (refusal := _member_refusal(rule, value)):
             return refusal
         return self._reference_refusal(name, value)
 
+    def _say_false(self, name: str) -> str:
+        if name in TYPED_FIELDS:
+            return f"write spec.engine.{TYPED_FIELDS[name]}: false"
+        return self._rule(name, False) or f"write {name}: false"
+
     @property
     def known(self) -> frozenset[str]:
         """Every argument that this policy speaks of."""
         refused = (name for group in self.refused for name in group.arguments)
-        named = {*TYPED_FIELDS, *self.operator, *self.files, *self.addresses, *self.server, *REQUEST_PARAMETERS}
+        named = {*TYPED_FIELDS, *self.operator, *self.files, *self.addresses, *self.fields, *self.server}
+        named |= set(REQUEST_PARAMETERS)
         return frozenset({*named, *refused, *self.members, *self.allowed})
 
     def _reference_refusal(self, name: str, value: JsonValue) -> str:

@@ -43,6 +43,8 @@ class Argument(FrozenModel):
     types: tuple[JsonType, ...] = ()
     choices: tuple[str | int | bool, ...] = ()
     """Values that it takes beside those of `types`."""
+    any_case: bool = False
+    """Whether the choices may be written in small or capital letters."""
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
@@ -58,7 +60,7 @@ class Argument(FrozenModel):
             return ""
         if value is None:
             return "" if JsonType.NULL in self.types or self.default is None else f"takes {self._wanted()}, not null"
-        if _is_choice(value, self.choices):
+        if _is_choice(value, self.choices) or (self.any_case and _is_spelled(value, self.choices)):
             return ""
         if not any(_has_type(value, kind) for kind in self.types):
             return f"takes {self._wanted()}"
@@ -97,7 +99,7 @@ class Argument(FrozenModel):
     def _wanted(self) -> str:
         words = [_WORDS[kind] for kind in self.types if kind is not JsonType.NULL]
         if self.choices:
-            words.append(f"one of {', '.join(map(str, self.choices))}")
+            words.append(f"one of {', '.join(filter(None, map(str, self.choices)))}")
         return " or ".join(words)
 
 
@@ -119,6 +121,10 @@ def _is_choice(value: JsonValue, choices: tuple[str | int | bool, ...]) -> bool:
     return any(type(value) is type(choice) and value == choice for choice in choices)
 
 
+def _is_spelled(value: JsonValue, choices: tuple[str | int | bool, ...]) -> bool:
+    return isinstance(value, str) and value.lower() in (str(choice).lower() for choice in choices)
+
+
 def _has_type(value: JsonValue, kind: JsonType) -> bool:
     """Strictly: vLLM reads the text "false" as true, and multiplies the text "1"."""
     match kind:
@@ -137,8 +143,30 @@ def _has_type(value: JsonValue, kind: JsonType) -> bool:
     return value is None
 
 
+class Form(StrEnum):
+    """What vLLM makes of the text of a variable; it ends at its start where that fails."""
+
+    FLAG = "flag"
+    INT = "int"
+    FLOAT = "float"
+
+    def misfit(self, text: str) -> str:
+        """What is wrong with a text, as `takes a whole number`; empty if it fits."""
+        try:
+            float(text) if self is Form.FLOAT else int(text)
+        except ValueError:
+            return f"takes {_FORM_WORDS[self]}"
+        return ""
+
+
+_FORM_WORDS: Final = {Form.FLAG: "0 or 1", Form.INT: "a whole number", Form.FLOAT: "a number"}
+
+
 class Variable(FrozenModel):
     """An environment variable that vLLM itself reads."""
+
+    form: Form | None = None
+    """None if it is read in another way, or that is not known."""
 
     choices: tuple[str, ...] = ()
     """The values that it takes; empty if the source lists none."""
@@ -171,6 +199,8 @@ class EngineArguments(FrozenModel):
     gone: dict[str, GoneArgument]
     environment: dict[str, Variable] = {}
     gone_environment: dict[str, GoneArgument] = {}
+    later: dict[str, str] = {}
+    """Arguments that only later versions have, and the first that does."""
     min_capability: dict[str, int] = {}
     """Ten times the compute capability that a quantization method needs; of those that the source tells."""
     deprecated_quantization: tuple[str, ...] = ()
@@ -183,13 +213,19 @@ class EngineArguments(FrozenModel):
         if gone := self.gone.get(name):
             hint = f"; {gone.instead}" if gone.instead else ", and nothing takes its place"
             return f"{name} was removed in vLLM {gone.since}{hint}"
+        if first := self.later.get(name):
+            return f"vLLM {self.vllm} has no argument {name}: {first} is the first version that does"
         near = self.nearest(name)
         hint = f": did you mean {near}?" if near else ""
         return f"vLLM {self.vllm} has no argument {name}{hint}"
 
     def nearest(self, name: str) -> str | None:
         """The argument that is spelled most like a name that no version had; None if none is."""
-        near = [] if name in self.gone else difflib.get_close_matches(name, self.arguments, n=1, cutoff=0.6)
+        near = (
+            []
+            if name in self.gone or name in self.later
+            else difflib.get_close_matches(name, self.arguments, n=1, cutoff=0.6)
+        )
         return near[0] if near else None
 
 

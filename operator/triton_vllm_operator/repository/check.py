@@ -1,6 +1,7 @@
 """Whether a vLLM version takes the arguments of a spec: said before a pod starts. Pure."""
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -17,6 +18,7 @@ _EXTRA = "spec.engine.extraArgs"
 _ALLOWS_DEPRECATED = "allow_deprecated_quantization"
 _ALLOW_DEPRECATED = f"{_EXTRA}.{_ALLOWS_DEPRECATED}: true"
 """What lets a deprecated way of quantization pass, as a message names it."""
+_CONTEXT_RANKS = "decode_context_parallel_size"
 _PLAIN_DRAFT = "draft_model"
 _DRAFTED = ("eagle", "eagle3", "medusa", "mlp_speculator", "dflash", _PLAIN_DRAFT)
 """Methods that guess by a model of their own."""
@@ -67,6 +69,7 @@ def _check_version(engine: Engine, vllm: str) -> tuple[ArgumentFault, ...]:
         *_auto_fault(engine, catalogue),
         *_method_fault(engine, catalogue),
         *_draft_fault(engine),
+        *_ranks_faults(engine),
         *_quantization_fault(engine, catalogue),
         *(fault for fault in faults if fault),
     )
@@ -122,6 +125,22 @@ def _draft_fault(engine: Engine) -> tuple[ArgumentFault, ...]:
         return ()
     message = f"spec.engine.speculativeConfig: the method {given.method} needs {missing}"
     return (ArgumentFault(Severity.NOT_IN_CATALOGUE, message),)
+
+
+def _ranks_faults(engine: Engine) -> Iterator[ArgumentFault]:
+    """Parallelism of parts that does not go with that of the whole.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/config/parallel.py and speculative.py.
+    """
+    ranks = engine.tensor_parallel_size or 1
+    draft = engine.speculative_config.draft_tensor_parallel_size if engine.speculative_config else None
+    if draft is not None and draft not in (1, ranks):
+        message = f"spec.engine.speculativeConfig.draftTensorParallelSize: vLLM takes 1 or tensorParallelSize ({ranks})"
+        yield ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{message}; found {draft}")
+    context = (engine.extra_args or {}).get(_CONTEXT_RANKS)
+    if isinstance(context, int) and context > 0 and ranks % context:
+        message = f"{_EXTRA}.{_CONTEXT_RANKS}: it must divide spec.engine.tensorParallelSize ({ranks})"
+        yield ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{message}; found {context}")
 
 
 def _quantization_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentFault, ...]:

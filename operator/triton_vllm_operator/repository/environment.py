@@ -37,6 +37,8 @@ class EnvironmentPolicy(FrozenModel):
         """Why spec.env may not hold this variable; empty if it may, or if nothing is known of it."""
         if name in self.operator:
             return f"the operator sets it: {self.operator[name]}"
+        if name in self.allowed:
+            return ""
         return next((group.why for group in self.refused if _fits(name, group.names)), "")
 
     def allows(self, name: str) -> bool:
@@ -83,6 +85,8 @@ def _misfit(variable: EnvVariable, known: EngineArguments) -> str:
     """Why this vLLM version does not take a variable of its own name."""
     name = variable.name
     if (read := known.environment.get(name)) is not None:
+        if misfit := read.form.misfit(variable.value) if read.form else "":
+            return f"vLLM {known.vllm} {misfit}; found {variable.value!r}"
         if not read.choices or variable.value in read.choices:
             return ""
         return f"vLLM {known.vllm} takes one of {', '.join(read.choices)}; found {variable.value!r}"

@@ -12,7 +12,10 @@ from triton_vllm_operator.api import names
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PATH: Final = re.compile(r"(/|~/|\./|\.\./)")
 # Members of a model's configuration under which its code and its parts are looked up, also on a hub.
-_LOOKED_UP: Final = frozenset({"_name_or_path", "name_or_path", "pretrained_model_name_or_path", "auto_map"})
+_LOOKED_UP: Final = frozenset(
+    {"_name_or_path", "name_or_path", "pretrained_model_name_or_path", "auto_map"}
+    | {"text_model_id", "audio_model_id", "model_id", "repo_id"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from triton_vllm_operator.api.vllm_versions import version_order
 from triton_vllm_operator.sources.adapters import check_rank, reads_bias
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
@@ -29,6 +30,12 @@ _WHOLE: Final = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 # A model with a tied head has no tensor of that name.
 _TIED: Final = ("lm_head", "embed_tokens")
 _EXPERTS: Final = (".experts", ".experts.base_layer")
+_EXPERTS_SINCE: Final = (0, 11, 1)
+"""The first version that adapts the experts of a mixture: vllm/lora/layers/fused_moe.py."""
+# Where the parts of a model lie that see and hear, and what joins them to the language model.
+_TOWER: Final = re.compile(
+    r"(^|\.)(visual|vision\w*|audio\w*|image_\w+|\w*_tower|multi_modal_projector|mm_projector|connector|aligner)(\.|$)"
+)
 _SHOWN: Final = 3
 
 
@@ -94,6 +101,42 @@ def check_embeddings(adapter: Tensors, allowed: tuple[str, ...] | None) -> None:
             f"the adapter changes {', '.join(strange[:_SHOWN])}, which vLLM does not adapt of this model: train it "
             "without, or merge it into the model"
         )
+
+
+def check_experts(adapter: Tensors, vllm: str) -> None:
+    """That it changes no experts of a mixture where the version adapts none.
+
+    Raises:
+        SourceFault: it does.
+    """
+    version = version_order(vllm)
+    modules = sorted({half.module for half in _halves(adapter) if ".experts" in half.module})
+    if modules and version and version < _EXPERTS_SINCE:
+        first = ".".join(map(str, _EXPERTS_SINCE))
+        raise not_servable(
+            f"the adapter changes {modules[0][:200]}, and vLLM {vllm} adapts no experts: {first} is the first version "
+            "that does: choose a spec.runtime with it or a newer one"
+        )
+
+
+def check_towers(adapter: Tensors, expected: Expectation) -> str:
+    """Of a model with several parts: that it changes the one that makes text; a warning if it changes others as well.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/lora/model_manager.py (_create_lora_modules)
+
+    Raises:
+        SourceFault: it changes nothing that vLLM adapts.
+    """
+    modules = sorted({half.module for half in _halves(adapter)})
+    towers = [module for module in modules if _TOWER.search(module)]
+    if expected.adapts_towers or not towers:
+        return ""
+    fix = "spec.engine.extraArgs.enable_tower_connector_lora: true adapts them, where the version has it"
+    if len(towers) == len(modules):
+        raise not_servable(
+            f"the adapter changes nothing but what sees or hears, as {towers[0][:200]}, which vLLM passes over; {fix}"
+        )
+    return f"vLLM passes over {len(towers)} of its {len(modules)} modules, as {towers[0]}; {fix}"
 
 
 def check_fits(adapter: Tensors, model: Tensors, is_multimodal: bool) -> str:

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-from triton_vllm_operator.api.vllm_versions import released_version
+from triton_vllm_operator.api.vllm_versions import released_version, version_order
 from triton_vllm_operator.sources.task import Value
 
 
@@ -60,6 +60,8 @@ class Unknown:
     """Where its code lies now, as vLLM says."""
     first: str = ""
     """The first later version that knows it."""
+    kind: Kind | None = None
+    """What another version does with it; None if none knows it."""
     may_be_generic: bool = False
     """Whether vLLM's generic Transformers route could take it all the same."""
 
@@ -77,23 +79,26 @@ class Architectures(Value):
     """Those that vLLM's generic Transformers route could take, whatever the registry says."""
     config_types: tuple[str, ...]
     """Every `model_type` whose configuration the newest transformers library reads by code of its own."""
+    tokenizers: tuple[str, ...] = ()
+    """The classes of tokenizers that it holds, without `Fast` at their end."""
     own_config_types: dict[str, tuple[str, ...]]
     """Those that vLLM itself does, by its version."""
 
     def find(self, vllm: str, name: str) -> Kind | Unknown | None:
         """What that version does with an architecture; None if the version is not catalogued."""
-        vllm = released_version(vllm)
-        if vllm not in self.versions:
+        if not self.has(vllm):
             return None
+        vllm = released_version(vllm)
         if (span := self._span(vllm, name)) is not None:
             return span.kind
         here, spans = self._place(vllm), self.architectures.get(name, ())
-        earlier = [span.last for span in spans if self._place(span.last) < here]
-        later = [span.first for span in spans if self._place(span.first) > here]
-        last = earlier[-1] if earlier else self.dropped.get(name, "")
+        earlier = [span for span in spans if self._place(span.last) < here]
+        later = [span for span in spans if self._place(span.first) > here]
+        last = earlier[-1].last if earlier else self.dropped.get(name, "")
         return Unknown(
             last=last,
-            first=later[0] if later else "",
+            first=later[0].first if later else "",
+            kind=next((span.kind for span in (*later, *reversed(earlier))), None),
             plugin=self.plugins.get(name, ""),
             may_be_generic=name in self.generic and name not in _CROSS_ATTENTION,
         )
@@ -105,6 +110,14 @@ class Architectures(Value):
         if span is None:
             return Lora.UNKNOWN
         return Lora.NONE if span.lora is None else span.lora
+
+    def has(self, vllm: str) -> bool:
+        """Whether a version is catalogued."""
+        return released_version(vllm) in self.versions
+
+    def offers(self, version: str) -> bool:
+        """Whether a version is young enough to be that of a runtime."""
+        return version_order(version) >= version_order(self.versions[0])
 
     def reads_config(self, vllm: str, model_type: str) -> bool:
         """Whether a configuration may be read without code of the model's own; also where that is not known."""

@@ -8,7 +8,7 @@ from triton_vllm_operator.sources.files import matching
 from triton_vllm_operator.sources.formats import CONFIG, MISTRAL_CONFIG, MISTRAL_INDEX, MISTRAL_WEIGHTS
 from triton_vllm_operator.sources.placement import ONLY_TOKENIZER, OTHER_FORMATS
 from triton_vllm_operator.sources.tokenizers import MISTRAL_TOKENIZER, TOKENIZER_FILES
-from triton_vllm_operator.sources.weights import INDEX, OF_ADAPTERS
+from triton_vllm_operator.sources.weights import INDEX, INDEX_SUFFIX, OF_ADAPTERS
 
 # Python code comes along: whether it runs is for the engine's trust_remote_code to say, which may change later.
 _SMALL: Final = ("*.json", "*.jsonl", "*.txt", "*.jinja", "*.py", *TOKENIZER_FILES)
@@ -30,7 +30,7 @@ def choose_files(names: Iterable[str], load_format: str | None) -> tuple[str, ..
     """
     top = sorted(name for name in names if "/" not in name)
     if load_format == ONLY_TOKENIZER:
-        return tuple(name for name in matching(top, _SMALL) if not name.endswith(".index.json"))
+        return tuple(name for name in matching(top, _SMALL) if not name.endswith(INDEX_SUFFIX))
     if load_format in _UNNAMED:
         raise not_servable(
             f"spec.engine.extraArgs.load_format {load_format} does not tell which files of a repository it reads; "

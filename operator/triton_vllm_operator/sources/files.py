@@ -1,5 +1,6 @@
 """The files of a source: in a folder, or as a hub lists them. What an engine reads lies at the top level."""
 
+import codecs
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -46,8 +47,12 @@ class Files:
         """
         if self.is_pointer(name):
             raise not_servable(say_pointer(name))
+        content = self.read(name)
+        if content.startswith(codecs.BOM_UTF8):
+            # The libraries of the engine read it as UTF-8 and end there.
+            raise not_servable(f"{name} {self.where} begins with a byte order mark: save it without")
         try:
-            parsed = json.loads(self.read(name))
+            parsed = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise not_servable(f"{name} {self.where} is no JSON: {error}") from error
         if not isinstance(parsed, dict):

@@ -5,6 +5,7 @@ import re
 from typing import Final
 
 from triton_vllm_operator.sources.architectures import Kind, Lora, Unknown, load_architectures
+from triton_vllm_operator.sources.config_code import check_config_code
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.task import Expectation, Role
@@ -31,7 +32,7 @@ _POOLING: Final = (
     "RobertaModel",
     "GteModel",
 )
-_SENTENCE_MODULES: Final = "modules.json"
+SENTENCE_MODULES: Final = "modules.json"
 _SENTENCE_FOLDER: Final = re.compile(r"[0-9]+_(Pooling|Normalize|Dense|SpladePooling|WordEmbeddings)")
 
 
@@ -48,21 +49,58 @@ def check_generates(files: Files, config: Json, expected: Expectation) -> str:
         SourceFault: it would not.
     """
     _check_sentence_files(files)
-    _check_config_code(files, config, expected)
+    if not config:
+        # Mistral's own format says no class: vLLM takes it for one that generates.
+        return ""
     names = architecture_names(config)
     known = {name: load_architectures().find(expected.vllm, name) for name in names}
     wanted = {Kind.GENERATES, Kind.DRAFTS} if expected.role is Role.DRAFT else {Kind.GENERATES}
-    if expected.role is Role.DRAFT and isinstance(config.get("speculators_config"), dict):
+    if isinstance(config.get("speculators_config"), dict):
         # vllm/transformers_utils/configs/speculators reads these in a way of its own.
-        return ""
-    if not names or any(kind in wanted for kind in known.values()):
+        return _check_drafts(files, expected)
+    warning = _judge(files, config, expected, known, wanted)
+    if load_architectures().has(expected.vllm):
+        check_config_code(files, config, expected)
+    return warning
+
+
+def _judge(
+    files: Files,
+    config: Json,
+    expected: Expectation,
+    known: dict[str, Kind | Unknown | None],
+    wanted: set[Kind],
+) -> str:
+    """What is to be said of the architectures: the first that the version takes decides, else the first."""
+    if not known:
+        return _check_unnamed(files, expected)
+    if any(kind in wanted for kind in known.values()):
         return ""
     name, kind = next(iter(known.items()))
     if kind is None:
         return _check_by_suffix(name, files)
-    if isinstance(kind, Kind):
-        raise not_servable(f"config.json {files.where} names {name}, {_DOES[kind]}")
-    return _judge_unknown(name, kind, files, config, expected)
+    if isinstance(kind, Unknown):
+        _check_by_suffix(name, files)
+        if kind.kind is None or kind.kind in wanted:
+            return _judge_unknown(name, kind, files, config, expected)
+        kind = kind.kind
+    raise not_servable(f"config.json {files.where} names {name}, {_DOES[kind]}")
+
+
+def _check_drafts(files: Files, expected: Expectation) -> str:
+    if expected.role is Role.MODEL:
+        raise not_servable(f"config.json {files.where} is of {_DOES[Kind.DRAFTS]}")
+    return ""
+
+
+def _check_unnamed(files: Files, expected: Expectation) -> str:
+    """VLLM takes a model without the name of a class for one that embeds, or for none."""
+    if expected.role is Role.MODEL and load_architectures().has(expected.vllm):
+        raise not_servable(
+            f"config.json {files.where} names no architectures, without which vLLM {expected.vllm} generates nothing: "
+            "write spec.engine.extraArgs.hf_overrides: {architectures: [LlamaForCausalLM]}, with the model's own class"
+        )
+    return ""
 
 
 def check_takes_adapters(config: Json, vllm: str) -> tuple[str, ...] | None:
@@ -83,9 +121,9 @@ def check_takes_adapters(config: Json, vllm: str) -> tuple[str, ...] | None:
 def _check_sentence_files(files: Files) -> None:
     """VLLM takes a model with these for one that embeds, whatever its architecture."""
     folder = next(filter(_SENTENCE_FOLDER.fullmatch, sorted(files.folders)), None)
-    if folder is None and _SENTENCE_MODULES in files and files.can_read(_SENTENCE_MODULES):
+    if folder is None and SENTENCE_MODULES in files and files.can_read(SENTENCE_MODULES):
         try:
-            modules = json.loads(files.read(_SENTENCE_MODULES))
+            modules = json.loads(files.read(SENTENCE_MODULES))
         except (ValueError, RecursionError):
             return
         kinds = (
@@ -93,21 +131,9 @@ def _check_sentence_files(files: Files) -> None:
             if isinstance(modules, list)
             else []
         )
-        folder = _SENTENCE_MODULES if any("Pooling" in kind for kind in kinds) else None
+        folder = SENTENCE_MODULES if any("Pooling" in kind for kind in kinds) else None
     if folder is not None:
         raise not_servable(f"{folder} {files.where} says that the model embeds sentences; {_ONLY}")
-
-
-def _check_config_code(files: Files, config: Json, expected: Expectation) -> None:
-    """VLLM reads no configuration by code that lies beside the weights unless it is told to."""
-    auto_map, model_type = config.get("auto_map"), config.get("model_type")
-    if expected.trust_remote_code or not isinstance(auto_map, dict) or "AutoConfig" not in auto_map:
-        return
-    if isinstance(model_type, str) and not load_architectures().reads_config(expected.vllm, model_type):
-        raise not_servable(
-            f"config.json {files.where} is of the type {model_type[:64]}, which is read by code that lies beside the "
-            "weights: spec.engine.trustRemoteCode: true runs it"
-        )
 
 
 def _check_by_suffix(name: str, files: Files) -> str:
@@ -120,9 +146,10 @@ def _judge_unknown(name: str, unknown: Unknown, files: Files, config: Json, expe
     says = f"config.json {files.where} names {name}, which vLLM {expected.vllm} does not know"
     if unknown.may_be_generic:
         return f"{says}: its generic Transformers backend may take it, and may be slower"
-    if isinstance(config.get("auto_map"), dict):
+    if isinstance(config.get("auto_map"), dict) and (expected.trust_remote_code or not unknown.last):
         if expected.trust_remote_code:
-            return f"{says}: the code that lies beside the weights must fit vLLM's Transformers backend"
+            had = f"{unknown.last} was the last that did; " if unknown.last else ""
+            return f"{says}: {had}the code that lies beside the weights must fit vLLM's Transformers backend"
         raise not_servable(f"{says}; code for it lies beside the weights: spec.engine.trustRemoteCode: true runs it")
     raise not_servable(says + _advise(unknown))
 
@@ -130,6 +157,8 @@ def _judge_unknown(name: str, unknown: Unknown, files: Files, config: Json, expe
 def _advise(unknown: Unknown) -> str:
     if unknown.plugin:
         return f"; its code lies in {unknown.plugin}, which an image of your own can hold"
+    if unknown.last and not load_architectures().offers(unknown.last):
+        return f"; {unknown.last} was the last version that did, and an image of your own would have to hold it"
     if unknown.last:
         return f"; {unknown.last} was the last version that did: choose a spec.runtime with it or an older one"
     if unknown.first:

@@ -5,7 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from triton_vllm_operator.sources.adapter_tensors import check_embeddings, check_fits, check_halves
+from triton_vllm_operator.sources.adapter_tensors import (
+    check_embeddings,
+    check_experts,
+    check_fits,
+    check_halves,
+    check_towers,
+)
 from triton_vllm_operator.sources.config import is_multimodal
 from triton_vllm_operator.sources.files import list_folder
 from triton_vllm_operator.sources.formats import check_one_file
@@ -59,10 +65,12 @@ def find_misfit(adapter: Looked, model: Looked) -> str:
     if adapter.tensors is None:
         return ""
     check_embeddings(adapter.tensors, embeddings)
+    check_experts(adapter.tensors, expected.vllm)
     # vLLM renames what lies in another format than that of the library that trains adapters.
     if not model.checked.names_modules:
         return ""
-    return check_fits(adapter.tensors, model.tensors or {}, is_multimodal(config))
+    towers = check_towers(adapter.tensors, expected) if is_multimodal(config) else ""
+    return "; ".join(filter(None, (towers, check_fits(adapter.tensors, model.tensors or {}, is_multimodal(config)))))
 
 
 def _read_tensors(folder: Path, names: tuple[str, ...]) -> Tensors | None:

@@ -12,17 +12,20 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.choose import choose_files
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain, not_servable
 from triton_vllm_operator.sources.files import Files
-from triton_vllm_operator.sources.formats import find_format
+from triton_vllm_operator.sources.formats import ADAPTER_CONFIG, CONFIG, MISTRAL_CONFIG, find_format
+from triton_vllm_operator.sources.generation import SENTENCE_MODULES
 from triton_vllm_operator.sources.hub import Hub, Snapshot
 from triton_vllm_operator.sources.looking import Looked, find_misfit, look
 from triton_vllm_operator.sources.progress import Progress, Say
+from triton_vllm_operator.sources.quantization import MODELOPT_FILE
 from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport, with_warning
 from triton_vllm_operator.sources.servable import check_source
 from triton_vllm_operator.sources.store import Store
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task, TaskList
+from triton_vllm_operator.sources.tokenizers import TOKENIZER_CONFIG
+from triton_vllm_operator.sources.weights import INDEX_SUFFIX
 
-_CONFIGURATION: Final = ("config.json", "params.json", "adapter_config.json", "modules.json", "tokenizer_config.json")
-_INDEX: Final = ".index.json"
+_CONFIGURATION: Final = (CONFIG, MISTRAL_CONFIG, ADAPTER_CONFIG, SENTENCE_MODULES, TOKENIZER_CONFIG, MODELOPT_FILE)
 OpenHub = Callable[[Repository, Say], Hub]
 
 
@@ -143,7 +146,7 @@ def _check_listing(
             expected.config_format,
         )
         raise not_servable(f"{where} holds no file that an engine reads")
-    small = tuple(name for name in names if name in _CONFIGURATION or name.endswith(_INDEX))
+    small = tuple(name for name in names if name in _CONFIGURATION or name.endswith(INDEX_SUFFIX))
     with tempfile.TemporaryDirectory() as scratch:
         hub.fetch(snapshot, small, Path(scratch))
         listed = Files(

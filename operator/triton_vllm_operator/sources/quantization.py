@@ -66,19 +66,33 @@ _NEED_QUANTISED: Final = frozenset(
     }
 )
 _MODELOPT: Final = (("MXFP8", "modelopt_mxfp8"), ("FP4", "modelopt_fp4"), ("MIXED", "modelopt_mixed"))
-_SIDE_FILES: Final = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
+MODELOPT_FILE: Final = "hf_quant_config.json"
+_SIDE_FILES: Final = ("quantize_config.json", "quant_config.json")
 
 
-def find_method(config: Json) -> str | None:
-    """How config.json says that the weights are quantised; None if it does not."""
+def find_method(files: Files, config: Json) -> str | None:
+    """How the model says that its weights are quantised; None if it does not."""
     parts = tuple(reversed(tuple(language_parts(config))))
-    # Older weights of compressed-tensors bear the second key.
+    # Older weights of compressed-tensors bear the second key, those of ModelOpt have a file of their own.
     keys = ("quantization_config", "compression_config")
-    given = next((value for key in keys for part in parts if isinstance(value := part.get(key), dict)), {})
+    stated = next((value for key in keys for part in parts if isinstance(value := part.get(key), dict)), None)
+    given = files.read_json_if_there(MODELOPT_FILE) if stated is None else stated
     method = given.get("quant_method")
-    if not isinstance(method, str) or not method:
-        return None
-    return _find_modelopt(given) if method.lower() == "modelopt" else method.lower()
+    if _is_modelopt(given, method):
+        return _find_modelopt(given)
+    return (
+        method.lower().replace("compressed_tensors", "compressed-tensors")
+        if isinstance(method, str) and method
+        else None
+    )
+
+
+def _is_modelopt(given: Json, method: object) -> bool:
+    """https://github.com/vllm-project/vllm/blob/main/vllm/transformers_utils/model_arch_config_convertor.py."""
+    if isinstance(method, str) and method:
+        return method.lower() == "modelopt"
+    producer = given.get("producer")
+    return isinstance(producer, dict) and producer.get("name") == "modelopt" and bool(_algorithm(given))
 
 
 def _find_modelopt(given: Json) -> str:
@@ -86,9 +100,12 @@ def _find_modelopt(given: Json) -> str:
 
     https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/quantization/modelopt.py
     """
+    return next((name for part, name in _MODELOPT if part in _algorithm(given)), "modelopt")
+
+
+def _algorithm(given: Json) -> str:
     nested = given.get("quantization")
-    algorithm = str(given.get("quant_algo") or (nested.get("quant_algo") if isinstance(nested, dict) else "")).upper()
-    return next((name for part, name in _MODELOPT if part in algorithm), "modelopt")
+    return str(given.get("quant_algo") or (nested.get("quant_algo") if isinstance(nested, dict) else "") or "").upper()
 
 
 def check_quantization(files: Files, config: Json, expected: Expectation) -> None:
@@ -97,7 +114,7 @@ def check_quantization(files: Files, config: Json, expected: Expectation) -> Non
     Raises:
         SourceFault: the engine would not start.
     """
-    method = find_method(config)
+    method = find_method(files, config)
     wanted = expected.quantization.lower() if expected.quantization else None
     if method is not None:
         _check_readable(method, files, expected)

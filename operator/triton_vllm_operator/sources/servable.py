@@ -7,28 +7,23 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from triton_vllm_operator.sources.adapters import check_adapter, find_adapter_weights
-from triton_vllm_operator.sources.config import find_count, language_parts
+from triton_vllm_operator.sources.config import find_count
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.formats import CONFIG, Format, find_format
 from triton_vllm_operator.sources.generation import architecture_names, check_generates
+from triton_vllm_operator.sources.lengths import check_length
 from triton_vllm_operator.sources.quantization import check_quantization, find_method
 from triton_vllm_operator.sources.report import ModelFacts, cut_warning
 from triton_vllm_operator.sources.task import Expectation, Role
-from triton_vllm_operator.sources.tokenizers import check_tokenizer
-from triton_vllm_operator.sources.weights import find_weights
+from triton_vllm_operator.sources.tokenizers import check_tokenizer, check_tokenizer_code
+from triton_vllm_operator.sources.weights import check_load_format, find_weights
 
 # Formats that are read from files with these names; the others (dummy, tensorizer, ...) have their own.
 _CHECKED_FORMATS: Final = (
     *(None, "auto", "hf", "safetensors", "mistral", "pt", "npcache"),
-    *("bitsandbytes", "fastsafetensors"),
+    *("bitsandbytes", "fastsafetensors", "runai_streamer"),
 )
-# vllm/config/model.py (_get_and_verify_max_len)
-_LENGTHS: Final = (
-    *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"),
-    *("max_target_positions", "max_seq_length", "max_sequence_length", "seq_len"),
-)
-_UNSCALED: Final = "default"
 _HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
 
 
@@ -55,6 +50,7 @@ def check_source(files: Files, expected: Expectation) -> Checked:
         return Checked(check_adapter(files, expected), find_adapter_weights(files))
     if expected.role is Role.TOKENIZER:
         check_tokenizer(files)
+        check_tokenizer_code(files, files.read_json_if_there(CONFIG).get("model_type"), expected)
         return Checked(ModelFacts())
     if expected.load_format not in _CHECKED_FORMATS:
         return Checked()
@@ -63,36 +59,28 @@ def check_source(files: Files, expected: Expectation) -> Checked:
     warning = "" if expected.overrides_config else check_generates(files, config, expected)
     if not expected.overrides_config:
         check_quantization(files, config, expected)
+    check_load_format(files, expected.load_format)
     weights = find_weights(files, form)
     if expected.needs_tokenizer:
         check_tokenizer(files)
-    facts = _find_facts(config, sum(files.sizes[name] for name in weights), warning)
+        check_tokenizer_code(files, config.get("model_type"), expected)
+    facts = _find_facts(config, sum(files.sizes[name] for name in weights), find_method(files, config), warning)
     if expected.role is Role.MODEL and not expected.overrides_config:
-        _check_settings(config, facts, expected)
+        _check_ranks(config, facts.attention_heads, expected.tensor_parallel_size)
+        if not expected.overrides_length:
+            check_length(config, expected)
     return Checked(facts, weights, config, names_modules=form is Format.TRANSFORMERS)
 
 
-def _find_facts(config: Json, weight_bytes: int, warning: str) -> ModelFacts:
+def _find_facts(config: Json, weight_bytes: int, method: str | None, warning: str) -> ModelFacts:
     return ModelFacts(
         architecture=next(iter(architecture_names(config)), None),
         attention_heads=find_count(config, *_HEADS),
         max_position_embeddings=find_count(config, "max_position_embeddings"),
         weight_bytes=weight_bytes,
-        quantization=(find_method(config) or "")[:64] or None,
+        quantization=(method or "")[:64] or None,
         warning=cut_warning(warning) or None,
     )
-
-
-def _check_settings(config: Json, facts: ModelFacts, expected: Expectation) -> None:
-    _check_ranks(config, facts.attention_heads, expected.tensor_parallel_size)
-    # https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py: Command-R's model_max_length counts.
-    longest = max(find_count(config, key) or 0 for key in _LENGTHS)
-    stretched = _stretches(config) or expected.allows_longer
-    if longest and expected.max_model_len and expected.max_model_len > longest and not stretched:
-        raise not_servable(
-            f"spec.engine.maxModelLen {expected.max_model_len} is more than the {longest} tokens that the model knows "
-            "(max_position_embeddings in config.json): write that or less"
-        )
 
 
 def _check_ranks(config: Json, heads: int | None, ranks: int) -> None:
@@ -115,17 +103,3 @@ def _check_ranks(config: Json, heads: int | None, ranks: int) -> None:
         f"spec.engine.tensorParallelSize {ranks} does not divide the model's {heads} attention heads{also}; "
         f"choose one of {', '.join(str(count) for count in range(1, 17) if fits(count))}"
     )
-
-
-def _stretches(config: Json) -> bool:
-    """Whether the model scales its positions, so that its longest sequence is not told by one number."""
-    scalings = (part.get(key) for part in language_parts(config) for key in ("rope_scaling", "rope_parameters"))
-    return "auto_map" in config or any(_scales(scaling) for scaling in scalings if isinstance(scaling, dict))
-
-
-def _scales(scaling: Json) -> bool:
-    kind = scaling.get("rope_type", scaling.get("type", _UNSCALED))
-    # Some models hold one set of parameters for each type of their layers.
-    nested = (value for value in scaling.values() if isinstance(value, dict))
-    kinds = (part.get("rope_type", part.get("type", _UNSCALED)) for part in nested)
-    return any(each != _UNSCALED for each in (kind, *kinds))

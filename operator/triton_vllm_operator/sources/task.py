@@ -85,6 +85,12 @@ class Expectation(Value):
     """The GPUs, where they are known."""
     overrides_config: bool = False
     """Whether the engine is given other values than config.json holds (`hf_overrides`)."""
+    overrides_length: bool = False
+    """Whether it is given other lengths of sequences, or another scaling of positions."""
+    tokenizer_mode: str | None = None
+    """The engine's `tokenizer_mode`."""
+    adapts_towers: bool = False
+    """Whether adapters may change what sees and hears as well (`enable_tower_connector_lora`)."""
 
 
 class Task(Value):

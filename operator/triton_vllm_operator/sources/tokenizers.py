@@ -2,8 +2,11 @@
 
 from typing import Final
 
+from triton_vllm_operator.sources.architectures import load_architectures
+from triton_vllm_operator.sources.config_code import check_code
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, say_pointer
+from triton_vllm_operator.sources.task import Expectation
 
 TOKENIZER_FILES: Final = (
     "*token*",
@@ -25,9 +28,12 @@ _KNOWN: Final = (
 )
 _CODE: Final = "*tokeniz*.py"
 _FAST: Final = "tokenizer.json"
+TOKENIZER_CONFIG: Final = "tokenizer_config.json"
+# Modes in which vLLM leaves the tokenizer to the transformers library.
+_OF_TRANSFORMERS: Final = (None, "auto", "hf", "slow")
 # Settings of a tokenizer, and no tokenizer.
 _SETTINGS: Final = frozenset(
-    {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.json", "tokenizer.py"}
+    {TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json", "chat_template.json", "tokenizer.py"}
 )
 # Code, and what programs leave that were interrupted or are careful.
 _NO_TOKENIZER: Final = (".py", ".part", ".incomplete", ".download", ".tmp", ".lock", ".bak", ".orig", "~")
@@ -54,6 +60,30 @@ def check_tokenizer(files: Files) -> None:
         f"no tokenizer {files.where} that can be loaded: it needs tokenizer.json, tokenizer.model, vocab.json with "
         f"merges.txt or tekken.json, or another source in spec.model.tokenizer{only}"
     )
+
+
+def check_tokenizer_code(files: Files, model_type: object, expected: Expectation) -> None:
+    """That a tokenizer which is code runs only where it may.
+
+    https://github.com/huggingface/transformers/blob/main/src/transformers/models/auto/tokenization_auto.py
+
+    Raises:
+        SourceFault: it may not, or lies in another repository.
+    """
+    settings = files.read_json_if_there(TOKENIZER_CONFIG)
+    mapped = settings.get("auto_map")
+    code = mapped.get("AutoTokenizer") if isinstance(mapped, dict) else mapped
+    classes = [name for name in code if isinstance(name, str)] if isinstance(code, list) else []
+    known, name = load_architectures(), str(settings.get("tokenizer_class")).removesuffix("Fast")
+    is_native = name in known.tokenizers or (isinstance(model_type, str) and model_type in known.config_types)
+    if not classes or is_native or expected.tokenizer_mode not in _OF_TRANSFORMERS:
+        return
+    if not expected.trust_remote_code:
+        raise not_servable(
+            f"the tokenizer {files.where} is of the class {name[:64]} (tokenizer_config.json), which is code that lies "
+            "beside it: spec.engine.trustRemoteCode: true runs it"
+        )
+    check_code(files, TOKENIZER_CONFIG, classes[0])
 
 
 def _is_complete(name: str, files: Files) -> bool:

@@ -8,7 +8,8 @@ from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, matching
 from triton_vllm_operator.sources.formats import MISTRAL_INDEX, MISTRAL_WEIGHTS, Format
 
-INDEX: Final = "model.safetensors.index.json"
+INDEX_SUFFIX: Final = ".index.json"
+INDEX: Final = f"model.safetensors{INDEX_SUFFIX}"
 # Kinds of weights in the order in which vLLM looks for them, each with the index that names its parts.
 _KINDS: Final = (
     (("*.safetensors",), INDEX),
@@ -48,6 +49,31 @@ def find_weights(files: Files, form: Format) -> tuple[str, ...]:
     _refuse_adapter_beside(files, weights, bool(named))
     # vLLM as above (filter_duplicate_safetensors_files): of safetensors only what the index names.
     return tuple(sorted(named)) if named and weights[0].endswith(HEADED) else weights
+
+
+def check_load_format(files: Files, load_format: str | None) -> None:
+    """That there are files of the kind that the engine's `load_format` reads alone.
+
+    Raises:
+        SourceFault: there are none.
+    """
+    pattern = _OF_FORMATS.get(load_format or "")
+    if pattern is not None and not files.matching(pattern):
+        raise not_servable(
+            f"spec.engine.extraArgs.load_format {load_format} reads {pattern}, of which there is none {files.where}: "
+            "leave it out"
+        )
+
+
+# https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/model_loader/default_loader.py (_prepare_weights)
+_OF_FORMATS: Final = {
+    "safetensors": "*.safetensors",
+    "fastsafetensors": "*.safetensors",
+    "runai_streamer": "*.safetensors",
+    "mistral": "consolidated*.safetensors",
+    "npcache": "*.bin",
+    "pt": "*.pt",
+}
 
 
 def _refuse_adapter_beside(files: Files, weights: tuple[str, ...], has_index: bool) -> None:

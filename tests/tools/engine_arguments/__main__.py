@@ -11,12 +11,13 @@ import tempfile
 from pathlib import Path
 
 from tools.engine_arguments.architectures import Registry, read_registry
+from tools.engine_arguments.closed_sets import close_sets
 from tools.engine_arguments.environment import read_environment
 from tools.engine_arguments.quantization import read_deprecated, read_min_capabilities
 from tools.engine_arguments.reader import argument_names, read_arguments, read_speculative_methods
 from tools.engine_arguments.source import Source
 from tools.engine_arguments.successors import ARGUMENTS, ENVIRONMENT, Successor
-from tools.engine_arguments.transformers import read_config_types, read_generic_architectures
+from tools.engine_arguments.transformers import read_config_types, read_generic_architectures, read_tokenizers
 from tools.engine_arguments.wheel import find_wheel, read_sources
 from triton_vllm_operator.repository.arguments import EngineArguments, GoneArgument, WheelIdentity
 from triton_vllm_operator.sources.architectures import Architectures, Span
@@ -38,6 +39,7 @@ def main() -> None:
     names: dict[str, frozenset[str]] = {}
     variables: dict[str, frozenset[str]] = {}
     registries: dict[str, Registry] = {}
+    reads: list[EngineArguments] = []
     for version in _published():
         package = PACKAGES.get(version, "vllm")
         try:
@@ -58,17 +60,21 @@ def main() -> None:
             speculative_methods=read_speculative_methods(source),
             min_capability=read_min_capabilities(source),
             deprecated_quantization=read_deprecated(source),
-            arguments=read_arguments(source),
+            arguments=close_sets(source, read_arguments(source)),
             gone=_gone(names, version, ARGUMENTS),
             environment=environment,
             gone_environment=_gone(variables, version, ENVIRONMENT),
         )
-        (ARGUMENT_DATA / f"vllm-{version}.json").write_text(_dump(read))
+        reads.append(read)
+    for read in reads:
+        later = {name: first for name, first in _first(names).items() if _order(first) > _order(read.vllm)}
+        known = read.model_copy(
+            update={"later": {name: later[name] for name in sorted(later) if name not in read.gone}}
+        )
+        (ARGUMENT_DATA / f"vllm-{read.vllm}.json").write_text(_dump(known))
     link = find_wheel("transformers", None)
     transformers = read_sources(link, "transformers", kept / f"{link.name}.zip")
-    ARCHITECTURE_DATA.write_text(
-        _dump_architectures(registries, read_generic_architectures(transformers), read_config_types(transformers))
-    )
+    ARCHITECTURE_DATA.write_text(_dump_architectures(registries, transformers))
 
 
 def _published() -> list[str]:
@@ -99,6 +105,14 @@ def _gone(
     }
 
 
+def _first(history: dict[str, frozenset[str]]) -> dict[str, str]:
+    """The version that had each name first."""
+    first: dict[str, str] = {}
+    for version, names in history.items():
+        first |= {name: version for name in names if name not in first}
+    return first
+
+
 def _instead(successor: Successor, version: str) -> str:
     if isinstance(successor, str):
         return successor
@@ -112,6 +126,7 @@ def _dump(read: EngineArguments) -> str:
     lines.append(f' "speculative_methods": {json.dumps(data.get("speculative_methods", []))},')
     lines.append(f' "min_capability": {json.dumps(data.get("min_capability", {}))},')
     lines.append(f' "deprecated_quantization": {json.dumps(data.get("deprecated_quantization", []))},')
+    lines.append(f' "later": {json.dumps(data.get("later", {}))},')
     sections = ("arguments", "gone", "environment", "gone_environment")
     for section in sections:
         rows = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in data[section].items()]
@@ -119,9 +134,7 @@ def _dump(read: EngineArguments) -> str:
     return "\n".join(["{", *lines, "}"]) + "\n"
 
 
-def _dump_architectures(
-    registries: dict[str, Registry], generic: tuple[str, ...], config_types: tuple[str, ...]
-) -> str:
+def _dump_architectures(registries: dict[str, Registry], transformers: dict[str, str]) -> str:
     """All versions in one file, one architecture a line: most stay the same from version to version."""
     spans: dict[str, list[Span]] = {}
     for version, registry in registries.items():
@@ -138,11 +151,13 @@ def _dump_architectures(
         architectures={name: tuple(found) for name, found in sorted(spans.items())},
         dropped={name: last for registry in newest for name, last in registry.dropped.items()},
         plugins={name: place for registry in newest for name, place in registry.plugins.items()},
-        generic=generic,
-        config_types=config_types,
+        generic=read_generic_architectures(transformers),
+        config_types=read_config_types(transformers),
+        tokenizers=read_tokenizers(transformers),
         own_config_types={version: tuple(sorted(registry.configs)) for version, registry in registries.items()},
     ).model_dump(mode="json", exclude_defaults=True)
-    parts = [f' "{section}": {json.dumps(data[section])}' for section in ("versions", "generic", "config_types")]
+    lists = ("versions", "generic", "config_types", "tokenizers")
+    parts = [f' "{section}": {json.dumps(data[section])}' for section in lists]
     for section in ("architectures", "dropped", "plugins", "own_config_types"):
         rows = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in sorted(data[section].items())]
         parts.append(f' "{section}": {{\n' + ",\n".join(rows) + "\n }")

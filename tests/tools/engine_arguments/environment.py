@@ -4,11 +4,12 @@ import ast
 from collections.abc import Iterator
 
 from tools.engine_arguments.source import Source
-from triton_vllm_operator.repository.arguments import Variable
+from triton_vllm_operator.repository.arguments import Form, Variable
 
 _MODULE = "vllm.envs"
 _TABLE = "environment_variables"
 _CHOICES = "env_with_choices"
+_GETTERS = ("os.getenv", "os.environ.get")
 
 
 def read_environment(source: Source) -> dict[str, Variable]:
@@ -22,7 +23,21 @@ def _variables(source: Source) -> Iterator[tuple[str, Variable]]:
         raise LookupError(f"{_MODULE} holds no {_TABLE}")
     for name, read in zip(found.node.keys, found.node.values, strict=True):
         if isinstance(name, ast.Constant) and isinstance(name.value, str):
-            yield name.value, Variable(choices=_choices(read))
+            yield name.value, Variable(form=_form(read), choices=_choices(read))
+
+
+def _form(read: ast.expr) -> Form | None:
+    """Of `bool(int(os.getenv(name, default)))` and the like: whatever the text is, it is read as a number."""
+    match read:
+        case ast.Lambda(body=ast.Call(func=ast.Name("bool"), args=[ast.Call(func=ast.Name("int"), args=[text])])):
+            form = Form.FLAG
+        case ast.Lambda(body=ast.Call(func=ast.Name("int"), args=[text])):
+            form = Form.INT
+        case ast.Lambda(body=ast.Call(func=ast.Name("float"), args=[text])):
+            form = Form.FLOAT
+        case _:
+            return None
+    return form if isinstance(text, ast.Call) and ast.unparse(text.func) in _GETTERS else None
 
 
 def _choices(read: ast.expr) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ _GENERATES = re.compile(r"[A-Za-z0-9_]+(ForCausalLM|ForConditionalGeneration)")
 _SPEECH = re.compile(r"TTS|ASR|Asr|SpeechToText|Transcribe|Talker")
 _AUTO = "transformers/models/auto/"
 _CONFIG_NAMES = "CONFIG_MAPPING_NAMES"
+_TOKENIZERS = re.compile(r"transformers/(models/[^/]+/)?tokenization_[^/]+\.py")
+_TOKENIZER = re.compile(r"\b[A-Z]\w*Token(?:izer|izersBackend)(?:Fast)?\b")
 _FILE = re.compile(r"transformers/models/[^/]+/modeling_[^/]+\.py")
 
 
@@ -30,6 +32,12 @@ def read_config_types(sources: dict[str, str]) -> tuple[str, ...]:
     if not found:
         raise LookupError(f"{_AUTO} holds no {_CONFIG_NAMES}")
     return tuple(sorted(found))
+
+
+def read_tokenizers(sources: dict[str, str]) -> tuple[str, ...]:
+    """The classes of tokenizers that the library holds or knows by name, without `Fast` at their end, sorted."""
+    files = [text for path, text in sources.items() if _TOKENIZERS.fullmatch(path)]
+    return tuple(sorted({name.removesuffix("Fast") for text in files for name in _TOKENIZER.findall(text)}))
 
 
 def _listed(node: ast.AST) -> list[str]:

@@ -1,0 +1,83 @@
+"""The longest sequence that a model knows, by its config.json. Pure.
+
+https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py (_get_and_verify_max_len). Where versions differ the
+longer one counts: only what none of them takes is refused.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from triton_vllm_operator.sources.config import find_count, language_parts
+from triton_vllm_operator.sources.fault import not_servable
+from triton_vllm_operator.sources.files import Json
+from triton_vllm_operator.sources.task import Expectation
+
+# Command-R's model_max_length counts too.
+_KEYS: Final = (
+    *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"),
+    *("max_target_positions", "max_seq_length", "max_sequence_length", "seq_len"),
+)
+_SCALINGS: Final = ("rope_scaling", "rope_parameters")
+_UNSCALED: Final = frozenset({"default", "mrope", "su", "longrope", "llama3"})
+"""Kinds of RoPE whose factor vLLM does not multiply by: the length in config.json is that of the whole model."""
+_MULTIPLIED: Final = frozenset({"linear", "dynamic", "ntk", "yarn"})
+_ALREADY_SCALED: Final = "gemma3"
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """Tokens, and the number of config.json that they come from."""
+
+    tokens: int
+    key: str
+
+
+def check_length(config: Json, expected: Expectation) -> None:
+    """That the engine is asked for no longer sequence than the model knows.
+
+    Raises:
+        SourceFault: it is, and would not start.
+    """
+    wanted, longest = expected.max_model_len, find_longest(config)
+    if longest is None or wanted is None or expected.allows_longer or wanted <= longest.tokens:
+        return
+    raise not_servable(
+        f"spec.engine.maxModelLen {wanted} is more than the {longest.tokens} tokens that the model knows "
+        f"({longest.key} in config.json): write that or less"
+    )
+
+
+def find_longest(config: Json) -> Length | None:
+    """The longest sequence; None if config.json does not tell."""
+    lengths = [Length(count, key) for key in _KEYS if (count := find_count(config, key))]
+    if not lengths or "auto_map" in config:
+        return None
+    base = max(lengths, key=lambda length: length.tokens)
+    if _ALREADY_SCALED in str(config.get("model_type")):
+        return base
+    scaled = [_scale(scaling, base.tokens) for scaling in _find_scalings(config)]
+    if None in scaled:
+        return None
+    tokens = max((base.tokens, *(count for count in scaled if count is not None)))
+    return base if tokens == base.tokens else Length(tokens, f"{base.key} with the RoPE scaling")
+
+
+def _scale(scaling: Json, base: int) -> int | None:
+    """Tokens with that scaling; None if its kind is not known."""
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind in _UNSCALED:
+        return base
+    factor = scaling.get("factor")
+    if kind not in _MULTIPLIED or not isinstance(factor, int | float) or isinstance(factor, bool):
+        return None
+    return int(base * factor)
+
+
+def _find_scalings(config: Json) -> Iterator[Json]:
+    for part in language_parts(config):
+        for scaling in (part.get(key) for key in _SCALINGS):
+            if isinstance(scaling, dict):
+                # Some models hold one set of parameters for each type of their layers.
+                nested = [value for value in scaling.values() if isinstance(value, dict)]
+                yield from nested or (scaling,)
