@@ -254,7 +254,7 @@ def test_adapters_of_experts_want_a_version_that_adapts_them(tmp_path: Path) -> 
     )
     assert check(model, adapter).fault is None
     old = model.model_copy(update={"expectation": model.expectation.model_copy(update={"vllm": "0.10.2"})})
-    assert "vLLM 0.10.2 adapts no experts: 0.11.1 is the first version" in refusal(old, adapter)
+    assert "vLLM 0.10.2 adapts no experts: choose a spec.runtime with vLLM 0.11.1 or newer" in refusal(old, adapter)
 
 
 TOWER = "model.visual.blocks.0.attn.qkv"

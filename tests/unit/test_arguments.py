@@ -51,7 +51,7 @@ REFUSED = [
     ({"max_seqs": 4}, "26.08", "did you mean max_num_seqs? It is the field spec.engine.maxNumSeqs"),
     ({"sead": 4}, "26.08", "vLLM 0.27.1 has no argument sead: did you mean seed?"),
     ({"zzz": 4}, "26.08", "vLLM 0.27.1 has no argument zzz"),
-    ({"max_num_queued_reqs": 4}, "26.03", "vLLM 0.17.1 has no argument max_num_queued_reqs"),
+    ({"max_num_queued_reqs": 4}, "26.03", "came with vLLM 0.29.0: choose a spec.runtime"),
     # what is mistyped: vLLM would misread it
     ({"seed": "1"}, "26.08", "seed of vLLM 0.27.1 takes a whole number; found '1'"),
     ({"seed": True}, "26.08", "takes a whole number; found True"),
@@ -144,6 +144,7 @@ def test_other_arguments_are_passed_on(arguments: dict[str, Any]) -> None:
         {"attention_config": {"backend": "FLASHINFER"}},
         {"reasoning_parser": ""},
         {"load_format": "SafeTensors"},
+        {"tokenizer_mode": "Auto"},
         {"tokenizer_mode": "slow"},
         {"config_format": "hf"},
     ],
@@ -161,7 +162,7 @@ def test_deprecated_quantization_passes_when_it_is_allowed() -> None:
 TYPED = [
     ({"extraArgs": {"no_enable_prefix_caching": True}}, "26.08", "write spec.engine.enablePrefixCaching: false"),
     ({"extraArgs": {"--no-async-scheduling": True}}, "26.08", "vLLM's command line: write async_scheduling: false"),
-    ({"extraArgs": {"tp": 2}}, "26.08", "short for tensor_parallel_size: it has a field of its own"),
+    ({"extraArgs": {"tp": 2}}, "26.08", "short for tensor_parallel_size: write spec.engine.tensorParallelSize"),
     ({"extraArgs": {"min_tokens": 2}}, "26.08", "it belongs to a request"),
     ({"extraArgs": {"lora_modules": "a"}}, "26.08", "write spec.model.loraAdapters"),
     ({"apiKey": "x"}, "26.08", "spec.engine.apiKey: there is no such field: it is an argument of vLLM's own server"),
@@ -170,8 +171,15 @@ TYPED = [
     ({"extraArgs": {"load_format": "gguf"}}, "26.08", "takes one of auto, hf, "),
     ({"extraArgs": {"tokenizer_mode": "custom"}}, "26.08", "tokenizer_mode of vLLM 0.27.1 takes one of"),
     ({"extraArgs": {"reasoning_parser": "deepseek-r1"}}, "26.08", "reasoning_parser of vLLM 0.27.1 takes one of"),
+    ({"extraArgs": {"reasoning_parser": "DeepSeek_R1"}}, "26.08", "reasoning_parser of vLLM 0.27.1 takes one of"),
+    ({"extraArgs": {"no_max_model_len": True}}, "26.08", "has no argument no_max_model_len"),
+    ({"compilationConfig": {}}, "26.08", "it has no field: write spec.engine.extraArgs.compilation_config"),
     ({"extraArgs": {"config_format": "a/b"}}, "26.08", "takes one of hf, mistral, auto"),
-    ({"extraArgs": {"max_num_queued_reqs": 5}}, "26.08", "is the first version that does"),
+    (
+        {"extraArgs": {"max_num_queued_reqs": 5}},
+        "26.08",
+        "choose a spec.runtime with it or a newer one, or leave it out",
+    ),
     ({"extraArgs": {"hf_overrides": {"text_model_id": "a/b"}}}, "26.08", "its member text_model_id names 'a/b'"),
     ({"extraArgs": {"decode_context_parallel_size": 2}}, "26.08", "must divide spec.engine.tensorParallelSize (1)"),
     (
@@ -187,7 +195,7 @@ TYPED = [
     (
         {"quantization": "fbgemm_fp8"},
         "26.08",
-        "calls fbgemm_fp8 deprecated and refuses it; with spec.engine.extraArgs.",
+        "calls fbgemm_fp8 deprecated and refuses it: write spec.engine.",
     ),
     ({"quantization": "fbgemm_fp8", "extraArgs": {"allow_deprecated_quantization": False}}, "26.08", "deprecated"),
     ({"kvCacheDtype": "fp9"}, "26.08", "spec.engine.kvCacheDtype: kv_cache_dtype of vLLM 0.27.1 takes one of auto"),

@@ -50,7 +50,7 @@ def test_what_people_need_passes(name: str) -> None:
 
 FORBIDDEN = [
     ("VLLM_USE_V1", "every version here runs the V1 engine"),
-    ("AWS_REGION", "a cloud identity hangs on spec.serviceAccountName"),
+    ("AWS_REGION", "for a cloud identity write spec.serviceAccountName"),
     ("PYTHONWARNINGS", "load code or programs"),
     ("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "load code or programs"),
     ("TRANSFORMERS_CACHE", "caches and temporary files"),
@@ -121,7 +121,7 @@ INVALID = [
     ("VLLM_USE_DEEP_GEMM", "true", "vLLM 0.27.1 takes 0 or 1; found 'true'"),
     ("VLLM_ENGINE_READY_TIMEOUT_S", "10m", "takes a whole number; found '10m'"),
     ("VLLM_ALL2ALL_BACKEND", "pplx", "write spec.engine.extraArgs.all2all_backend"),
-    ("VLLM_FLASH_ATTN_VERSION", "3", "attention_config: {flash_attn_version: ...}"),
+    ("VLLM_FLASH_ATTN_VERSION", "3", "attention_config: {flash_attn_version: 3}"),
     ("VLLM_ATTENTION_BACKEND", "FLASHINFER", "removed in vLLM 0.15.0; write spec.engine.extraArgs.attention_backend"),
     ("VLLM_USE_DEEP_GEM", "1", "vLLM 0.27.1 reads no such variable: did you mean VLLM_USE_DEEP_GEMM?"),
     ("VLLM_WORKER_MULTIPROC_METHOD", "threads", "vLLM 0.27.1 takes one of spawn, fork; found 'threads'"),

@@ -48,7 +48,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         "write spec.model.huggingFace.cache.persistentVolumeClaim.claimName",
     ),
     ({"model": {"huggingFace": {"modelId": "a/b"}}}, "write spec.model.huggingFace.repository"),
-    ({"model": {"storageUri": "s3://a"}}, "write spec.model.huggingFace, image or persistentVolumeClaim"),
+    ({"model": {"storageUri": "s3://a"}}, "write one of spec.model.huggingFace, spec.model.image"),
     ({"podAnnotations": {}}, "write spec.podMetadata.annotations"),
     ({"hf_token": "x"}, "write spec.model.huggingFace.tokenSecretRef"),
     # forms, in words

@@ -177,7 +177,7 @@ NAMES = ["config.json", "a.safetensors", "pytorch_model.bin", "consolidated.safe
         (NAMES, None, ("a.safetensors", "config.json", "m.py")),
         (NAMES, "safetensors", ("a.safetensors", "config.json", "m.py")),
         (NAMES, "mistral", ("config.json", "consolidated.safetensors", "m.py")),
-        (NAMES, "pt", ("config.json", "m.py", "pytorch_model.bin")),
+        (NAMES, "npcache", ("config.json", "m.py", "pytorch_model.bin")),
         (NAMES, "dummy", ("config.json", "m.py")),
         (["pytorch_model.bin", "config.json"], None, ("config.json", "pytorch_model.bin")),
         (["consolidated.safetensors", "params.json"], None, ("consolidated.safetensors", "params.json")),

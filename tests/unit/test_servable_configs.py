@@ -42,7 +42,7 @@ def test_no_newer_runtime_is_advised_for_what_none_generates_with(tmp_path: Path
 def test_code_of_another_repository_is_out_of_reach(tmp_path: Path) -> None:
     code = {"auto_map": {"AutoConfig": "openbmb/M--c.C"}, "model_type": "minicpmv"}
     folder = write_model(tmp_path, architectures=["MiniCPMV"], **code)
-    assert "openbmb/M--c.C, and the pod reaches no hub: copy the file here" in refusal(
+    assert "openbmb/M--c.C, and the pod reaches no hub: use a copy of the repository" in refusal(
         task(folder, trust_remote_code=True)
     )
 
@@ -68,7 +68,10 @@ def test_a_tokenizer_that_is_code_wants_trust(
     if passes:
         assert check(task(folder, **expected)).fault is None
     else:
-        assert "class TikTokenTokenizer (tokenizer_config.json), which is code" in refusal(task(folder, **expected))
+        assert (
+            "names code for its tokenizer, t.TikTokenTokenizer: spec.engine.trustRemoteCode: true runs it"
+            in refusal(task(folder, **expected))
+        )
 
 
 @pytest.mark.parametrize(
@@ -88,12 +91,15 @@ def test_a_length_beyond_the_scaled_positions_is_refused(tmp_path: Path, scaling
     assert check(task(folder, max_model_len=longest + 1, overrides_length=True)).fault is None
 
 
-@pytest.mark.parametrize("load_format", ["safetensors", "pt", "npcache", "runai_streamer"])
+@pytest.mark.parametrize("load_format", ["safetensors", "fastsafetensors", "runai_streamer"])
+def test_a_load_format_reads_what_it_is_called_after(tmp_path: Path, load_format: str) -> None:
+    assert check(task(write_model(tmp_path), load_format=load_format)).fault is None
+
+
+@pytest.mark.parametrize("load_format", ["safetensors", "fastsafetensors", "runai_streamer", "pt"])
 def test_a_load_format_wants_files_of_its_own(tmp_path: Path, load_format: str) -> None:
     folder = write_model(tmp_path)
-    if load_format in ("safetensors", "runai_streamer"):
-        assert check(task(folder, load_format=load_format)).fault is None
-        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     assert f"load_format {load_format} reads *." in refusal(task(folder, load_format=load_format))
 
 
@@ -116,3 +122,16 @@ def test_a_byte_order_mark_is_named(tmp_path: Path) -> None:
     folder = write_model(tmp_path)
     (folder / "config.json").write_bytes(b"\xef\xbb\xbf" + (folder / "config.json").read_bytes())
     assert "begins with a byte order mark: save it without" in refusal(task(folder))
+
+
+def test_a_tokenizer_of_another_repository_is_out_of_reach(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, architectures=["DeepseekV3ForCausalLM"], model_type="kimi_k2")
+    settings = {**SETTINGS, "auto_map": {"AutoTokenizer": "org/name--t.T"}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert "takes its code from another repository, org/name--t.T" in refusal(task(folder, trust_remote_code=True))
+
+
+def test_the_length_of_deepseek_is_scaled_once(tmp_path: Path) -> None:
+    yarn = {"type": "yarn", "factor": 40, "original_max_position_embeddings": 4096}
+    folder = write_model(tmp_path, max_position_embeddings=163840, rope_scaling=yarn)
+    assert "more than the 163840 tokens" in refusal(task(folder, max_model_len=200000))

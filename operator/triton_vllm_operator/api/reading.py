@@ -15,9 +15,13 @@ from triton_vllm_operator.api.engine import OF_A_REQUEST, REQUEST_PARAMETERS
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.structural import Fault, find_faults, normalize, parts_of, show
 
+PlaceOfArgument = Callable[[str], str]
+"""Where an argument of the engine goes that is no field, or why nowhere; empty if none is meant."""
+
 _ENGINE: Final = "spec.engine"
 _SHOWN_PATH: Final = 12
 """Parts of a field's path that a message shows: values of any JSON may nest very deep."""
+_SOURCES: Final = "one of spec.model.huggingFace, spec.model.image, spec.model.persistentVolumeClaim"
 # What people of other charts and operators write, where no likeness of names leads to ours.
 # By the field and the one around it, or by the field alone; what begins with a dot begins where the field stands.
 _ELSEWHERE: Final = {
@@ -33,18 +37,18 @@ _ELSEWHERE: Final = {
     "huggingFace.cacheDir": ".cache",
     "image.image": ".reference",
     "model.id": ".huggingFace.repository",
-    "model.name": ".huggingFace.repository",
+    "model.name": ".servedName, or the repository in spec.model.huggingFace.repository",
     "model.repository": ".huggingFace.repository",
-    "model.storageUri": ".huggingFace, image or persistentVolumeClaim",
-    "model.uri": ".huggingFace, image or persistentVolumeClaim",
-    "model.url": ".huggingFace, image or persistentVolumeClaim",
+    "model.storageUri": _SOURCES,
+    "model.uri": _SOURCES,
+    "model.url": _SOURCES,
     "persistentVolumeClaim.name": ".claimName",
     "persistentVolumeClaim.subPath": ".path",
     "modelName": "spec.model.servedName",
     "modelURL": "spec.model.huggingFace.repository",
     "modelUri": "spec.model.huggingFace.repository",
     "modelId": "spec.model.huggingFace.repository",
-    "storageUri": "spec.model.huggingFace, image or persistentVolumeClaim",
+    "storageUri": _SOURCES,
     "hfToken": "spec.model.huggingFace.tokenSecretRef",
     "replicaCount": "spec.replicas",
     "shmSize": "spec.sharedMemorySize",
@@ -54,7 +58,7 @@ _ELSEWHERE: Final = {
     "gpuCount": "spec.engine.tensorParallelSize",
     "numGpus": "spec.engine.tensorParallelSize",
     "requestGPU": "spec.engine.tensorParallelSize",
-    "gpuType": "spec.scheduling.nodeSelector",
+    "gpuType": "spec.scheduling.nodeSelector, as nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3",
     "annotations": "spec.podMetadata.annotations",
     "podAnnotations": "spec.podMetadata.annotations",
     "labels": "spec.podMetadata.labels",
@@ -84,7 +88,7 @@ _ELSEWHERE: Final = {
     "livenessProbe": "spec.probe",
 }
 # What is not there, and would be misled to a field of the same name that means another thing.
-_NOWHERE: Final = frozenset({"speculativeConfig.quantization", "fetch.env", "runtime.triton"})
+_NOWHERE: Final = frozenset({"speculativeConfig.quantization", "fetch.env", "huggingFace.env", "runtime.triton"})
 _VALUES: Final = "values stand in the spec as text; the token of a hub goes to spec.model.huggingFace.tokenSecretRef"
 
 
@@ -92,16 +96,12 @@ _COMMON: Final = frozenset({"cpu", "image", "key", "memory", "name", "path", "ty
 """Names that mean another thing in every place."""
 
 
-Strangers = Callable[[str], str]
-"""Why the engine takes no argument of a name that is no field of it; empty if nothing is known against it."""
-
-
-def read_spec(spec: Json, strangers: Strangers = lambda _name: "") -> LLMDeploymentSpec | tuple[str, ...]:
+def read_spec(spec: Json, place_of_argument: PlaceOfArgument = lambda _name: "") -> LLMDeploymentSpec | tuple[str, ...]:
     """The spec, or everything that is wrong with it: a sentence each that begins with the field."""
     schema = spec_schema()
     read = normalize(spec, schema)
     assert isinstance(read, dict), "an object stays one"
-    faults = tuple(_sentence(fault, strangers) for fault in find_faults(read, schema))
+    faults = tuple(_sentence(fault, place_of_argument) for fault in find_faults(read, schema))
     try:
         parsed = LLMDeploymentSpec.model_validate(read)
     except ValidationError as error:
@@ -152,8 +152,8 @@ def describe_error(error: ErrorDetails) -> str:
     return f"{field}: {error['msg']}{shown}"
 
 
-def _sentence(fault: Fault, strangers: Strangers) -> str:
-    hint = _hint(fault.path, strangers) if fault.is_unknown else ""
+def _sentence(fault: Fault, place_of_argument: PlaceOfArgument) -> str:
+    hint = _hint(fault.path, place_of_argument) if fault.is_unknown else ""
     return f"{_field(fault.path)}: {fault.message}{hint}"
 
 
@@ -161,14 +161,14 @@ def _field(path: tuple[str, ...]) -> str:
     return ".".join(["spec", *path[:_SHOWN_PATH], *(["..."] if len(path) > _SHOWN_PATH else [])])
 
 
-def _hint(path: tuple[str, ...], strangers: Strangers) -> str:
+def _hint(path: tuple[str, ...], place_of_argument: PlaceOfArgument) -> str:
     """Where a field that is not there may be meant to stand."""
     *parents, name = path
     here = ".".join(["spec", *(part for part in parents if not part.isdigit())])
     beside = [field.rsplit(".", 1)[-1] for field in _fields() if field.rsplit(".", 1)[0] == here]
     if called := next((field for field in beside if _plain(field) == _plain(name)), None):
         return f": it is called {here}.{called}"
-    if here == _ENGINE and (why := strangers(name)):
+    if here == _ENGINE and (why := place_of_argument(name)):
         return f": {why}"
     if (stands := _elsewhere(here, name)) is not None:
         return stands
@@ -184,7 +184,7 @@ def _elsewhere(here: str, name: str) -> str | None:
     within, alone = _plain(f"{here.rpartition('.')[2]}.{name}"), _plain(name)
     if within in map(_plain, _NOWHERE):
         return ""
-    places = {_plain(wrong): right for wrong, right in _ELSEWHERE.items()}
+    places = _places()
     if (right := places.get(within) or places.get(alone)) is not None:
         return f": write {here if right.startswith('.') else ''}{right}"
     if alone == "valuefrom":
@@ -194,6 +194,11 @@ def _elsewhere(here: str, name: str) -> str | None:
         return f": {OF_A_REQUEST}"
     far = [field for field in _fields() if _plain(field.rsplit(".", 1)[-1]) == alone]
     return f": it stands in {far[0]}" if len(far) == 1 and alone not in _COMMON else None
+
+
+@cache
+def _places() -> dict[str, str]:
+    return {_plain(wrong): right for wrong, right in _ELSEWHERE.items()}
 
 
 def _plain(name: str) -> str:

@@ -4,20 +4,48 @@ Source: k8s.io/apimachinery/pkg/api/validation/objectmeta.go (ValidateObjectMeta
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
 from triton_vllm_operator.api.base import LABEL_KEY, LABEL_VALUE, Json
 from triton_vllm_operator.api.structural import show
 
-_FIELDS: Final = frozenset(
-    {
-        *("annotations", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers"),
-        *("generateName", "generation", "labels", "managedFields", "name", "namespace", "ownerReferences"),
-        *("resourceVersion", "selfLink", "uid"),
-    }
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a field holds, in words and as a test."""
+
+    words: str
+    fits: Callable[[object], bool]
+
+
+_TIME_FORM: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_TEXT: Final = Kind("a text", lambda value: isinstance(value, str))
+_LIST: Final = Kind("a list", lambda value: isinstance(value, list))
+_COUNT: Final = Kind("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool))
+_TIME: Final = Kind(
+    "a time, as 2026-01-31T12:00:00Z", lambda value: isinstance(value, str) and bool(_TIME_FORM.fullmatch(value))
 )
+_SEEN_BELOW: Final = Kind("", lambda _value: True)
+_FIELDS: Final = {
+    "annotations": _SEEN_BELOW,
+    "creationTimestamp": _TIME,
+    "deletionGracePeriodSeconds": _COUNT,
+    "deletionTimestamp": _TIME,
+    "finalizers": _LIST,
+    "generateName": _TEXT,
+    "generation": _COUNT,
+    "labels": _SEEN_BELOW,
+    "managedFields": _LIST,
+    "name": _SEEN_BELOW,
+    "namespace": _SEEN_BELOW,
+    "ownerReferences": _LIST,
+    "resourceVersion": _TEXT,
+    "selfLink": _TEXT,
+    "uid": _TEXT,
+}
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DOMAIN_LIMIT: Final = 253
 _ANNOTATIONS_LIMIT: Final = 256 * 1024
@@ -25,7 +53,7 @@ _ANNOTATIONS_LIMIT: Final = 256 * 1024
 
 def find_metadata_faults(metadata: Json) -> Iterator[str]:
     """What is wrong, one clause each, but for the name, which has rules of its own."""
-    for unknown in sorted(map(str, set(metadata) - _FIELDS)):
+    for unknown in sorted(map(str, set(metadata) - set(_FIELDS))):
         near = get_close_matches(unknown, _FIELDS, 1)
         yield f"there is no field metadata.{unknown}" + (f": did you mean metadata.{near[0]}?" if near else "")
     namespace = metadata.get("namespace")
@@ -35,36 +63,13 @@ def find_metadata_faults(metadata: Json) -> Iterator[str]:
         yield f"metadata.namespace has a-z, 0-9 and '-', 63 at most; found {show(namespace)}"
     yield from _find_marks("labels", metadata.get("labels"), are_labels=True)
     yield from _find_marks("annotations", metadata.get("annotations"), are_labels=False)
-    yield from _find_types(metadata)
+    for name, kind in _FIELDS.items():
+        if (value := metadata.get(name)) is not None and not kind.fits(value):
+            yield f"metadata.{name} takes {kind.words}, found {show(value)}"
     finalizers = metadata.get("finalizers")
     for finalizer in finalizers if isinstance(finalizers, list) else ():
         if not isinstance(finalizer, str) or not _is_key(finalizer):
             yield f"metadata.finalizers: {LABEL_KEY.message}; found {show(finalizer)}"
-
-
-_TYPES: Final = {
-    "creationTimestamp": (str, "a time, as 2026-01-31T12:00:00Z"),
-    "deletionGracePeriodSeconds": (int, "a whole number"),
-    "deletionTimestamp": (str, "a time, as 2026-01-31T12:00:00Z"),
-    "finalizers": (list, "a list"),
-    "generateName": (str, "a text"),
-    "generation": (int, "a whole number"),
-    "managedFields": (list, "a list"),
-    "ownerReferences": (list, "a list"),
-    "resourceVersion": (str, "a text"),
-    "selfLink": (str, "a text"),
-    "uid": (str, "a text"),
-}
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
-
-
-def _find_types(metadata: Json) -> Iterator[str]:
-    """What cannot be decoded, whatever it means."""
-    for name, (kind, words) in _TYPES.items():
-        value = metadata.get(name)
-        is_time = not name.endswith("Timestamp") or (isinstance(value, str) and _TIME.fullmatch(value))
-        if value is not None and not (isinstance(value, kind) and not isinstance(value, bool) and is_time):
-            yield f"metadata.{name} takes {words}, found {show(value)}"
 
 
 def _is_key(key: str) -> bool:

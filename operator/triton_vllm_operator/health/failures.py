@@ -60,7 +60,7 @@ def find_problem(pod: Pod) -> Problem | None:
 
 
 def cannot_begin(pod: Pod) -> bool:
-    """Whether a container of it waits for what the pod, as it was made, may never get."""
+    """Whether a container waits for an image or a setting, which this pod may never get."""
     return pod.waiting_reason in _PULL | _CONFIG
 
 

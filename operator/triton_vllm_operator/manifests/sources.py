@@ -13,7 +13,7 @@ from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.spec import DRAFT_FIELD, TOKENIZER_FIELD, LLMDeploymentSpec, adapter_field
-from triton_vllm_operator.repository.check import readable_quantizations, unasked_quantizations
+from triton_vllm_operator.repository.check import readable_quantizations, refused_as_deprecated, takes_argument
 from triton_vllm_operator.repository.content import Places
 from triton_vllm_operator.repository.gpus import find_gpu
 from triton_vllm_operator.sources.placement import ONLY_TOKENIZER, folder_name
@@ -22,7 +22,8 @@ from triton_vllm_operator.sources.task import Action, Expectation, Repository, R
 TOKENIZER: Final = "/tokenizer"
 DRAFT: Final = "/draft"
 
-_OVERRIDES: Final = "hf_overrides"
+_ADAPT_TOWERS: Final = "enable_tower_connector_lora"
+_HF_OVERRIDES: Final = "hf_overrides"
 _OTHER_CONFIG: Final = ("hf_config_path", "config_format")
 """Arguments by which the engine reads another configuration than the model's config.json, or reads it otherwise."""
 _LENGTHS: Final = frozenset(
@@ -112,11 +113,11 @@ def place_sources(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
 def _files_kind(spec: LLMDeploymentSpec) -> str | None:
     """What the engine reads of the model's repository."""
     extra = spec.engine.extra_args or {}
-    load_format = extra.get("load_format")
+    load_format = _lower(extra, "load_format")
     if load_format in (None, "auto") and extra.get("config_format") == _MISTRAL:
         # vLLM then reads weights in Mistral's format first, and the others only if there are none.
         return _MISTRAL
-    return load_format if isinstance(load_format, str) else None
+    return load_format
 
 
 def find_places(spec: LLMDeploymentSpec, commits: Commits) -> Places:
@@ -219,10 +220,14 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
             vllm=vllm,
             load_format=placed.files_kind,
             trust_remote_code=bool(spec.engine.trust_remote_code),
-            tokenizer_mode=_text(spec.engine.extra_args or {}, "tokenizer_mode"),
+            tokenizer_mode=_lower(spec.engine.extra_args or {}, "tokenizer_mode"),
         )
     if placed.role is Role.ADAPTER:
         return Expectation(role=placed.role, vllm=vllm, max_lora_rank=_rank_limit(placed, spec))
+    return _of_model(placed, spec, vllm)
+
+
+def _of_model(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectation:
     engine, extra = spec.engine, spec.engine.extra_args or {}
     length = engine.max_model_len
     return Expectation(
@@ -236,15 +241,16 @@ def _expectation(placed: Placed, spec: LLMDeploymentSpec, vllm: str) -> Expectat
         allows_longer=any(
             variable.name == _ALLOW_LONGER and variable.value.lower() in _TRUE for variable in spec.env or ()
         ),
-        config_format=_text(extra, "config_format"),
+        config_format=config_format if isinstance(config_format := extra.get("config_format"), str) else None,
         quantization=engine.quantization,
         quantization_methods=readable_quantizations(spec, vllm),
-        deprecated_quantizations=unasked_quantizations(engine, vllm),
+        deprecated_quantizations=refused_as_deprecated(engine, vllm),
         gpu=gpu.name if (gpu := find_gpu(spec)) else None,
         overrides_config=_overrides_config(extra),
         overrides_length=not _LENGTHS.isdisjoint((*extra, *_overridden(extra))),
-        tokenizer_mode=_text(extra, "tokenizer_mode"),
-        adapts_towers=extra.get("enable_tower_connector_lora") is True,
+        tokenizer_mode=_lower(extra, "tokenizer_mode"),
+        adapts_towers=extra.get(_ADAPT_TOWERS) is True,
+        can_adapt_towers=takes_argument(vllm, _ADAPT_TOWERS),
     )
 
 
@@ -253,13 +259,14 @@ def _overrides_config(extra: dict[str, JsonValue]) -> bool:
 
 
 def _overridden(extra: dict[str, JsonValue]) -> frozenset[str]:
-    given = extra.get(_OVERRIDES)
+    given = extra.get(_HF_OVERRIDES)
     return frozenset(given if isinstance(given, dict) else ())
 
 
-def _text(extra: dict[str, JsonValue], name: str) -> str | None:
+def _lower(extra: dict[str, JsonValue], name: str) -> str | None:
+    """A text that vLLM reads in any case."""
     value = extra.get(name)
-    return value if isinstance(value, str) else None
+    return value.lower() if isinstance(value, str) else None
 
 
 def _rank_limit(placed: Placed, spec: LLMDeploymentSpec) -> int | None:

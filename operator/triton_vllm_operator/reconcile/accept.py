@@ -14,7 +14,7 @@ from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import IMAGE_VOLUMES_DROPPED, Observed
 from triton_vllm_operator.reconcile.resources import find_resource_faults
-from triton_vllm_operator.repository.argument_policy import load_policy, to_snake
+from triton_vllm_operator.repository.argument_policy import load_policy
 from triton_vllm_operator.repository.arguments import catalogued_versions, load_arguments
 from triton_vllm_operator.repository.catalogue import AcceleratorKind, Catalogue, RuntimeEntry
 from triton_vllm_operator.repository.check import ArgumentFault, Severity, check_arguments
@@ -61,7 +61,7 @@ class NotAccepted:
 
 def accept(observed: Observed, catalogue: Catalogue) -> Accepted | NotAccepted:
     """Pass the spec through every gate; all that refuse speak."""
-    spec = read_spec(observed.resource.spec, strangers=lambda name: load_policy().refusal(to_snake(name), None))
+    spec = read_spec(observed.resource.spec, place_of_argument=load_policy().place_of)
     if isinstance(spec, tuple):
         unread = tuple(Problem(Reason.SPEC_INVALID, fault) for fault in spec)
         return NotAccepted((*unread, *_faults_of_rest(observed.resource.spec, catalogue)), None)

@@ -72,13 +72,15 @@ def _mended(observed: Observed, verdict: Accepted, known: Revision, catalogue: C
     if not _is_hindered(observed, known):
         return known
     number = max(revision.number for revision in observed.revisions) + 1
-    runtime = find_runtime(verdict.spec, catalogue)
-    if not isinstance(runtime, RuntimeEntry) or runtime.vllm != verdict.runtime.vllm:
-        # The arguments were checked for the vLLM of the revision.
-        runtime = verdict.runtime
-    resolved = Resolved(verdict.spec, runtime, catalogue.policy.pods, known.sources)
+    resolved = Resolved(verdict.spec, _runtime_now(verdict, catalogue), catalogue.policy.pods, known.sources)
     anew = render_revision(observed.resource.owner, resolved, number)
     return known if anew.name == known.name else anew
+
+
+def _runtime_now(verdict: Accepted, catalogue: Catalogue) -> RuntimeEntry:
+    """The catalogue's runtime as it stands, if its vLLM is the one that the arguments were checked for."""
+    found = find_runtime(verdict.spec, catalogue)
+    return found if isinstance(found, RuntimeEntry) and found.vllm == verdict.runtime.vllm else verdict.runtime
 
 
 def _is_hindered(observed: Observed, revision: Revision) -> bool:

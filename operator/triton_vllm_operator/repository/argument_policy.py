@@ -3,7 +3,7 @@
 import re
 from functools import cache
 from importlib import resources
-from typing import Final
+from typing import Final, get_args
 
 import yaml
 from pydantic import JsonValue
@@ -18,17 +18,6 @@ TYPED_FIELDS: Final = {name: field.alias or name for name, field in Engine.model
 
 
 _NEGATION: Final = "no_"
-# https://github.com/vllm-project/vllm/blob/main/vllm/engine/arg_utils.py (add_cli_args)
-_SHORT_FLAGS: Final = {
-    "tp": "tensor_parallel_size",
-    "pp": "pipeline_parallel_size",
-    "dp": "data_parallel_size",
-    "dcp": "decode_context_parallel_size",
-    "ep": "enable_expert_parallel",
-    "q": "quantization",
-    "cc": "compilation_config",
-    "sc": "speculative_config",
-}
 
 
 class RefusedGroup(FrozenModel):
@@ -68,6 +57,8 @@ class ArgumentPolicy(FrozenModel):
     addresses: frozenset[str]
     fields: dict[str, str]
     """Arguments of vLLM's own server that are a field here."""
+    short: dict[str, str]
+    """Short flags of vLLM's command line, and what they stand for."""
     server: frozenset[str]
     """Arguments of vLLM's own server."""
     refused: tuple[RefusedGroup, ...]
@@ -84,17 +75,44 @@ class ArgumentPolicy(FrozenModel):
         if spelled != name and spelled in self.known:
             why = self._rule(spelled, value)
             return f"it is {spelled}: {why}" if why else f"vLLM's arguments are named as in Python: write {spelled}"
-        if spelled.startswith(_NEGATION) and (negated := spelled.removeprefix(_NEGATION)) in self.known:
-            return f"it is a flag of vLLM's command line: {self._say_false(negated)}"
-        if (meant := _SHORT_FLAGS.get(spelled)) is not None:
-            return f"it is short for {meant}: {self._rule(meant, value) or f'write {meant}'}"
-        return ""
+        return self._negated(spelled) or self._short(spelled)
+
+    def _negated(self, spelled: str) -> str:
+        name = spelled.removeprefix(_NEGATION)
+        if name == spelled or name not in self.known:
+            return ""
+        flag = "it is a flag of vLLM's command line"
+        if name in TYPED_FIELDS:
+            return f"{flag}: write spec.engine.{TYPED_FIELDS[name]}: false" if _is_flag(name) else ""
+        return f"{flag}: {self._name_rule(name) or f'write {name}: false'}"
+
+    def _short(self, spelled: str) -> str:
+        meant = self.short.get(spelled)
+        if meant is None:
+            return ""
+        field = f"spec.engine.{TYPED_FIELDS[meant]}" if meant in TYPED_FIELDS else meant
+        return f"it is short for {meant}: {self._name_rule(meant) or f'write {field}'}"
+
+    def place_of(self, name: str) -> str:
+        """Where an argument goes that is no field, however it is spelled, or why nowhere; empty if none is meant."""
+        spelled = to_snake(name)
+        if why := self._negated(spelled) or self._short(spelled) or self._name_rule(spelled):
+            return why
+        is_known = spelled in {*self.allowed, *self.members, *self.files, *self.addresses}
+        return f"it has no field: write spec.engine.extraArgs.{spelled}" if is_known else ""
 
     def _rule(self, name: str, value: JsonValue) -> str:
         if name in TYPED_FIELDS:
-            return f"it has a field of its own: write spec.engine.{TYPED_FIELDS[name]}"
+            return _own_field(name)
         if better := self.values.get(name, {}).get(_spelled(value)):
             return better
+        if why := self._name_rule(name):
+            return why
+        if (rule := self.members.get(name)) and (refusal := _member_refusal(rule, value)):
+            return refusal
+        return self._reference_refusal(name, value)
+
+    def _name_rule(self, name: str) -> str:
         if name in self.operator:
             return f"the operator sets it: {self.operator[name]}"
         for group in self.refused:
@@ -106,14 +124,7 @@ class ArgumentPolicy(FrozenModel):
             return f"write {self.fields[name]}"
         if name in self.server:
             return "it is an argument of vLLM's own server, which does not run here: Triton serves in its place"
-        if (rule := self.members.get(name)) and (refusal := _member_refusal(rule, value)):
-            return refusal
-        return self._reference_refusal(name, value)
-
-    def _say_false(self, name: str) -> str:
-        if name in TYPED_FIELDS:
-            return f"write spec.engine.{TYPED_FIELDS[name]}: false"
-        return self._rule(name, False) or f"write {name}: false"
+        return ""
 
     @property
     def known(self) -> frozenset[str]:
@@ -136,6 +147,14 @@ class ArgumentPolicy(FrozenModel):
             return ""
         inside = f"its member {reference.member} " if reference.member else ""
         return f"{inside}names {reference.text!r}: {reference.why}"
+
+
+def _own_field(name: str) -> str:
+    return f"it has a field of its own: write spec.engine.{TYPED_FIELDS[name]}"
+
+
+def _is_flag(name: str) -> bool:
+    return bool in get_args(Engine.model_fields[name].annotation)
 
 
 def to_snake(name: str) -> str:

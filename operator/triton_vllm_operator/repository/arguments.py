@@ -214,18 +214,16 @@ class EngineArguments(FrozenModel):
             hint = f"; {gone.instead}" if gone.instead else ", and nothing takes its place"
             return f"{name} was removed in vLLM {gone.since}{hint}"
         if first := self.later.get(name):
-            return f"vLLM {self.vllm} has no argument {name}: {first} is the first version that does"
+            return f"{name} came with vLLM {first}: choose a spec.runtime with it or a newer one, or leave it out"
         near = self.nearest(name)
         hint = f": did you mean {near}?" if near else ""
         return f"vLLM {self.vllm} has no argument {name}{hint}"
 
     def nearest(self, name: str) -> str | None:
         """The argument that is spelled most like a name that no version had; None if none is."""
-        near = (
-            []
-            if name in self.gone or name in self.later
-            else difflib.get_close_matches(name, self.arguments, n=1, cutoff=0.6)
-        )
+        if name in self.gone or name in self.later:
+            return None
+        near = difflib.get_close_matches(name, self.arguments, n=1, cutoff=0.6)
         return near[0] if near else None
 
 

@@ -15,9 +15,7 @@ from triton_vllm_operator.repository.content import Places, engine_arguments
 from triton_vllm_operator.repository.gpus import Gpu, find_gpu
 
 _EXTRA = "spec.engine.extraArgs"
-_ALLOWS_DEPRECATED = "allow_deprecated_quantization"
-_ALLOW_DEPRECATED = f"{_EXTRA}.{_ALLOWS_DEPRECATED}: true"
-"""What lets a deprecated way of quantization pass, as a message names it."""
+_DEPRECATED_SWITCH = "allow_deprecated_quantization"
 _CONTEXT_RANKS = "decode_context_parallel_size"
 _PLAIN_DRAFT = "draft_model"
 _DRAFTED = ("eagle", "eagle3", "medusa", "mlp_speculator", "dflash", _PLAIN_DRAFT)
@@ -128,7 +126,7 @@ def _draft_fault(engine: Engine) -> tuple[ArgumentFault, ...]:
 
 
 def _ranks_faults(engine: Engine) -> Iterator[ArgumentFault]:
-    """Parallelism of parts that does not go with that of the whole.
+    """Ranks of the draft model and of the context that do not fit tensorParallelSize.
 
     https://github.com/vllm-project/vllm/blob/main/vllm/config/parallel.py and speculative.py.
     """
@@ -147,9 +145,10 @@ def _quantization_fault(engine: Engine, catalogue: EngineArguments) -> tuple[Arg
     known = tuple(map(str, catalogue.arguments["quantization"].choices))
     # vLLM reads it in any case.
     method = engine.quantization.lower() if engine.quantization else None
-    if method is not None and method in unasked_quantizations(engine, catalogue.vllm):
+    if method is not None and method in refused_as_deprecated(engine, catalogue.vllm):
         message = f"spec.engine.quantization: vLLM {catalogue.vllm} calls {method} deprecated and refuses it"
-        return (ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{message}; with {_ALLOW_DEPRECATED} it takes it"),)
+        fix = f"write {_EXTRA}.{_DEPRECATED_SWITCH}: true, or choose another"
+        return (ArgumentFault(Severity.NOT_IN_CATALOGUE, f"{message}: {fix}"),)
     if method is None or not known or method in known:
         return ()
     near = difflib.get_close_matches(method, known, n=1, cutoff=0.6)
@@ -187,13 +186,19 @@ def readable_quantizations(spec: LLMDeploymentSpec, vllm: str) -> tuple[str, ...
     return tuple(m for m in methods if gpu is None or catalogue.min_capability.get(m, 0) <= gpu.capability)
 
 
-def unasked_quantizations(engine: Engine, vllm: str) -> tuple[str, ...]:
+def takes_argument(vllm: str, name: str) -> bool:
+    """Whether a version has an argument; also where its arguments are not known."""
+    catalogue = load_arguments(vllm)
+    return catalogue is None or name in catalogue.arguments
+
+
+def refused_as_deprecated(engine: Engine, vllm: str) -> tuple[str, ...]:
     """Deprecated methods, which a version refuses until `allow_deprecated_quantization` is set.
 
     https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py (_verify_quantization)
     """
     catalogue = load_arguments(vllm)
-    if catalogue is None or (engine.extra_args or {}).get(_ALLOWS_DEPRECATED) is True:
+    if catalogue is None or (engine.extra_args or {}).get(_DEPRECATED_SWITCH) is True:
         return ()
     return catalogue.deprecated_quantization
 

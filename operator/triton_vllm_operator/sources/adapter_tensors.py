@@ -32,9 +32,9 @@ _TIED: Final = ("lm_head", "embed_tokens")
 _EXPERTS: Final = (".experts", ".experts.base_layer")
 _EXPERTS_SINCE: Final = (0, 11, 1)
 """The first version that adapts the experts of a mixture: vllm/lora/layers/fused_moe.py."""
-# Where the parts of a model lie that see and hear, and what joins them to the language model.
+# How the names of those parts begin that see and hear, and of what joins them to the language model.
 _TOWER: Final = re.compile(
-    r"(^|\.)(visual|vision\w*|audio\w*|image_\w+|\w*_tower|multi_modal_projector|mm_projector|connector|aligner)(\.|$)"
+    r"(model\.)?(visual|vision\w*|audio\w*|image_\w+|\w*_tower|multi_modal_projector|mm_projector|connector|aligner)\."
 )
 _SHOWN: Final = 3
 
@@ -114,8 +114,8 @@ def check_experts(adapter: Tensors, vllm: str) -> None:
     if modules and version and version < _EXPERTS_SINCE:
         first = ".".join(map(str, _EXPERTS_SINCE))
         raise not_servable(
-            f"the adapter changes {modules[0][:200]}, and vLLM {vllm} adapts no experts: {first} is the first version "
-            "that does: choose a spec.runtime with it or a newer one"
+            f"the adapter changes {modules[0][:200]}, and vLLM {vllm} adapts no experts: choose a spec.runtime with "
+            f"vLLM {first} or newer"
         )
 
 
@@ -128,15 +128,17 @@ def check_towers(adapter: Tensors, expected: Expectation) -> str:
         SourceFault: it changes nothing that vLLM adapts.
     """
     modules = sorted({half.module for half in _halves(adapter)})
-    towers = [module for module in modules if _TOWER.search(module)]
+    towers = [module for module in modules if _TOWER.match(module)]
     if expected.adapts_towers or not towers:
         return ""
-    fix = "spec.engine.extraArgs.enable_tower_connector_lora: true adapts them, where the version has it"
+    fix = "write spec.engine.extraArgs.enable_tower_connector_lora: true to adapt them"
+    if not expected.can_adapt_towers:
+        fix = f"vLLM {expected.vllm} adapts none: a newer spec.runtime may"
     if len(towers) == len(modules):
         raise not_servable(
-            f"the adapter changes nothing but what sees or hears, as {towers[0][:200]}, which vLLM passes over; {fix}"
+            f"the adapter changes nothing but what sees or hears, as {towers[0][:200]}, which vLLM passes over: {fix}"
         )
-    return f"vLLM passes over {len(towers)} of its {len(modules)} modules, as {towers[0]}; {fix}"
+    return f"vLLM passes over {len(towers)} of its {len(modules)} modules, as {towers[0]}: {fix}"
 
 
 def check_fits(adapter: Tensors, model: Tensors, is_multimodal: bool) -> str:

@@ -54,7 +54,7 @@ def check_adapter(files: Files, expected: Expectation) -> ModelFacts:
     rank = _rank(config)
     check_rank(rank, expected.max_lora_rank)
     ignored = ", ".join(key for key in _PASSED_OVER if config.get(key))
-    warning = f"vLLM ignores {ignored} of {ADAPTER_CONFIG}: its answers are not those that were trained"
+    warning = f"vLLM ignores {ignored} of {ADAPTER_CONFIG}: the adapter will answer otherwise than it was trained to"
     return ModelFacts(lora_rank=rank, warning=warning if ignored else None)
 
 

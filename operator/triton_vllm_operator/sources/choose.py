@@ -8,7 +8,7 @@ from triton_vllm_operator.sources.files import matching
 from triton_vllm_operator.sources.formats import CONFIG, MISTRAL_CONFIG, MISTRAL_INDEX, MISTRAL_WEIGHTS
 from triton_vllm_operator.sources.placement import ONLY_TOKENIZER, OTHER_FORMATS
 from triton_vllm_operator.sources.tokenizers import MISTRAL_TOKENIZER, TOKENIZER_FILES
-from triton_vllm_operator.sources.weights import INDEX, INDEX_SUFFIX, OF_ADAPTERS
+from triton_vllm_operator.sources.weights import INDEX, INDEX_SUFFIX, OF_ADAPTERS, READ_BY
 
 # Python code comes along: whether it runs is for the engine's trust_remote_code to say, which may change later.
 _SMALL: Final = ("*.json", "*.jsonl", "*.txt", "*.jinja", "*.py", *TOKENIZER_FILES)
@@ -17,7 +17,7 @@ _PICKLED: Final = ("pytorch_model*.bin", "adapter_model.bin", "*.pt")
 _MISTRAL: Final = (MISTRAL_WEIGHTS,)
 _TOKENIZERS_OF_TRANSFORMERS: Final = ("tokenizer.json", "tokenizer.model*", "vocab.json", "spiece.model")
 # What vLLM's `load_format` reads, where that is not the usual choice; nothing reads no weights.
-_FORMATS: Final = dict(zip(OTHER_FORMATS, (_MISTRAL, _PICKLED, _PICKLED, ()), strict=True))
+_FORMATS: Final = dict(zip(OTHER_FORMATS, (_MISTRAL, READ_BY["pt"], _PICKLED, ()), strict=True))
 # Formats whose files have no name that could be looked for in a repository.
 _UNNAMED: Final = ("gguf", "tensorizer", "sharded_state", "runai_streamer_sharded")
 

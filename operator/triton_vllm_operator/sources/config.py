@@ -25,6 +25,12 @@ def find_count(config: Json, *keys: str) -> int | None:
     return next(counts, None)
 
 
+def find_model_type(config: Json) -> str | None:
+    """By which the transformers library chooses the class of the configuration."""
+    found = config.get("model_type")
+    return found if isinstance(found, str) else None
+
+
 def as_count(value: object) -> int | None:
     """A positive whole number; None for all else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

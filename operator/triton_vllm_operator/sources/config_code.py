@@ -3,6 +3,7 @@
 from typing import Final
 
 from triton_vllm_operator.sources.architectures import load_architectures
+from triton_vllm_operator.sources.config import find_model_type
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.task import Expectation, Role
@@ -26,16 +27,20 @@ def check_config_code(files: Files, config: Json, expected: Expectation) -> None
             f"config.json {files.where} names another repository in {part}, {str(config[part])[:200]}, which the "
             "engine would look up on a hub: the pod reaches none, so this model cannot be served"
         )
-    model_type = config.get("model_type")
-    code = _find_code(config)
-    if not isinstance(model_type, str) or load_architectures().reads_config(expected.vllm, model_type):
+    model_type, code = find_model_type(config), _find_code(config)
+    if model_type is None or not load_architectures().has(expected.vllm):
+        return
+    if load_architectures().reads_config(expected.vllm, model_type):
         return
     if code is None and expected.role is Role.DRAFT:
         # vLLM reads some of these in ways of its own.
         return
     says = f"config.json {files.where} is of the type {model_type[:64]}, which"
     if code is None:
-        raise not_servable(f"{says} neither vLLM {expected.vllm} nor the transformers library reads")
+        raise not_servable(
+            f"{says} neither vLLM {expected.vllm} nor the transformers library reads: correct it, or choose a newer "
+            "spec.runtime"
+        )
     if not expected.trust_remote_code:
         raise not_servable(
             f"{says} is read by code that lies beside the weights: spec.engine.trustRemoteCode: true runs it"
@@ -52,7 +57,8 @@ def check_code(files: Files, named_in: str, code: str) -> None:
     if _ELSEWHERE in code:
         raise not_servable(
             f"{named_in} {files.where} takes its code from another repository, {code[:200]}, and the pod reaches no "
-            f"hub: copy the file here, and write {code.rpartition(_ELSEWHERE)[2][:200]}"
+            f"hub: use a copy of the repository that holds that file, with {code.rpartition(_ELSEWHERE)[2][:200]} in "
+            "its auto_map"
         )
 
 

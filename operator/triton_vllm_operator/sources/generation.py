@@ -52,55 +52,45 @@ def check_generates(files: Files, config: Json, expected: Expectation) -> str:
     if not config:
         # Mistral's own format says no class: vLLM takes it for one that generates.
         return ""
-    names = architecture_names(config)
-    known = {name: load_architectures().find(expected.vllm, name) for name in names}
-    wanted = {Kind.GENERATES, Kind.DRAFTS} if expected.role is Role.DRAFT else {Kind.GENERATES}
     if isinstance(config.get("speculators_config"), dict):
         # vllm/transformers_utils/configs/speculators reads these in a way of its own.
-        return _check_drafts(files, expected)
-    warning = _judge(files, config, expected, known, wanted)
-    if load_architectures().has(expected.vllm):
-        check_config_code(files, config, expected)
+        _refuse_drafts(files, expected)
+        return ""
+    warning = _judge_architectures(files, config, expected)
+    check_config_code(files, config, expected)
     return warning
 
 
-def _judge(
-    files: Files,
-    config: Json,
-    expected: Expectation,
-    known: dict[str, Kind | Unknown | None],
-    wanted: set[Kind],
-) -> str:
-    """What is to be said of the architectures: the first that the version takes decides, else the first."""
+def _judge_architectures(files: Files, config: Json, expected: Expectation) -> str:
+    """What is to be said of them: one that the version takes decides, else the first."""
+    known = {name: load_architectures().find(expected.vllm, name) for name in architecture_names(config)}
+    wanted = {Kind.GENERATES, Kind.DRAFTS} if expected.role is Role.DRAFT else {Kind.GENERATES}
     if not known:
-        return _check_unnamed(files, expected)
+        _refuse_unnamed(files, expected)
+        return ""
     if any(kind in wanted for kind in known.values()):
         return ""
-    name, kind = next(iter(known.items()))
-    if kind is None:
-        return _check_by_suffix(name, files)
-    if isinstance(kind, Unknown):
-        _check_by_suffix(name, files)
-        if kind.kind is None or kind.kind in wanted:
-            return _judge_unknown(name, kind, files, config, expected)
-        kind = kind.kind
-    raise not_servable(f"config.json {files.where} names {name}, {_DOES[kind]}")
+    name, found = next(iter(known.items()))
+    if not isinstance(found, Kind):
+        _refuse_by_suffix(name, files)
+    kind = found.kind if isinstance(found, Unknown) else found
+    if kind is not None and kind not in wanted:
+        raise not_servable(f"config.json {files.where} names {name}, {_DOES[kind]}")
+    return _judge_unknown(name, found, files, config, expected) if isinstance(found, Unknown) else ""
 
 
-def _check_drafts(files: Files, expected: Expectation) -> str:
+def _refuse_drafts(files: Files, expected: Expectation) -> None:
     if expected.role is Role.MODEL:
         raise not_servable(f"config.json {files.where} is of {_DOES[Kind.DRAFTS]}")
-    return ""
 
 
-def _check_unnamed(files: Files, expected: Expectation) -> str:
+def _refuse_unnamed(files: Files, expected: Expectation) -> None:
     """VLLM takes a model without the name of a class for one that embeds, or for none."""
     if expected.role is Role.MODEL and load_architectures().has(expected.vllm):
         raise not_servable(
             f"config.json {files.where} names no architectures, without which vLLM {expected.vllm} generates nothing: "
             "write spec.engine.extraArgs.hf_overrides: {architectures: [LlamaForCausalLM]}, with the model's own class"
         )
-    return ""
 
 
 def check_takes_adapters(config: Json, vllm: str) -> tuple[str, ...] | None:
@@ -136,10 +126,9 @@ def _check_sentence_files(files: Files) -> None:
         raise not_servable(f"{folder} {files.where} says that the model embeds sentences; {_ONLY}")
 
 
-def _check_by_suffix(name: str, files: Files) -> str:
+def _refuse_by_suffix(name: str, files: Files) -> None:
     if name.endswith(_POOLING):
         raise not_servable(f"config.json {files.where} names {name}, a model that embeds or classifies; {_ONLY}")
-    return ""
 
 
 def _judge_unknown(name: str, unknown: Unknown, files: Files, config: Json, expected: Expectation) -> str:

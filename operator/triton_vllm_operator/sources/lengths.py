@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from triton_vllm_operator.sources.config import find_count, language_parts
+from triton_vllm_operator.sources.config import as_count, find_count, language_parts
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.task import Expectation
@@ -27,10 +27,10 @@ _ALREADY_SCALED: Final = "gemma3"
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """Tokens, and the number of config.json that they come from."""
+    """Tokens, and what of config.json says so."""
 
     tokens: int
-    key: str
+    told_by: str
 
 
 def check_length(config: Json, expected: Expectation) -> None:
@@ -44,7 +44,7 @@ def check_length(config: Json, expected: Expectation) -> None:
         return
     raise not_servable(
         f"spec.engine.maxModelLen {wanted} is more than the {longest.tokens} tokens that the model knows "
-        f"({longest.key} in config.json): write that or less"
+        f"({longest.told_by} in config.json): write that or less"
     )
 
 
@@ -56,11 +56,14 @@ def find_longest(config: Json) -> Length | None:
     base = max(lengths, key=lambda length: length.tokens)
     if _ALREADY_SCALED in str(config.get("model_type")):
         return base
-    scaled = [_scale(scaling, base.tokens) for scaling in _find_scalings(config)]
-    if None in scaled:
-        return None
-    tokens = max((base.tokens, *(count for count in scaled if count is not None)))
-    return base if tokens == base.tokens else Length(tokens, f"{base.key} with the RoPE scaling")
+    longest = base
+    for scaling in _find_scalings(config):
+        tokens = _scale(scaling, base.tokens)
+        if tokens is None:
+            return None
+        if tokens > longest.tokens:
+            longest = Length(tokens, f"{base.told_by} with the RoPE scaling")
+    return longest
 
 
 def _scale(scaling: Json, base: int) -> int | None:
@@ -71,7 +74,9 @@ def _scale(scaling: Json, base: int) -> int | None:
     factor = scaling.get("factor")
     if kind not in _MULTIPLIED or not isinstance(factor, int | float) or isinstance(factor, bool):
         return None
-    return int(base * factor)
+    original = as_count(scaling.get("original_max_position_embeddings"))
+    # YaRN's factor is of the length before it, which newer versions do not multiply at all.
+    return int((original if kind == "yarn" and original else base) * factor)
 
 
 def _find_scalings(config: Json) -> Iterator[Json]:

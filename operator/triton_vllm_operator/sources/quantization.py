@@ -80,11 +80,8 @@ def find_method(files: Files, config: Json) -> str | None:
     method = given.get("quant_method")
     if _is_modelopt(given, method):
         return _find_modelopt(given)
-    return (
-        method.lower().replace("compressed_tensors", "compressed-tensors")
-        if isinstance(method, str) and method
-        else None
-    )
+    named = method.lower() if isinstance(method, str) else ""
+    return named.replace("compressed_tensors", "compressed-tensors") or None
 
 
 def _is_modelopt(given: Json, method: object) -> bool:
@@ -136,7 +133,7 @@ def _check_readable(method: str, files: Files, expected: Expectation) -> None:
     if method in expected.deprecated_quantizations:
         raise not_servable(
             f"the weights {files.where} are quantised with {method}, which vLLM {expected.vllm} calls deprecated and "
-            "refuses: write spec.engine.extraArgs.allow_deprecated_quantization: true, or take other weights"
+            "refuses: write spec.engine.extraArgs.allow_deprecated_quantization: true, or choose other weights"
         )
     readable = expected.quantization_methods
     if not readable or _ALIASES.get(method, method) in readable or method in readable or method not in _FOREIGN:

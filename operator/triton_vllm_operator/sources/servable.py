@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from triton_vllm_operator.sources.adapters import check_adapter, find_adapter_weights
-from triton_vllm_operator.sources.config import find_count
+from triton_vllm_operator.sources.config import find_count, find_model_type
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.formats import CONFIG, Format, find_format
@@ -50,7 +50,7 @@ def check_source(files: Files, expected: Expectation) -> Checked:
         return Checked(check_adapter(files, expected), find_adapter_weights(files))
     if expected.role is Role.TOKENIZER:
         check_tokenizer(files)
-        check_tokenizer_code(files, files.read_json_if_there(CONFIG).get("model_type"), expected)
+        check_tokenizer_code(files, find_model_type(files.read_json_if_there(CONFIG)), expected)
         return Checked(ModelFacts())
     if expected.load_format not in _CHECKED_FORMATS:
         return Checked()
@@ -63,7 +63,7 @@ def check_source(files: Files, expected: Expectation) -> Checked:
     weights = find_weights(files, form)
     if expected.needs_tokenizer:
         check_tokenizer(files)
-        check_tokenizer_code(files, config.get("model_type"), expected)
+        check_tokenizer_code(files, find_model_type(config), expected)
     facts = _find_facts(config, sum(files.sizes[name] for name in weights), find_method(files, config), warning)
     if expected.role is Role.MODEL and not expected.overrides_config:
         _check_ranks(config, facts.attention_heads, expected.tensor_parallel_size)

@@ -90,7 +90,9 @@ class Expectation(Value):
     tokenizer_mode: str | None = None
     """The engine's `tokenizer_mode`."""
     adapts_towers: bool = False
-    """Whether adapters may change what sees and hears as well (`enable_tower_connector_lora`)."""
+    """Whether adapters change what sees and hears as well (`enable_tower_connector_lora`)."""
+    can_adapt_towers: bool = True
+    """Whether the version has that argument; also where that is not known."""
 
 
 class Task(Value):

@@ -5,7 +5,7 @@ from typing import Final
 from triton_vllm_operator.sources.architectures import load_architectures
 from triton_vllm_operator.sources.config_code import check_code
 from triton_vllm_operator.sources.fault import not_servable
-from triton_vllm_operator.sources.files import Files, say_pointer
+from triton_vllm_operator.sources.files import Files, Json, say_pointer
 from triton_vllm_operator.sources.task import Expectation
 
 TOKENIZER_FILES: Final = (
@@ -62,7 +62,7 @@ def check_tokenizer(files: Files) -> None:
     )
 
 
-def check_tokenizer_code(files: Files, model_type: object, expected: Expectation) -> None:
+def check_tokenizer_code(files: Files, model_type: str | None, expected: Expectation) -> None:
     """That a tokenizer which is code runs only where it may.
 
     https://github.com/huggingface/transformers/blob/main/src/transformers/models/auto/tokenization_auto.py
@@ -71,19 +71,30 @@ def check_tokenizer_code(files: Files, model_type: object, expected: Expectation
         SourceFault: it may not, or lies in another repository.
     """
     settings = files.read_json_if_there(TOKENIZER_CONFIG)
-    mapped = settings.get("auto_map")
-    code = mapped.get("AutoTokenizer") if isinstance(mapped, dict) else mapped
-    classes = [name for name in code if isinstance(name, str)] if isinstance(code, list) else []
-    known, name = load_architectures(), str(settings.get("tokenizer_class")).removesuffix("Fast")
-    is_native = name in known.tokenizers or (isinstance(model_type, str) and model_type in known.config_types)
-    if not classes or is_native or expected.tokenizer_mode not in _OF_TRANSFORMERS:
+    code = _find_code(settings)
+    if code is None or _is_read_without(settings, model_type) or expected.tokenizer_mode not in _OF_TRANSFORMERS:
         return
     if not expected.trust_remote_code:
         raise not_servable(
-            f"the tokenizer {files.where} is of the class {name[:64]} (tokenizer_config.json), which is code that lies "
-            "beside it: spec.engine.trustRemoteCode: true runs it"
+            f"{TOKENIZER_CONFIG} {files.where} names code for its tokenizer, {code[:200]}: "
+            "spec.engine.trustRemoteCode: true runs it"
         )
-    check_code(files, TOKENIZER_CONFIG, classes[0])
+    check_code(files, TOKENIZER_CONFIG, code)
+
+
+def _find_code(settings: Json) -> str | None:
+    """The class that auto_map names: alone, or the slow one and the fast one."""
+    mapped = settings.get("auto_map")
+    named = mapped.get("AutoTokenizer") if isinstance(mapped, dict) else mapped
+    classes = named if isinstance(named, list) else [named]
+    return next((name for name in classes if isinstance(name, str)), None)
+
+
+def _is_read_without(settings: Json, model_type: str | None) -> bool:
+    """Whether the transformers library has a class of its own for it."""
+    known, name = load_architectures(), settings.get("tokenizer_class")
+    has_class = isinstance(name, str) and name.removesuffix("Fast") in known.tokenizers
+    return has_class or model_type in known.config_types
 
 
 def _is_complete(name: str, files: Files) -> bool:

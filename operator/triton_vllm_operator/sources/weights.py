@@ -57,23 +57,23 @@ def check_load_format(files: Files, load_format: str | None) -> None:
     Raises:
         SourceFault: there are none.
     """
-    pattern = _OF_FORMATS.get(load_format or "")
-    if pattern is not None and not files.matching(pattern):
+    patterns = READ_BY.get(load_format or "")
+    if patterns is not None and not files.matching(*patterns):
         raise not_servable(
-            f"spec.engine.extraArgs.load_format {load_format} reads {pattern}, of which there is none {files.where}: "
-            "leave it out"
+            f"spec.engine.extraArgs.load_format {load_format} reads {' or '.join(patterns)}, of which there is none "
+            f"{files.where}: leave it out"
         )
 
 
 # https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/model_loader/default_loader.py (_prepare_weights)
-_OF_FORMATS: Final = {
-    "safetensors": "*.safetensors",
-    "fastsafetensors": "*.safetensors",
-    "runai_streamer": "*.safetensors",
-    "mistral": "consolidated*.safetensors",
-    "npcache": "*.bin",
-    "pt": "*.pt",
+READ_BY: Final = {
+    "safetensors": ("*.safetensors",),
+    "fastsafetensors": ("*.safetensors",),
+    "runai_streamer": ("*.safetensors",),
+    "npcache": ("*.bin", "*.pt"),
+    "pt": ("*.pt",),
 }
+"""The files that a `load_format` reads, and no others; Mistral's is asked for by config_format as well."""
 
 
 def _refuse_adapter_beside(files: Files, weights: tuple[str, ...], has_index: bool) -> None:

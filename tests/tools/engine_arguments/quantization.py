@@ -12,14 +12,8 @@ _DEPRECATED = "DEPRECATED_QUANTIZATION_METHODS"
 
 def read_deprecated(source: Source) -> tuple[str, ...]:
     """What the version refuses until `allow_deprecated_quantization` is set."""
-    tree = source.tree(_MODULE)
-    for node in tree.body if tree else ():
-        targets = (
-            [node.target] if isinstance(node, ast.AnnAssign) else node.targets if isinstance(node, ast.Assign) else []
-        )
-        if any(isinstance(target, ast.Name) and target.id == _DEPRECATED for target in targets):
-            return tuple(map(str, ast.literal_eval(node.value)))
-    return ()
+    found = source.find(_MODULE, _DEPRECATED)
+    return tuple(map(str, ast.literal_eval(found.node))) if found and isinstance(found.node, ast.expr) else ()
 
 
 def read_min_capabilities(source: Source) -> dict[str, int]:

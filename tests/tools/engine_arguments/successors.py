@@ -50,6 +50,6 @@ ARGUMENTS: dict[str, Successor] = {
 
 ENVIRONMENT: dict[str, Successor] = {
     "VLLM_ALL2ALL_BACKEND": "write spec.engine.extraArgs.all2all_backend",
-    "VLLM_FLASH_ATTN_VERSION": "write spec.engine.extraArgs.attention_config: {flash_attn_version: ...}",
+    "VLLM_FLASH_ATTN_VERSION": "write spec.engine.extraArgs.attention_config: {flash_attn_version: 3}",
     "VLLM_ATTENTION_BACKEND": "write spec.engine.extraArgs.attention_backend",
 }
