@@ -173,7 +173,7 @@ TYPED = [
     ({"extraArgs": {"reasoning_parser": "deepseek-r1"}}, "26.08", "reasoning_parser of vLLM 0.27.1 takes one of"),
     ({"extraArgs": {"reasoning_parser": "DeepSeek_R1"}}, "26.08", "reasoning_parser of vLLM 0.27.1 takes one of"),
     ({"extraArgs": {"no_max_model_len": True}}, "26.08", "has no argument no_max_model_len"),
-    ({"compilationConfig": {}}, "26.08", "it has no field: write spec.engine.extraArgs.compilation_config"),
+    ({"compilationConfig": {}}, "26.08", "there is no such field: write spec.engine.extraArgs.compilation_config"),
     ({"extraArgs": {"config_format": "a/b"}}, "26.08", "takes one of hf, mistral, auto"),
     (
         {"extraArgs": {"max_num_queued_reqs": 5}},

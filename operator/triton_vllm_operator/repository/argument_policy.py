@@ -99,7 +99,7 @@ class ArgumentPolicy(FrozenModel):
         if why := self._negated(spelled) or self._short(spelled) or self._name_rule(spelled):
             return why
         is_known = spelled in {*self.allowed, *self.members, *self.files, *self.addresses}
-        return f"it has no field: write spec.engine.extraArgs.{spelled}" if is_known else ""
+        return f"write spec.engine.extraArgs.{spelled}" if is_known else ""
 
     def _rule(self, name: str, value: JsonValue) -> str:
         if name in TYPED_FIELDS:
