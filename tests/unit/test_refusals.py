@@ -1,5 +1,6 @@
 """What Kubernetes says when it makes no pod, and what is made of it; and other sentences of the status."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from support.pods import make_pod, make_serving
 from support.simulate import CATALOGUE, World
 from triton_vllm_operator.api.platform import Pods, Policy
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.kube.pod import Ended, Gate
 from triton_vllm_operator.kube.resources import DEPLOYMENT
 from triton_vllm_operator.repository.catalogue import Catalogue
+from triton_vllm_operator.sources.report import Fault, fault_report
 
 QUOTA = (
     'pods "web-5d-x7" is forbidden: failed quota: team: must specify limits.cpu for: prepare,triton; memory for: triton'
@@ -59,9 +62,10 @@ def assigning() -> Catalogue:
     return CATALOGUE.model_copy(update={"policy": Policy(pods=Pods(set_user=False))})
 
 
-def refuse_pods(world: World, message: str) -> None:
+def refuse_pods(world: World, message: str, since: datetime | None = None) -> None:
     child = world.children["Deployment", "llama"]
     condition = {"type": "ReplicaFailure", "status": "True", "message": message}
+    condition |= {"lastTransitionTime": since.isoformat()} if since else {}
     child.body["status"] = {"conditions": [condition]}
 
 
@@ -143,6 +147,26 @@ def test_a_failure_says_its_cause_and_a_remedy_that_helps(has_generated: bool, r
     message = world.message("Ready")
     assert "answers the probe with an error: the model cannot generate; " in message
     assert remedy in message
+
+
+@pytest.mark.parametrize("reason", [Reason.MODEL_NOT_SERVABLE, Reason.MODEL_NOT_FOUND])
+def test_a_model_that_its_pods_refuse_is_in_vain(reason: Reason) -> None:
+    world = World().settle()
+    told = fault_report(Fault(reason=reason, message="spec.model: no weights")).dump()
+    world.pods = (make_pod(world.revision, running=False, unprepared=Ended("Error", 1, told)),)
+    world.settle()
+    assert (world.condition("Stalled"), world.condition("Ready")) == (("True", reason.value), ("False", reason.value))
+
+
+def test_pods_that_are_refused_for_long_are_in_vain() -> None:
+    world = World().settle()
+    refuse_pods(world, 'pods "llama-1" is forbidden: exceeded quota', since=world.now)
+    world.settle()
+    assert world.condition("Stalled") == ("False", "NotStalled"), "in the middle of a roll it may pass"
+    assert world.decide().look_again_at == world.now + timedelta(seconds=1800)
+    world.now += timedelta(seconds=1800)
+    world.settle()
+    assert world.condition("Stalled") == ("True", "PodsRefused")
 
 
 def test_what_is_in_vain_is_stalled_and_what_is_under_way_is_not() -> None:

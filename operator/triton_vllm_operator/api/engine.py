@@ -151,7 +151,7 @@ class Engine(ApiModel):
         None, ge=1, le=_MAX_TOKENS, description="Most tokens that one step of the engine computes."
     )
     scheduling_policy: SchedulingPolicy | None = Field(
-        None, description="fcfs, or priority: by the request's own priority."
+        None, description="fcfs, or priority; requests carry none through Triton, so both serve in their order."
     )
     tensor_parallel_size: int | None = Field(
         None, ge=1, le=MAX_GPUS, description="Number of GPUs of one pod over which each layer is split."

@@ -10,6 +10,8 @@ from triton_vllm_operator.api.status import Condition, ConditionStatus, LLMDeplo
 from triton_vllm_operator.health.failures import Problem, find_gate_failure, find_problem
 from triton_vllm_operator.kube.pod import Pod
 
+_IN_VAIN: Final = frozenset({Reason.MODEL_NOT_SERVABLE, Reason.MODEL_NOT_FOUND})
+"""What a pod fails for, and its successors will, until somebody changes the spec or the files."""
 _UNREACHABLE_AFTER: Final = timedelta(seconds=15)
 """Several probes of a loading container: long enough for the first one after its port has opened."""
 
@@ -28,6 +30,7 @@ class Situation:
     pods: tuple[Pod, ...]
     pods_refused: str
     """Why Kubernetes makes no pods (a quota, for example); empty if it does."""
+    pods_refused_since: datetime | None
     startup_deadline_seconds: int
     waiting: Problem | None = None
     """What the accepted spec waits for before its pods can be made, or can start."""
@@ -81,6 +84,12 @@ def startup_deadline(pod: Pod, situation: Situation) -> datetime | None:
     if _has_generated(pod) or (began := pod.initialized_at or pod.scheduled_at) is None:
         return None
     return began + timedelta(seconds=situation.startup_deadline_seconds)
+
+
+def refusal_deadline(situation: Situation) -> datetime | None:
+    """When Kubernetes has refused the pods for too long: in the middle of a roll a quota may do so for a while."""
+    since = situation.pods_refused_since
+    return since + timedelta(seconds=situation.startup_deadline_seconds) if since else None
 
 
 def unreachable_from(pod: Pod, situation: Situation) -> datetime | None:
@@ -198,8 +207,16 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
         # Nothing is under way: a pod whose engine died is replaced by nobody but its owner.
         return _false(stuck.reason, stuck.message)
     if problem := _problem(situation) or _unreachable(situation, now):
-        return _true(problem.reason, problem.message + _warned(situation))
+        status = ConditionStatus.FALSE if _is_in_vain(problem, situation, now) else ConditionStatus.TRUE
+        return Finding(status, problem.reason, problem.message + _warned(situation))
     return _moving(situation)
+
+
+def _is_in_vain(problem: Problem, situation: Situation, now: datetime) -> bool:
+    if problem.reason is Reason.PODS_REFUSED:
+        deadline = refusal_deadline(situation)
+        return deadline is not None and deadline <= now
+    return problem.reason in _IN_VAIN
 
 
 def _warned(situation: Situation) -> str:

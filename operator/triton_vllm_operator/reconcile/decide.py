@@ -16,6 +16,7 @@ from triton_vllm_operator.kube.resources import (
     JOB,
     REVISION,
     SERVICE,
+    ObjectCondition,
     kind_of,
     name_of,
     true_condition,
@@ -26,7 +27,7 @@ from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, build_controller_revision
 from triton_vllm_operator.manifests.service import build_service, is_headless
 from triton_vllm_operator.manifests.sources import place_sources
-from triton_vllm_operator.reconcile.conditions import Situation, startup_deadline, unreachable_from
+from triton_vllm_operator.reconcile.conditions import Situation, refusal_deadline, startup_deadline, unreachable_from
 from triton_vllm_operator.reconcile.drift import differs
 from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
@@ -169,6 +170,7 @@ def _probes(observed: Observed, plan: Plan) -> tuple[ProbeTarget, ...]:
 
 
 def _situation(observed: Observed, plan: Plan) -> Situation:
+    refusal = _find_refusal(observed)
     return Situation(
         refused=plan.refused,
         unchecked=plan.unchecked,
@@ -177,7 +179,8 @@ def _situation(observed: Observed, plan: Plan) -> Situation:
         replicas=plan.live.replicas,
         revision=plan.revision.hash if plan.revision else "",
         pods=observed.pods,
-        pods_refused=_pods_refused(observed),
+        pods_refused=f"Kubernetes makes no pod: {describe_refusal(refusal.message, _RESOURCES)}" if refusal else "",
+        pods_refused_since=refusal.since if refusal else None,
         startup_deadline_seconds=plan.live.probe.startup_deadline_seconds,
         changed=_changed(observed, plan),
         differences=_differences(observed, plan),
@@ -232,16 +235,16 @@ def _warnings(observed: Observed, plan: Plan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _pods_refused(observed: Observed) -> str:
-    for child in observed.children_of(DEPLOYMENT):
-        if failure := true_condition(child.body, "ReplicaFailure"):
-            return f"Kubernetes makes no pod: {describe_refusal(failure.message, _RESOURCES)}"
-    return ""
+def _find_refusal(observed: Observed) -> ObjectCondition | None:
+    found = (true_condition(child.body, "ReplicaFailure") for child in observed.children_of(DEPLOYMENT))
+    return next(filter(None, found), None)
 
 
 def _look_again_at(situation: Situation, plan: Plan, status: LLMDeploymentStatus, now: datetime) -> datetime | None:
     waiting = [pod for pod in situation.current if not pod.serves]
     moments = [moment(pod, situation) for pod in waiting for moment in (startup_deadline, unreachable_from)]
+    if situation.pods_refused:
+        moments.append(refusal_deadline(situation))
     if plan.fetching is not None:
         moments.append(plan.fetching.look_again_at)
     if status.engine and not status.engine.running and any(pod.serves for pod in situation.current):
