@@ -1,0 +1,67 @@
+"""What an engine takes beside weights and cache: the peak of its first passes, what is not torch's, CUDA graphs. Pure.
+
+How much is fitted to starts that are recorded in tests/perf/starts; the rest of the range is what they leave open.
+"""
+
+from typing import Final
+
+from triton_vllm_operator.memory.amounts import Range, around, exactly
+from triton_vllm_operator.memory.settings import EngineSettings
+from triton_vllm_operator.memory.versions import GIB, BatchClass, load_tables, row_of
+from triton_vllm_operator.sources.shape import ModelShape
+
+_WIDE: Final = 8192
+"""Hidden size from which the pass of the sampler keeps more beside it."""
+_BESIDE_SAMPLER: Final = (0.18, 0.25)
+"""GiB, of models below and from that size."""
+_BESIDE_HEAD: Final = 0.04
+"""GiB, beside a copy of the head."""
+_SEES: Final = 0.25
+_UNSURE: Final = 0.1
+"""GiB by which recorded starts of dense models differ from the formula; of others it is more."""
+_GRAPHS: Final = (0.2, 0.5, 1.1)
+"""GiB that are reserved for CUDA graphs: the engine's own estimate is an extrapolation and jumps."""
+
+
+def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> Range:
+    """The peak of the passes by which the engine measures itself, on the rank that has the sampler.
+
+    Of two, the larger: the logits of all sequences, or a copy of the head that few sequences leave larger than them.
+    """
+    per_entry = row_of(load_tables().sampler, settings.vllm).bytes
+    beside = _BESIDE_SAMPLER[shape.hidden_size >= _WIDE] * GIB
+    sampler = per_entry * shape.vocabulary * batch.sequences + beside
+    head = shape.vocabulary * shape.hidden_size * settings.dtype_bytes + _BESIDE_HEAD * GIB
+    extra = _experts_workspace(shape, settings, batch) + _SEES * GIB * shape.sees
+    unsure = _UNSURE * GIB + extra
+    expected = max(sampler, head) + extra
+    return Range(int(max(0, min(sampler, expected) - _UNSURE * GIB)), int(expected), int(expected + unsure))
+
+
+def _experts_workspace(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> int:
+    """What a mixture keeps between its passes: both halves of every expert, for all tokens of a batch.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/fused_moe/fused_moe.py
+    """
+    if shape.experts is None:
+        return 0
+    size = shape.experts.size // settings.tensor_ranks
+    between = max(2 * size, shape.hidden_size) + size
+    return batch.tokens * shape.experts.per_token * between * settings.dtype_bytes
+
+
+def beside_torch(settings: EngineSettings) -> Range:
+    """What is not torch's, on each rank."""
+    row = row_of(load_tables().beside_torch, settings.vllm)
+    if settings.tensor_ranks > 1:
+        low, expected, high = (int(amount * GIB) for amount in row.several)
+        return Range(low, expected, high)
+    return around(row.alone * GIB, 0.12 * GIB, 0.25 * GIB)
+
+
+def graphs_reserve(settings: EngineSettings) -> Range:
+    """What the cache leaves free for CUDA graphs."""
+    if settings.is_eager or not row_of(load_tables().graphs, settings.vllm).reserved:
+        return exactly(0)
+    low, expected, high = (int(amount * GIB) for amount in _GRAPHS)
+    return Range(low, expected, high)

@@ -1,0 +1,91 @@
+"""What an engine will do with a GPU: the same sums in the same order as its version of vLLM. Pure.
+
+https://github.com/vllm-project/vllm/blob/main/vllm/v1/worker/gpu_worker.py (determine_available_memory)
+"""
+
+import math
+from dataclasses import dataclass
+
+from triton_vllm_operator.memory.amounts import Range
+from triton_vllm_operator.memory.cache import CacheLayout, blocks_of_sequence, count_blocks, count_tokens, lay_out
+from triton_vllm_operator.memory.overheads import activation_peak, beside_torch, graphs_reserve
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.versions import BatchClass, load_tables, row_of
+from triton_vllm_operator.memory.weights import weights_by_rank
+from triton_vllm_operator.sources.shape import ModelShape
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The GPU of one rank: that with the least left for the cache, which decides for all."""
+
+    requested: int
+    """Bytes: the utilization's share of the GPU."""
+    weights: int
+    activations: Range
+    beside_torch: Range
+    graphs: Range
+    cache: Range
+    """Bytes that are left for the KV cache."""
+    layout: CacheLayout
+    length: int
+    """Tokens of the longest sequence."""
+    tokens: Range
+    """What the engine's line of tokens will say."""
+    sequence_bytes: int
+    """That one sequence of the longest length takes."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether one sequence of the longest length has room, as expected."""
+        return self.cache.expected >= self.sequence_bytes
+
+
+def make_plan(shape: ModelShape, settings: EngineSettings, gpu: Gpu, length: int) -> Plan:
+    """The plan of the rank that decides. `length` is the longest sequence, in tokens."""
+    batch = find_batch(settings, gpu)
+    plans = [
+        _plan_stage(shape, settings, gpu, length, batch, stage, weights)
+        for stage, weights in enumerate(weights_by_rank(shape, settings))
+    ]
+    return min(plans, key=lambda plan: plan.tokens.expected)
+
+
+def find_batch(settings: EngineSettings, gpu: Gpu) -> BatchClass:
+    """How many tokens and sequences go through the engine at once: the user's, else the version's defaults."""
+    default = row_of(load_tables().batch, settings.vllm).find(gpu.total_bytes, gpu.product)
+    return BatchClass(
+        tokens=settings.batched_tokens or default.tokens, sequences=settings.sequences or default.sequences
+    )
+
+
+def _plan_stage(
+    shape: ModelShape,
+    settings: EngineSettings,
+    gpu: Gpu,
+    length: int,
+    batch: BatchClass,
+    stage: int,
+    weights: int,
+) -> Plan:
+    requested = math.ceil(gpu.total_bytes * settings.utilization)
+    activations, beside = activation_peak(shape, settings, batch), beside_torch(settings)
+    graphs = graphs_reserve(settings)
+    cache = (activations + beside + graphs).taken_from(requested - weights)
+    layout = lay_out(shape, settings, stage)
+
+    def tokens(available: int) -> int:
+        return count_tokens(layout, count_blocks(layout, available), length, batch.tokens, settings.vllm)
+
+    return Plan(
+        requested=requested,
+        weights=weights,
+        activations=activations,
+        beside_torch=beside,
+        graphs=graphs,
+        cache=cache,
+        layout=layout,
+        length=length,
+        tokens=Range(tokens(cache.low), tokens(cache.expected), tokens(cache.high)),
+        sequence_bytes=blocks_of_sequence(layout, length, batch.tokens, settings.vllm) * layout.block_bytes,
+    )

@@ -1,0 +1,41 @@
+"""What a plan is made for: the engine's settings that take memory, and the GPU."""
+
+from dataclasses import dataclass
+from typing import Final
+
+DEFAULT_UTILIZATION: Final = 0.9
+BLOCK: Final = 16
+"""Tokens of one block of the KV cache, unless the engine is told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU."""
+
+    product: str
+    total_bytes: int
+    """As CUDA reports them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """The settings of one engine, as far as they take memory."""
+
+    vllm: str
+    utilization: float = DEFAULT_UTILIZATION
+    max_model_len: int | None = None
+    """Tokens; None is the model's own length."""
+    tensor_ranks: int = 1
+    pipeline_ranks: int = 1
+    dtype_bytes: int = 2
+    cache_bytes: int = 2
+    """Of one element of the KV cache."""
+    sequences: int | None = None
+    """`max_num_seqs`; None is the version's default."""
+    batched_tokens: int | None = None
+    """`max_num_batched_tokens`; None is the version's default."""
+    block_tokens: int = BLOCK
+    is_eager: bool = False
+    """Whether no CUDA graphs are captured."""
+    quantises: bool = False
+    """Whether the engine quantises linear layers to 8 bits when it loads them."""

@@ -1,0 +1,121 @@
+"""What differs by vLLM version: versions.yaml, typed."""
+
+from functools import cache
+from importlib import resources
+from typing import Final, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from triton_vllm_operator.api.vllm_versions import version_order
+
+GIB: Final = 2**30
+
+
+class Row(BaseModel):
+    """What holds from a version on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    since: str
+
+
+class BatchClass(BaseModel):
+    """Defaults of GPUs of one size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gib: int = 0
+    """The least bytes of the GPU, in GiB."""
+    not_names: tuple[str, ...] = ()
+    """Words of products that are not of this class."""
+    tokens: int
+    """`max_num_batched_tokens`."""
+    sequences: int
+    """`max_num_seqs`."""
+
+
+class BatchRow(Row):
+    """Defaults by the size of the GPU."""
+
+    classes: tuple[BatchClass, ...]
+
+    def find(self, total_bytes: int, product: str) -> BatchClass:
+        """The class of a GPU."""
+        named = product.lower()
+        return next(
+            each
+            for each in self.classes
+            if total_bytes >= each.gib * GIB and not any(word in named for word in each.not_names)
+        )
+
+
+class GraphsRow(Row):
+    """CUDA graphs."""
+
+    reserved: bool
+
+
+class SamplerRow(Row):
+    """The sampler's pass."""
+
+    bytes: float
+    """For each entry of the vocabulary and each sequence."""
+
+
+class BesideTorchRow(Row):
+    """Memory that is not torch's, GiB."""
+
+    alone: float
+    several: tuple[float, float, float]
+    """Least, expected and most on each of several GPUs."""
+
+
+class GroupsRow(Row):
+    """Groups of layers of hybrid models."""
+
+    slack: float
+
+
+class TokensLineRow(Row):
+    """What the engine's line of tokens counts."""
+
+    by_concurrency: bool
+
+
+class WindowRow(Row):
+    """What a sliding window keeps beside its own tokens."""
+
+    batches: int
+
+
+class Tables(BaseModel):
+    """All tables, oldest rows first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch: tuple[BatchRow, ...]
+    graphs: tuple[GraphsRow, ...]
+    sampler: tuple[SamplerRow, ...]
+    beside_torch: tuple[BesideTorchRow, ...]
+    groups: tuple[GroupsRow, ...]
+    tokens_line: tuple[TokensLineRow, ...]
+    window: tuple[WindowRow, ...]
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+def row_of(rows: tuple[AnyRow, ...], vllm: str) -> AnyRow:
+    """The row that holds for a version; the newest for one that cannot be sorted."""
+    order = version_order(vllm)
+    if not order:
+        return rows[-1]
+    return [row for row in rows if version_order(row.since) <= order or row is rows[0]][-1]
+
+
+@cache
+def load_tables() -> Tables:
+    """The tables that the package holds."""
+    text = (resources.files(__package__) / "versions.yaml").read_text()
+    return Tables.model_validate(yaml.safe_load(text))

@@ -1,0 +1,75 @@
+"""The bytes of weights on each rank. Pure."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from triton_vllm_operator.memory.settings import EngineSettings
+from triton_vllm_operator.sources.shape import Allocation, Attention, Form, ModelShape, expand
+
+_MIB: Final = 2**20
+_SMALLEST: Final = 512
+"""Bytes: torch's allocator gives nothing smaller."""
+_LARGE: Final = 10 * _MIB
+_STEP: Final = 2 * _MIB
+_VOCABULARY_STEP: Final = 64
+"""https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/vocab_parallel_embedding.py."""
+
+
+def weights_by_rank(shape: ModelShape, settings: EngineSettings) -> tuple[int, ...]:
+    """Bytes on each stage of the pipeline; the ranks of tensor parallelism within one hold the same."""
+    stages = share_layers(len(expand(shape.weight_pattern)), settings.pipeline_ranks)
+    return tuple(_stage_bytes(shape, settings, stage, number) for number, stage in enumerate(stages))
+
+
+def share_layers(layers: int, stages: int) -> tuple[range, ...]:
+    """The layers of each stage of the pipeline.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/distributed/utils.py (get_pp_indices)
+    """
+    counts = [layers // stages] * stages
+    for place in range(2, layers % stages + 2):
+        counts[-place] += 1
+    starts = [sum(counts[:number]) for number in range(stages)]
+    return tuple(range(start, start + count) for start, count in zip(starts, counts, strict=True))
+
+
+def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, number: int) -> int:
+    is_first, is_last = number == 0, number == settings.pipeline_ranks - 1
+    pattern = expand(shape.weight_pattern)
+    rows: list[Allocation] = [row for layer in stage for row in shape.weights[pattern[layer]]]
+    rows += shape.tables
+    rows += shape.first if is_first else ()
+    rows += shape.last if is_last else ()
+    has_embedding = is_first or (is_last and shape.head_is_tied)
+    ends = has_embedding + (is_last and not shape.head_is_tied)
+    return sum(_bytes_of(rows, shape, settings)) + ends * _vocabulary_bytes(shape, settings)
+
+
+def _bytes_of(rows: Iterable[Allocation], shape: ModelShape, settings: EngineSettings) -> Iterator[int]:
+    heads = max((kind.heads for kind in shape.kinds if kind.attention is not Attention.LATENT), default=1)
+    by_heads = min(settings.tensor_ranks, heads) or 1
+    for row in rows:
+        count = row.divided // settings.tensor_ranks + row.by_heads // by_heads + row.whole
+        yield row.times * round_up(count * _element_bytes(row.form, settings))
+
+
+def _element_bytes(form: Form, settings: EngineSettings) -> int:
+    if form is Form.BYTES:
+        return 1
+    return 1 if form is Form.LINEAR and settings.quantises else settings.dtype_bytes
+
+
+def _vocabulary_bytes(shape: ModelShape, settings: EngineSettings) -> int:
+    padded = -(-shape.vocabulary // _VOCABULARY_STEP) * _VOCABULARY_STEP
+    return round_up(padded // settings.tensor_ranks * shape.hidden_size * settings.dtype_bytes)
+
+
+def round_up(count: int) -> int:
+    """What torch's allocator counts for an allocation: of a large one, a rest that it would not split off is lost.
+
+    https://github.com/pytorch/pytorch/blob/main/c10/cuda/CUDACachingAllocator.cpp (round_size, should_split)
+    """
+    if count < _LARGE:
+        return -(-count // _SMALLEST) * _SMALLEST
+    rest = -count % _STEP
+    return count + (rest if rest <= _MIB else 0)

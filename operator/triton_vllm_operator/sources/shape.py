@@ -1,0 +1,123 @@
+"""What of a model takes memory, as its files say it: every allocation that an engine will make, not the files' size.
+
+Small enough for a termination message: layers that are alike are said once.
+"""
+
+import re
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from pydantic import Field
+
+from triton_vllm_operator.sources.task import Value
+
+
+class Form(StrEnum):
+    """What the numbers of an allocation are."""
+
+    FLOAT = "F"
+    """Elements, held in the engine's dtype."""
+    LINEAR = "L"
+    """The same, of a linear layer of the decoder: what the engine may quantise when it loads."""
+    BYTES = "B"
+    """Bytes, held as they are stored: quantised weights, their scales."""
+
+
+class Allocation(NamedTuple):
+    """One tensor of the engine, which may hold several of the files: query, key and value lie in one."""
+
+    form: Form
+    divided: int = 0
+    """What the ranks of tensor parallelism share out."""
+    by_heads: int = 0
+    """What they share out as far as there are heads of keys and values, and then repeat."""
+    whole: int = 0
+    """What each of them holds."""
+    times: int = 1
+
+
+class Attention(StrEnum):
+    """How a layer remembers what came before."""
+
+    FULL = "Full"
+    WINDOW = "Window"
+    """Of the last tokens alone."""
+    LATENT = "Latent"
+    """One compressed vector for each token (MLA), which ranks do not share out."""
+    NONE = "None"
+
+
+class LayerKind(Value):
+    """Layers that remember alike."""
+
+    attention: Attention
+    heads: int = Field(0, ge=0)
+    """Of keys and values; 1 if they are compressed."""
+    size: int = Field(0, ge=0)
+    """Elements of one head's key and value together; of the compressed vector."""
+    window: int | None = None
+    """Tokens."""
+
+
+class Experts(Value):
+    """A mixture: what each token passes through."""
+
+    per_token: int = Field(ge=1)
+    size: int = Field(ge=1)
+    """Elements between the two halves of one expert."""
+
+
+class ModelShape(Value):
+    """A model, from its config.json and the headers of its weights."""
+
+    architecture: str
+    hidden_size: int
+    vocabulary: int
+    """Rows of the embedding, as the model counts them."""
+    head_is_tied: bool
+    """Whether the embedding is the output's weights too."""
+    dtype: str
+    """That of config.json, as bfloat16: the engine's unless it is told otherwise."""
+    kinds: tuple[LayerKind, ...]
+    pattern: str
+    """Which kind each layer is, as `5a1b5a1b`."""
+    weights: tuple[tuple[Allocation, ...], ...]
+    """Of the layers that are alike in their weights, one layer."""
+    weight_pattern: str
+    """Which of these each layer is."""
+    first: tuple[Allocation, ...] = ()
+    """Before the first layer: what sees and hears, positions. The embedding is not among them."""
+    last: tuple[Allocation, ...] = ()
+    """After the last layer. The head is not among them."""
+    tables: tuple[Allocation, ...] = ()
+    """Beside the layers, on every rank: of RoPE."""
+    experts: Experts | None = None
+    """None if it is no mixture."""
+    sees: bool = False
+    """Whether it has parts that see or hear."""
+    strange: tuple[str, ...] = ()
+    """Names of what was not understood."""
+
+    @property
+    def layers(self) -> tuple[LayerKind, ...]:
+        """The kind of each layer, in order."""
+        return tuple(self.kinds[number] for number in expand(self.pattern))
+
+
+_RUN: Final = re.compile(r"(\d+)([a-z])")
+
+
+def expand(pattern: str) -> tuple[int, ...]:
+    """The number of each layer's kind: `2a1b` is 0, 0, 1."""
+    return tuple(ord(letter) - ord("a") for count, letter in _RUN.findall(pattern) for _ in range(int(count)))
+
+
+def contract(numbers: tuple[int, ...]) -> str:
+    """The pattern of these numbers."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number:
+            runs[-1] = (runs[-1][0] + 1, number)
+        else:
+            runs.append((1, number))
+    return "".join(f"{count}{chr(ord('a') + number)}" for count, number in runs)

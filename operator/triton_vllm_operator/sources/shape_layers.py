@@ -1,0 +1,86 @@
+"""How each layer of a model remembers, by its config.json. Pure.
+
+https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py and the models in vllm/model_executor/models.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from triton_vllm_operator.sources.config import as_count, find_count, language_parts
+from triton_vllm_operator.sources.files import Json
+from triton_vllm_operator.sources.shape import Attention, LayerKind
+
+_LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
+_KEY_HEADS: Final = ("num_key_value_heads", "n_head_kv", "num_kv_heads", "multi_query_group_num")
+HIDDEN: Final = ("hidden_size", "n_embd", "d_model")
+# What `layer_types` calls them.
+_TYPES: Final = {
+    "full_attention": Attention.FULL,
+    "attention": Attention.FULL,
+    "sliding_attention": Attention.WINDOW,
+}
+# Models whose every nth layer attends to everything where config.json does not list its layers: transformers' own rule.
+_EVERY: Final = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
+
+
+def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
+    """The kind of each layer, in order; what is not understood, where that is so."""
+    count, heads = find_count(config, *_LAYERS), find_count(config, *HEADS)
+    hidden = find_count(config, *HIDDEN)
+    if not count or not heads or not hidden:
+        return "config.json does not say its layers, heads and hidden size"
+    if latent := find_count(config, "kv_lora_rank"):
+        size = latent + (find_count(config, "qk_rope_head_dim") or 0)
+        return (LayerKind(attention=Attention.LATENT, heads=1, size=size),) * count
+    attentions = _find_attentions(config, count)
+    if isinstance(attentions, str):
+        return attentions
+    size = find_count(config, "head_dim") or hidden // heads
+    full = LayerKind(attention=Attention.FULL, heads=_find_key_heads(config, heads), size=2 * size)
+    far = full.model_copy(
+        update={
+            "heads": find_count(config, "num_global_key_value_heads") or full.heads,
+            "size": 2 * (find_count(config, "global_head_dim") or size),
+        }
+    )
+    window = _find_window(config)
+    near = full.model_copy(update={"attention": Attention.WINDOW, "window": window})
+    return tuple(near if kind is Attention.WINDOW and window else far for kind in attentions)
+
+
+def _find_attentions(config: Json, count: int) -> Sequence[Attention] | str:
+    listed = next(
+        (types for part in language_parts(config) if isinstance(types := part.get("layer_types"), list)), None
+    )
+    if listed is not None:
+        strange = sorted({str(name) for name in listed if name not in _TYPES})
+        if strange or len(listed) < count:
+            return f"layers of the kind {', '.join(strange) or 'that are not listed'}"
+        return [_TYPES[name] for name in listed[:count]]
+    if not _find_window(config):
+        return [Attention.FULL] * count
+    every = find_count(config, "sliding_window_pattern") or _EVERY.get(_model_type(config))
+    if every is None:
+        return [Attention.WINDOW] * count
+    return [Attention.FULL if (number + 1) % every == 0 else Attention.WINDOW for number in range(count)]
+
+
+def _find_window(config: Json) -> int | None:
+    """Tokens; None where there is none, or it is switched off."""
+    for part in language_parts(config):
+        if window := as_count(part.get("sliding_window")):
+            # Of Qwen2 it says a window that it does not use.
+            return None if part.get("use_sliding_window") is False else window
+    return None
+
+
+def _find_key_heads(config: Json, heads: int) -> int:
+    if any(part.get("multi_query") is True for part in language_parts(config)):
+        return find_count(config, "n_head_kv", "num_kv_heads") or 1
+    return find_count(config, *_KEY_HEADS) or heads
+
+
+def _model_type(config: Json) -> str:
+    types = (part.get("model_type") for part in language_parts(config))
+    return next((name for name in types if isinstance(name, str)), "")

@@ -1,0 +1,108 @@
+"""The shape of a model, from its config.json and the headers of its weights. Pure."""
+
+from typing import Final
+
+from triton_vllm_operator.sources.config import find_count, is_multimodal, language_parts
+from triton_vllm_operator.sources.files import Json
+from triton_vllm_operator.sources.generation import architecture_names
+from triton_vllm_operator.sources.safetensors import Tensors
+from triton_vllm_operator.sources.shape import Allocation, Attention, Experts, Form, LayerKind, ModelShape, contract
+from triton_vllm_operator.sources.shape_layers import HEADS, HIDDEN, find_layers
+from triton_vllm_operator.sources.shape_tensors import find_weights_shape, is_vocabulary
+
+_MOST_KINDS: Final = 26
+"""Letters of a pattern."""
+_SHOWN_STRANGE: Final = 5
+_ROPE_FREE: Final = frozenset({"gpt2", "gpt_bigcode", "opt", "mpt", "bloom"})
+_LOCAL_ROPE: Final = "rope_local_base_freq"
+_DEFAULT_DTYPE: Final = "float32"
+
+
+def read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
+    """What takes memory; why that cannot be said, where nothing would be certain."""
+    layers = find_layers(config)
+    if isinstance(layers, str):
+        return layers
+    hidden, vocabulary = find_count(config, *HIDDEN), find_count(config, "vocab_size", "padded_vocab_size")
+    if not hidden or not vocabulary:
+        return "config.json does not say its vocabulary and hidden size"
+    keys = next((layer for layer in layers if layer.attention is not Attention.LATENT), layers[0])
+    heads = find_count(config, *HEADS) or 1
+    weights = find_weights_shape(tensors, (heads, 2 * keys.heads))
+    if len(weights.layers) < len(layers):
+        return f"the weights hold {len(weights.layers)} layers, and config.json says {len(layers)}"
+    # What lies after them drafts tokens, and is not loaded with the model.
+    own = weights.layers[: len(layers)]
+    kinds, alike = tuple(dict.fromkeys(layers)), tuple(dict.fromkeys(own))
+    if max(len(kinds), len(alike)) > _MOST_KINDS:
+        return "its layers are of too many kinds"
+    return ModelShape(
+        architecture=next(iter(architecture_names(config)), ""),
+        hidden_size=hidden,
+        vocabulary=vocabulary,
+        head_is_tied=_is_tied(config, tensors),
+        dtype=_find_dtype(config),
+        kinds=kinds,
+        pattern=contract(tuple(kinds.index(layer) for layer in layers)),
+        weights=alike,
+        weight_pattern=contract(tuple(alike.index(layer) for layer in own)),
+        first=weights.towers,
+        last=weights.others,
+        tables=tuple(_find_tables(config, keys)),
+        experts=_find_experts(config),
+        sees=is_multimodal(config) and bool(weights.towers),
+        strange=weights.strange[:_SHOWN_STRANGE],
+    )
+
+
+def _find_experts(config: Json) -> Experts | None:
+    per_token = find_count(config, "num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk")
+    size = find_count(config, "moe_intermediate_size", "expert_intermediate_size", "intermediate_size")
+    has_experts = find_count(config, "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+    return Experts(per_token=per_token, size=size) if has_experts and per_token and size else None
+
+
+def _is_tied(config: Json, tensors: Tensors) -> bool:
+    has_head = any(is_vocabulary(name) and ("lm_head" in name or "embed_out" in name) for name in tensors)
+    said = next(
+        (value for part in language_parts(config) if isinstance(value := part.get("tie_word_embeddings"), bool)), None
+    )
+    return not has_head if said is None else said
+
+
+def _find_dtype(config: Json) -> str:
+    named = (part.get(key) for part in language_parts(config) for key in ("torch_dtype", "dtype"))
+    return next((name for name in named if isinstance(name, str)), _DEFAULT_DTYPE)
+
+
+def _find_tables(config: Json, layer: LayerKind) -> list[Allocation]:
+    """RoPE's sines and cosines for every position, of which all layers with one base share a table.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/rotary_embedding.
+    """
+    rows = find_count(config, "max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+    model_type = next((name for part in language_parts(config) if isinstance(name := part.get("model_type"), str)), "")
+    if rows is None or model_type in _ROPE_FREE:
+        return []
+    rotary = find_count(config, "qk_rope_head_dim") or int(layer.size // 2 * _find_fraction(config))
+    table = Allocation(Form.FLOAT, whole=int(rows * _find_factor(config)) * rotary)
+    if any(_LOCAL_ROPE in part for part in language_parts(config)):
+        return [table, Allocation(Form.FLOAT, whole=rows * rotary)]
+    return [table]
+
+
+def _find_fraction(config: Json) -> float:
+    given = (part.get(key) for part in language_parts(config) for key in ("partial_rotary_factor", "rotary_pct"))
+    return next(
+        (float(value) for value in given if isinstance(value, int | float) and not isinstance(value, bool)), 1.0
+    )
+
+
+def _find_factor(config: Json) -> float:
+    """By how much linear scaling makes the table longer; the others stay within the model's positions."""
+    for part in language_parts(config):
+        scaling = part.get("rope_scaling") or part.get("rope_parameters")
+        if isinstance(scaling, dict) and scaling.get("rope_type", scaling.get("type")) == "linear":
+            factor = scaling.get("factor")
+            return float(factor) if isinstance(factor, int | float) else 1.0
+    return 1.0

@@ -1,0 +1,214 @@
+"""The tensors that an engine makes of those in the files: fused, and shared out among ranks or not. Pure.
+
+Read off the layers in vllm/model_executor/layers (linear.py, vocab_parallel_embedding.py, fused_moe/layer.py).
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from triton_vllm_operator.sources.safetensors import Tensor, Tensors
+from triton_vllm_operator.sources.shape import Allocation, Form
+
+# The layers of the language model; of other parts the numbers only count.
+_LAYER: Final = re.compile(r"(?P<prefix>.*?)(?:^|\.)(?:layers|h|blocks|block|resblocks)\.(?P<number>\d+)\.(?P<rest>.+)")
+_TOWER: Final = re.compile(
+    r"(^|\.)(visual|vision\w*|audio\w*|image_\w+|\w*_tower|multi_modal_projector|mm_projector|connector|aligner)\."
+)
+_FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
+_BYTES: Final = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
+_EXPERT: Final = re.compile(r"(?P<before>.*experts)\.(?P<number>\d+)\.(?P<rest>.+)")
+
+
+class Share(Enum):
+    """How ranks of tensor parallelism hold a tensor."""
+
+    DIVIDED = auto()
+    BY_HEADS = auto()
+    WHOLE = auto()
+    FUSED = auto()
+    """Query, key and value in one: divided and by heads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a module of that name becomes."""
+
+    names: tuple[str, ...]
+    fused: str
+    """The engine's tensor, of which it may be a part."""
+    share: Share
+    is_linear: bool = True
+
+
+_RULES: Final = (
+    Rule(("q_proj", "wq"), "qkv", Share.DIVIDED),
+    Rule(("k_proj", "v_proj", "wk", "wv"), "qkv", Share.BY_HEADS),
+    Rule(("qkv_proj", "query_key_value", "c_attn", "Wqkv", "W_pack", "qkv"), "qkv", Share.FUSED),
+    Rule(("o_proj", "out_proj", "dense", "wo", "proj"), "o", Share.DIVIDED),
+    Rule(("gate_proj", "up_proj", "w1", "w3", "gate_up_proj"), "gate_up", Share.DIVIDED),
+    Rule(("fc1", "dense_h_to_4h", "c_fc"), "up", Share.DIVIDED),
+    Rule(("down_proj", "w2", "fc2", "dense_4h_to_h"), "down", Share.DIVIDED),
+    Rule(("q_b_proj",), "q_b", Share.DIVIDED),
+    Rule(("kv_b_proj",), "kv_b", Share.DIVIDED),
+    Rule(("q_a_proj", "kv_a_proj_with_mqa"), "a", Share.WHOLE),
+    Rule(("gate", "router", "shared_expert_gate"), "router", Share.WHOLE, is_linear=False),
+)
+_BY_NAME: Final = {name: rule for rule in _RULES for name in rule.names}
+# Linear layers whose inputs are shared out: each rank adds the whole bias.
+_BY_INPUT: Final = frozenset({"o", "down"})
+_PLAIN: Final = ("weight", "bias")
+_SMALL: Final = "norms"
+_OTHER: Final = "other"
+_KEY_VALUE: Final = "kv_b"
+
+
+@dataclass(slots=True)
+class Sum:
+    """What lies in one tensor of the engine."""
+
+    divided: int = 0
+    by_heads: int = 0
+    whole: int = 0
+
+    def add(self, size: int, share: Share, fused: tuple[int, int]) -> None:
+        """Count a part of it; `fused` is how query and key with value share a tensor that holds both."""
+        if share is Share.DIVIDED:
+            self.divided += size
+        elif share is Share.BY_HEADS:
+            self.by_heads += size
+        elif share is Share.WHOLE:
+            self.whole += size
+        else:
+            query, keys = fused
+            part = size * query // (query + keys)
+            self.divided += part
+            self.by_heads += size - part
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The tensors of a model, by where they lie."""
+
+    layers: tuple[tuple[Allocation, ...], ...]
+    """Of each layer of the language model."""
+    towers: tuple[Allocation, ...]
+    others: tuple[Allocation, ...]
+    strange: tuple[str, ...]
+
+
+def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
+    """What an engine makes of these; the embedding and the head are left out, which follow from the vocabulary."""
+    layers: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
+    towers: list[tuple[str, Tensor]] = []
+    others: list[tuple[str, Tensor]] = []
+    for name, tensor in tensors.items():
+        found = _LAYER.fullmatch(name)
+        if _TOWER.search(name):
+            towers.append((name, tensor))
+        elif found is not None:
+            layers[int(found["number"])].append((found["rest"], tensor))
+        elif not is_vocabulary(name):
+            others.append((name, tensor))
+    strange = sorted({rest for rests in layers.values() for rest, _ in rests if _is_strange(rest)})
+    return Weights(
+        layers=tuple(_allocate(layers[number], fused) for number in sorted(layers)),
+        towers=_count(tuple(_allocate_alone(towers))),
+        others=_allocate(others, fused),
+        strange=tuple(strange),
+    )
+
+
+def is_vocabulary(name: str) -> bool:
+    """Whether a tensor is the embedding, or the head."""
+    words = name.split(".")
+    return any(
+        word in ("embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in") for word in words
+    ) or any(word in ("lm_head", "embed_out") for word in words)
+
+
+def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> tuple[Allocation, ...]:
+    """The engine's tensors of one layer, in a fixed order, those that are equal counted."""
+    sums: dict[tuple[str, Form, str], Sum] = defaultdict(Sum)
+    for name, tensor in tensors:
+        module, part = _split(name)
+        key, rule = _find_rule(module)
+        form = _form(tensor, rule, part)
+        share = _share(rule, key, part, tensor)
+        sums[key, form, part].add(_size(tensor, form), share, fused)
+    rows = [Allocation(form, each.divided, each.by_heads, each.whole) for (_, form, _), each in sums.items()]
+    twice = [
+        row._replace(form=Form.FLOAT) for ((key, _, part), row) in zip(sums, rows, strict=True) if _is_copied(key, part)
+    ]
+    return _count((*rows, *twice))
+
+
+def _allocate_alone(tensors: Iterable[tuple[str, Tensor]]) -> Iterable[Allocation]:
+    """Of other parts than the language model each tensor by itself: what fuses there is no matter of megabytes."""
+    for name, tensor in tensors:
+        form = Form.FLOAT if tensor.dtype in _FLOATS else Form.BYTES
+        is_shared = len(tensor.shape) > 1 and _split(name)[0].rpartition(".")[2] in _BY_NAME
+        size = _size(tensor, form)
+        yield Allocation(form, divided=size) if is_shared else Allocation(form, whole=size)
+
+
+def _count(rows: tuple[Allocation, ...]) -> tuple[Allocation, ...]:
+    counts: dict[Allocation, int] = defaultdict(int)
+    for row in rows:
+        counts[row] += row.times
+    return tuple(row._replace(times=count) for row, count in sorted(counts.items(), reverse=True))
+
+
+def _split(name: str) -> tuple[str, str]:
+    """`self_attn.q_proj` and `weight`."""
+    module, _, part = name.rpartition(".")
+    return module, part
+
+
+def _find_rule(module: str) -> tuple[str, Rule | None]:
+    """The engine's tensor, and by which rule. Experts of one layer lie in one tensor for all."""
+    last = module.rpartition(".")[2]
+    rule = _BY_NAME.get(last)
+    expert = _EXPERT.fullmatch(f"{module}.")
+    if expert is not None and rule is not None:
+        return f"experts.{rule.fused}", rule
+    if rule is None:
+        return (_SMALL, None) if "norm" in module or last.startswith("ln") else (module, None)
+    # Attention and feed-forward have modules of one name in some models.
+    return f"{module.rpartition('.')[0]}.{rule.fused}", rule
+
+
+def _is_strange(rest: str) -> bool:
+    module, part = _split(rest)
+    key, rule = _find_rule(module)
+    return rule is None and key != _SMALL and part == "weight"
+
+
+def _share(rule: Rule | None, key: str, part: str, tensor: Tensor) -> Share:
+    if rule is None:
+        return Share.WHOLE
+    is_by_input = key.rpartition(".")[2] in _BY_INPUT
+    if part == "bias" or len(tensor.shape) < 2 or (part.startswith("weight_scale") and tensor.shape[-1] == 1):
+        return Share.WHOLE if is_by_input else rule.share
+    return rule.share
+
+
+def _form(tensor: Tensor, rule: Rule | None, part: str) -> Form:
+    # Scales are held as they are stored.
+    if tensor.dtype not in _FLOATS or part not in _PLAIN:
+        return Form.BYTES
+    return Form.LINEAR if rule is not None and rule.is_linear and len(tensor.shape) > 1 else Form.FLOAT
+
+
+def _is_copied(key: str, part: str) -> bool:
+    """MLA keeps the weights of keys and values twice: as they are, and as attention multiplies with them."""
+    return key.rpartition(".")[2] == _KEY_VALUE and part == "weight"
+
+
+def _size(tensor: Tensor, form: Form) -> int:
+    elements = math.prod(tensor.shape)
+    return elements * _BYTES.get(tensor.dtype, 1) if form is Form.BYTES else elements

@@ -1,0 +1,103 @@
+"""How near plans come to what engines allocated: `python -m perf.memory`, without a GPU, from recorded starts."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from support.checkpoints import make_tensors
+from triton_vllm_operator.memory.plan import Plan, make_plan
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.shape_reader import read_shape
+
+STARTS: Final = Path(__file__).with_name("starts")
+_GIB: Final = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A recorded start and the plan that would have been made for it."""
+
+    name: str
+    plan: Plan
+    weights_gib: float
+    cache_gib: float
+    tokens: int
+
+    @property
+    def error(self) -> float:
+        """Of the tokens, as a part of what the engine said."""
+        return self.plan.tokens.expected / self.tokens - 1
+
+    @property
+    def weights_error(self) -> float:
+        """Of the weights, in the same way."""
+        return self.plan.weights / _GIB / self.weights_gib - 1
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the range holds what the engine said."""
+        return self.plan.tokens.low <= self.tokens <= self.plan.tokens.high
+
+
+def load_starts(*files: str) -> tuple[Start, ...]:
+    """The recorded starts of these files, all without any."""
+    models = yaml.safe_load((STARTS / "models.yaml").read_text())
+    paths = [STARTS / file for file in files] or sorted(p for p in STARTS.glob("*.yaml") if p.name != "models.yaml")
+    recorded = [yaml.safe_load(path.read_text()) for path in paths]
+    rows = [{**each["defaults"], **row} for each in recorded for row in each["starts"]]
+    return tuple(_plan(row, models[row["model"]]) for row in rows)
+
+
+def read_model(config: dict[str, Any]) -> ModelShape:
+    """The shape of a recorded model.
+
+    Raises:
+        ValueError: it was not understood.
+    """
+    shape = read_shape(config, make_tensors(config))
+    if isinstance(shape, str):
+        raise ValueError(shape)
+    return shape
+
+
+def _plan(row: dict[str, Any], config: dict[str, Any]) -> Start:
+    settings = EngineSettings(
+        vllm=row["vllm"],
+        utilization=row["utilization"],
+        tensor_ranks=row.get("tensor", 1),
+        pipeline_ranks=row.get("pipeline", 1),
+        cache_bytes=row.get("cache_bytes", 2),
+        sequences=row.get("sequences"),
+        batched_tokens=row.get("batched"),
+        is_eager=row.get("eager", False),
+        quantises=row.get("quantises", False),
+    )
+    gpu = Gpu(row["gpu"]["product"], int(row["gpu"]["gib"] * _GIB))
+    plan = make_plan(read_model(config), settings, gpu, row["length"])
+    ranks = f" TP{settings.tensor_ranks}" * (settings.tensor_ranks > 1) + f" PP{settings.pipeline_ranks}" * (
+        settings.pipeline_ranks > 1
+    )
+    return Start(f"{row['model']}{ranks} {row['vllm']}", plan, row["weights"], row["cache"], row["tokens"])
+
+
+def main() -> int:
+    """Print the table."""
+    starts = load_starts(*sys.argv[1:])
+    for start in starts:
+        plan, width = start.plan, (start.plan.tokens.high - start.plan.tokens.low) / start.tokens
+        print(
+            f"{start.name:32} weights {plan.weights / _GIB:6.2f} {start.weights_error:+7.2%}  "
+            f"cache {plan.cache.expected / _GIB:6.2f} ({start.cache_gib:6.2f})  "
+            f"tokens {plan.tokens.expected:>9,} {start.error:+7.2%}  within {start.is_within}  range {width:.1%}"
+        )
+    errors = [abs(start.error) for start in starts]
+    print(f"{len(starts)} starts: mean absolute error {sum(errors) / len(errors):.2%}, worst {max(errors):.2%}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""The headers of public checkpoints, made from their config.json: names, types and shapes as in the hub's files."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from triton_vllm_operator.sources.safetensors import Tensor, Tensors
+
+Config = dict[str, Any]
+Named = Iterator[tuple[str, Tensor]]
+
+
+def make_tensors(config: Config, dtype: str = "BF16") -> Tensors:
+    """All tensors of a model of one of the families below."""
+    text = config.get("text_config", config)
+    prefix = "language_model.model" if "text_config" in config else "model"
+    tensors = dict(_ends(text, prefix, dtype))
+    for number in range(text["num_hidden_layers"]):
+        layer = f"{prefix}.layers.{number}"
+        tensors |= dict(_latent(text, layer, dtype) if "kv_lora_rank" in text else _attention(text, layer, dtype))
+        tensors |= dict(_feed_forward(text, layer, number, dtype))
+        tensors |= {f"{layer}.{name}.weight": Tensor(dtype, (text["hidden_size"],)) for name in _norms(text)}
+    if "vision_config" in config:
+        tensors |= dict(_vision(config["vision_config"], text["hidden_size"], dtype))
+    method = config.get("quantization_config", {}).get("quant_method")
+    return _quantised(tensors, config) if method else tensors
+
+
+def _ends(text: Config, prefix: str, dtype: str) -> Named:
+    hidden = text["hidden_size"]
+    yield f"{prefix}.embed_tokens.weight", Tensor(dtype, (text["vocab_size"], hidden))
+    yield f"{prefix}.norm.weight", Tensor(dtype, (hidden,))
+    if not text.get("tie_word_embeddings", False):
+        yield "lm_head.weight", Tensor(dtype, (text["vocab_size"], hidden))
+
+
+def _head_size(text: Config) -> int:
+    return int(text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"])
+
+
+def _attention(text: Config, layer: str, dtype: str) -> Named:
+    hidden, size = text["hidden_size"], _head_size(text)
+    queries, keys = text["num_attention_heads"] * size, text["num_key_value_heads"] * size
+    at = f"{layer}.self_attn"
+    if text["model_type"] == "phi3":
+        yield f"{at}.qkv_proj.weight", Tensor(dtype, (queries + 2 * keys, hidden))
+    else:
+        for name, rows in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
+            yield f"{at}.{name}.weight", Tensor(dtype, (rows, hidden))
+            if text["model_type"].startswith("qwen2"):
+                yield f"{at}.{name}.bias", Tensor(dtype, (rows,))
+    yield f"{at}.o_proj.weight", Tensor(dtype, (hidden, queries))
+    if text["model_type"] in ("qwen3", "qwen3_moe", "gemma3", "gemma3_text"):
+        yield f"{at}.q_norm.weight", Tensor(dtype, (size,))
+        yield f"{at}.k_norm.weight", Tensor(dtype, (size,))
+
+
+def _latent(text: Config, layer: str, dtype: str) -> Named:
+    hidden, heads, rank = text["hidden_size"], text["num_attention_heads"], text["kv_lora_rank"]
+    rope, nope, value = text["qk_rope_head_dim"], text["qk_nope_head_dim"], text["v_head_dim"]
+    at = f"{layer}.self_attn"
+    yield f"{at}.q_proj.weight", Tensor(dtype, (heads * (nope + rope), hidden))
+    yield f"{at}.kv_a_proj_with_mqa.weight", Tensor(dtype, (rank + rope, hidden))
+    yield f"{at}.kv_a_layernorm.weight", Tensor(dtype, (rank,))
+    yield f"{at}.kv_b_proj.weight", Tensor(dtype, (heads * (nope + value), rank))
+    yield f"{at}.o_proj.weight", Tensor(dtype, (hidden, heads * value))
+
+
+def _feed_forward(text: Config, layer: str, number: int, dtype: str) -> Named:
+    hidden = text["hidden_size"]
+    experts = text.get("num_local_experts") or text.get("num_experts") or text.get("n_routed_experts")
+    if not experts or number < text.get("first_k_dense_replace", 0):
+        yield from _gated(f"{layer}.mlp", text["intermediate_size"], hidden, dtype, text["model_type"] == "phi3")
+        return
+    if text["model_type"] == "mixtral":
+        yield f"{layer}.block_sparse_moe.gate.weight", Tensor(dtype, (experts, hidden))
+        for expert in range(experts):
+            at = f"{layer}.block_sparse_moe.experts.{expert}"
+            for name in ("w1", "w3"):
+                yield f"{at}.{name}.weight", Tensor(dtype, (text["intermediate_size"], hidden))
+            yield f"{at}.w2.weight", Tensor(dtype, (hidden, text["intermediate_size"]))
+        return
+    yield f"{layer}.mlp.gate.weight", Tensor(dtype, (experts, hidden))
+    for expert in range(experts):
+        yield from _gated(f"{layer}.mlp.experts.{expert}", text["moe_intermediate_size"], hidden, dtype)
+    if text.get("shared_expert_intermediate_size"):
+        yield from _gated(f"{layer}.mlp.shared_expert", text["shared_expert_intermediate_size"], hidden, dtype)
+        yield f"{layer}.mlp.shared_expert_gate.weight", Tensor(dtype, (1, hidden))
+    if text.get("n_shared_experts"):
+        size = text["n_shared_experts"] * text["moe_intermediate_size"]
+        yield from _gated(f"{layer}.mlp.shared_experts", size, hidden, dtype)
+
+
+def _gated(at: str, size: int, hidden: int, dtype: str, is_fused: bool = False) -> Named:
+    if is_fused:
+        yield f"{at}.gate_up_proj.weight", Tensor(dtype, (2 * size, hidden))
+    else:
+        yield f"{at}.gate_proj.weight", Tensor(dtype, (size, hidden))
+        yield f"{at}.up_proj.weight", Tensor(dtype, (size, hidden))
+    yield f"{at}.down_proj.weight", Tensor(dtype, (hidden, size))
+
+
+def _norms(text: Config) -> tuple[str, ...]:
+    plain = ("input_layernorm", "post_attention_layernorm")
+    more = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
+    return (*plain, *more) if text["model_type"].startswith("gemma") else plain
+
+
+def _vision(vision: Config, hidden: int, dtype: str) -> Named:
+    """A tower as SigLIP's, with the projector of Gemma 3; or as Pixtral's, with that of Mistral 3."""
+    width, inner, patch = vision["hidden_size"], vision["intermediate_size"], vision["patch_size"]
+    is_pixtral = vision["model_type"] == "pixtral"
+    tower = "vision_tower" if is_pixtral else "vision_tower.vision_model"
+    where = f"{tower}.transformer.layers" if is_pixtral else f"{tower}.encoder.layers"
+    for number in range(vision["num_hidden_layers"]):
+        at = f"{where}.{number}"
+        if is_pixtral:
+            for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+                yield f"{at}.attention.{name}.weight", Tensor(dtype, (width, width))
+            for name, shape in (
+                ("gate_proj", (inner, width)),
+                ("up_proj", (inner, width)),
+                ("down_proj", (width, inner)),
+            ):
+                yield f"{at}.feed_forward.{name}.weight", Tensor(dtype, shape)
+            continue
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            yield f"{at}.self_attn.{name}.weight", Tensor(dtype, (width, width))
+            yield f"{at}.self_attn.{name}.bias", Tensor(dtype, (width,))
+        yield f"{at}.mlp.fc1.weight", Tensor(dtype, (inner, width))
+        yield f"{at}.mlp.fc2.weight", Tensor(dtype, (width, inner))
+    yield f"{tower}.patch_conv.weight", Tensor(dtype, (width, 3, patch, patch))
+    if not is_pixtral:
+        patches = (vision["image_size"] // patch) ** 2
+        yield f"{tower}.embeddings.position_embedding.weight", Tensor(dtype, (patches, width))
+        yield "multi_modal_projector.mm_input_projection_weight", Tensor(dtype, (width, hidden))
+        return
+    yield "multi_modal_projector.linear_1.weight", Tensor(dtype, (hidden, width))
+    yield "multi_modal_projector.linear_2.weight", Tensor(dtype, (hidden, hidden))
+    yield "multi_modal_projector.patch_merger.merging_layer.weight", Tensor(dtype, (width, 4 * width))
+
+
+def _quantised(tensors: Tensors, config: Config) -> Tensors:
+    """Linear layers of the decoder in 8 bits, with a scale for each output."""
+    kept = config["quantization_config"]
+    stored = "I8" if kept.get("bits") == "int8" else "F8_E4M3"
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if ".layers." not in name or "vision" in name or len(tensor.shape) != 2 or not name.endswith(".weight"):
+            found[name] = tensor
+            continue
+        found[name] = Tensor(stored, tensor.shape)
+        found[name.replace(".weight", ".weight_scale")] = Tensor("BF16", (tensor.shape[0], 1))
+    return found

@@ -1,0 +1,102 @@
+"""The parts of a plan: weights by rank, layouts of the cache, what differs by version."""
+
+import pytest
+
+from perf.memory import read_model
+from triton_vllm_operator.memory.cache import blocks_of_sequence, count_tokens, lay_out
+from triton_vllm_operator.memory.settings import EngineSettings
+from triton_vllm_operator.memory.versions import GIB, load_tables, row_of
+from triton_vllm_operator.memory.weights import round_up, share_layers, weights_by_rank
+from triton_vllm_operator.sources.shape import contract, expand
+
+LLAMA = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+}
+GEMMA = {
+    **LLAMA,
+    "model_type": "gemma2",
+    "num_hidden_layers": 42,
+    "head_dim": 256,
+    "sliding_window": 4096,
+    "tie_word_embeddings": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("layers", "stages", "sizes"), [(32, 2, [16, 16]), (33, 4, [8, 8, 9, 8]), (27, 4, [7, 7, 7, 6]), (5, 1, [5])]
+)
+def test_layers_are_shared_out_as_vllm_does(layers: int, stages: int, sizes: list[int]) -> None:
+    shared = share_layers(layers, stages)
+    assert [len(stage) for stage in shared] == sizes
+    assert [number for stage in shared for number in stage] == list(range(layers))
+
+
+@pytest.mark.parametrize(
+    ("count", "held"),
+    [(1, 512), (513, 1024), (10 * 2**20, 10 * 2**20), (11 * 2**20, 12 * 2**20), (10 * 2**20 + 1, 10 * 2**20 + 1)],
+)
+def test_torch_rounds_allocations(count: int, held: int) -> None:
+    assert round_up(count) == held
+
+
+def test_a_pattern_is_read_back() -> None:
+    numbers = (0, 0, 0, 1, 0, 2, 2)
+    assert (contract(numbers), expand(contract(numbers))) == ("3a1b1a2c", numbers)
+
+
+def test_heads_of_keys_are_repeated_where_there_are_more_ranks() -> None:
+    shape = read_model(LLAMA)
+    alone, eight, sixteen = (
+        weights_by_rank(shape, EngineSettings("0.19.0", tensor_ranks=ranks))[0] for ranks in (1, 8, 16)
+    )
+    assert alone / eight < 8
+    assert alone / sixteen < 16
+    keys = {ranks: lay_out(shape, EngineSettings("0.19.0", tensor_ranks=ranks)).token_bytes for ranks in (1, 8, 16)}
+    assert keys == {1: 131072, 8: 16384, 16: 16384}
+
+
+def test_the_ends_of_a_pipeline_hold_embedding_and_head() -> None:
+    first, middle, last = weights_by_rank(read_model(LLAMA), EngineSettings("0.19.0", pipeline_ranks=3))
+    assert min(first, last) > middle + GIB // 2
+
+
+def test_hybrids_have_groups_of_one_size() -> None:
+    layout = lay_out(read_model(GEMMA), EngineSettings("0.19.0"))
+    assert [group.layers for group in layout.groups] == [21, 21]
+    # A window keeps itself, the batches in flight and the block that is under way.
+    assert blocks_of_sequence(layout, 32768, 2048, "0.19.0") == 2048 + 385
+    assert blocks_of_sequence(layout, 32768, 2048, "0.27.1") == 2048 + 513
+
+
+def test_the_line_of_tokens_changed_its_meaning() -> None:
+    layout = lay_out(read_model(GEMMA), EngineSettings("0.19.0"))
+    assert count_tokens(layout, 10000, 32768, 2048, "0.20.0") == 5000 * 16
+    assert count_tokens(layout, 10000, 32768, 2048, "0.20.1") == int(10000 / 2433 * 32768)
+
+
+def test_a_version_takes_the_newest_row_that_is_not_newer() -> None:
+    rows = load_tables().graphs
+    assert [row_of(rows, version).reserved for version in ("0.9.0", "0.19.1", "0.20.0", "0.33.0", "unknown")] == [
+        *(False, False, True, True, True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("vllm", "gib", "product", "sequences"),
+    [
+        ("0.19.0", 79, "NVIDIA-H100", 1024),
+        ("0.19.0", 79, "NVIDIA-A100-SXM4-80GB", 256),
+        ("0.19.0", 22, "NVIDIA-L4", 256),
+        ("0.28.0", 178, "NVIDIA-B200", 1024),
+    ],
+)
+def test_defaults_of_a_batch_follow_from_the_gpu(vllm: str, gib: int, product: str, sequences: int) -> None:
+    assert row_of(load_tables().batch, vllm).find(gib * GIB, product).sequences == sequences

@@ -1,0 +1,30 @@
+"""Plans against what engines allocated: the recorded starts of tests/perf/starts."""
+
+import pytest
+
+from perf.memory import Start, load_starts
+
+PUBLIC, MEASURED = load_starts("public.yaml"), load_starts("measured.yaml")
+ALL = (*PUBLIC, *MEASURED)
+
+
+def mean(starts: tuple[Start, ...]) -> float:
+    return sum(abs(start.error) for start in starts) / len(starts)
+
+
+def test_the_tokens_of_public_starts_are_met() -> None:
+    assert len(PUBLIC) == 24
+    assert mean(PUBLIC) <= 0.01
+    assert max(abs(start.error) for start in PUBLIC) <= 0.04
+
+
+def test_those_of_another_version_and_other_batches_are_met_less_exactly() -> None:
+    assert len(MEASURED) == 16
+    assert mean(MEASURED) <= 0.03
+    assert max(abs(start.error) for start in MEASURED) <= 0.08
+
+
+@pytest.mark.parametrize("start", ALL, ids=[f"{number}-{start.name}" for number, start in enumerate(ALL)])
+def test_weights_are_what_the_engine_held_and_the_range_holds_the_truth(start: Start) -> None:
+    assert abs(start.weights_error) <= 0.003
+    assert start.is_within
