@@ -1,11 +1,16 @@
 """The headers of public checkpoints, made from their config.json: names, types and shapes as in the hub's files."""
 
+import json
+import math
+import struct
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 
 Config = dict[str, Any]
+_BYTES: Final = {"BF16": 2, "F8_E4M3": 1, "I8": 1}
 Named = Iterator[tuple[str, Tensor]]
 
 
@@ -151,3 +156,17 @@ def _quantised(tensors: Tensors, config: Config) -> Tensors:
         found[name] = Tensor(stored, tensor.shape)
         found[name.replace(".weight", ".weight_scale")] = Tensor("BF16", (tensor.shape[0], 1))
     return found
+
+
+def write_checkpoint(folder: Path, config: Config) -> Path:
+    """A folder with config.json and the header of one safetensors file, without the weights themselves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in make_tensors(config).items():
+        begin, end = end, end + math.prod(tensor.shape) * _BYTES[tensor.dtype]
+        header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    return folder

@@ -11,13 +11,17 @@ from pathlib import Path
 from triton_vllm_operator.api.platform import Allow, Policy
 from triton_vllm_operator.cli.explain import explain, judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
+from triton_vllm_operator.cli.plan import Answer, answer
+from triton_vllm_operator.cli.plan_printing import print_plan
 from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests, refusal_lines
 from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, render_revision
+from triton_vllm_operator.memory.verdict import Verdict
 from triton_vllm_operator.reconcile.accept import NotAccepted
 from triton_vllm_operator.reconcile.decide import build_children
 from triton_vllm_operator.reconcile.live import live_part
 from triton_vllm_operator.repository.catalogue import Catalogue, load_catalogue
+from triton_vllm_operator.sources.fault import SourceFault
 
 ACCEPTED, REFUSED, UNREADABLE = 0, 1, 2
 _DEEPEST_CALLS = 20_000
@@ -38,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RecursionError:
         print("kubectl-llm: the file nests so deep that no API server would read it", file=sys.stderr)
         return UNREADABLE
-    except (Unreadable, OSError, ValueError) as error:
+    except (Unreadable, SourceFault, OSError, ValueError) as error:
         print(f"kubectl-llm: {error}", file=sys.stderr)
         return UNREADABLE
     sys.stdout.write(text)
@@ -53,6 +57,16 @@ def _parser() -> argparse.ArgumentParser:
     explaining = commands.add_parser("explain", help="say whether it is accepted, and what a change of it does")
     explaining.add_argument("--against", metavar="OLD", help="file of the LLMDeployment as it is now")
     explaining.set_defaults(run=_explain)
+    planning = commands.add_parser("plan", help="say what an engine would do with the memory of a GPU")
+    planning.set_defaults(run=_plan)
+    planning.add_argument("-f", "--filename", help="file of the LLMDeployment, - for standard input")
+    planning.add_argument("--model", required=True, metavar="DIR", help="folder with config.json and *.safetensors")
+    planning.add_argument("--gpu", metavar="NAME", help="as H100-80GB, or a label nvidia.com/gpu.product")
+    planning.add_argument("--gpu-memory", type=int, metavar="BYTES", help="of a GPU that is not known, as CUDA says")
+    planning.add_argument("--vllm-version", metavar="X", help="another vLLM than that of spec.runtime")
+    planning.add_argument("--engine-only", action="store_true", help="without the memory that Triton takes for itself")
+    planning.add_argument("-o", "--output", type=Format, choices=(Format.TEXT, Format.JSON), default=Format.TEXT)
+    planning.add_argument("--runtimes", type=Path, metavar="FILE", help="a runtime catalogue of your own")
     for command in (rendering, explaining):
         command.add_argument("-f", "--filename", required=True, help="file of the LLMDeployment, - for standard input")
         command.add_argument("-o", "--output", type=Format, choices=tuple(Format), default=Format.TEXT)
@@ -81,6 +95,14 @@ def _explain(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, st
     old = read_document(options.against) if options.against else None
     explanation = explain(read_document(options.filename), old, catalogue)
     return ACCEPTED if explanation.accepted else REFUSED, print_explanation(explanation, options.output)
+
+
+def _plan(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
+    if options.gpu is None and options.gpu_memory is None:
+        raise Unreadable("--gpu NAME or --gpu-memory BYTES says which GPU is planned for")
+    found = answer(options, catalogue)
+    refused = isinstance(found, Answer) and found.judged.verdict is Verdict.DOES_NOT_FIT
+    return REFUSED if refused else ACCEPTED, print_plan(found, options.output is Format.JSON)
 
 
 if __name__ == "__main__":

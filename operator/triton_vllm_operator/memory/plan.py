@@ -6,7 +6,7 @@ https://github.com/vllm-project/vllm/blob/main/vllm/v1/worker/gpu_worker.py (det
 import math
 from dataclasses import dataclass
 
-from triton_vllm_operator.memory.amounts import Range
+from triton_vllm_operator.memory.amounts import Range, exactly
 from triton_vllm_operator.memory.cache import CacheLayout, blocks_of_sequence, count_blocks, count_tokens, lay_out
 from triton_vllm_operator.memory.overheads import activation_peak, beside_torch, graphs_reserve
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
@@ -72,6 +72,8 @@ def _plan_stage(
     activations, beside = activation_peak(shape, settings, batch), beside_torch(settings)
     graphs = graphs_reserve(settings)
     cache = (activations + beside + graphs).taken_from(requested - weights)
+    if settings.fixed_cache is not None:
+        cache = exactly(settings.fixed_cache)
     layout = lay_out(shape, settings, stage)
 
     def tokens(available: int) -> int:

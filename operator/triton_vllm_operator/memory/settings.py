@@ -37,5 +37,7 @@ class EngineSettings:
     block_tokens: int = BLOCK
     is_eager: bool = False
     """Whether no CUDA graphs are captured."""
+    fixed_cache: int | None = None
+    """Bytes that the KV cache gets without being measured (`kv_cache_memory_bytes`)."""
     quantises: bool = False
     """Whether the engine quantises linear layers to 8 bits when it loads them."""

@@ -44,6 +44,18 @@ def read_tensors(name: str, size: int, read_start: Callable[[int], bytes]) -> Te
     Raises:
         SourceFault: it was cut off, or is no safetensors file.
     """
+    tensors, told = read_header(name, size, read_start)
+    if size != told:
+        raise not_servable(f"{name} has {size} bytes where its header says {told}: it was cut off")
+    return tensors
+
+
+def read_header(name: str, size: int, read_start: Callable[[int], bytes]) -> tuple[Tensors, int]:
+    """The tensors that a file begins with telling, and the bytes that it would have with all of them.
+
+    Raises:
+        SourceFault: it is no safetensors file.
+    """
     check_content(name, size, read_start)
     start = read_start(8)
     (length,) = struct.unpack("<Q", start.ljust(8, b"\0"))
@@ -56,6 +68,4 @@ def read_tensors(name: str, size: int, read_start: Callable[[int], bytes]) -> Te
         tensors = {key: Tensor(str(t["dtype"]), tuple(map(int, t["shape"]))) for key, t in described.items()}
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
         raise not_servable(f"{name} is no safetensors file: its header cannot be read") from error
-    if size != 8 + length + end:
-        raise not_servable(f"{name} has {size} bytes where its header says {8 + length + end}: it was cut off")
-    return tensors
+    return tensors, 8 + length + end

@@ -76,6 +76,10 @@ class ModelShape(Value):
     """Rows of the embedding, as the model counts them."""
     head_is_tied: bool
     """Whether the embedding is the output's weights too."""
+    longest: int | None = None
+    """Tokens of the longest sequence that it knows; None if config.json does not tell."""
+    heads: int
+    """Of attention, which ranks of tensor parallelism share out."""
     dtype: str
     """That of config.json, as bfloat16: the engine's unless it is told otherwise."""
     kinds: tuple[LayerKind, ...]

@@ -5,6 +5,7 @@ from typing import Final
 from triton_vllm_operator.sources.config import find_count, is_multimodal, language_parts
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.generation import architecture_names
+from triton_vllm_operator.sources.lengths import find_longest
 from triton_vllm_operator.sources.safetensors import Tensors
 from triton_vllm_operator.sources.shape import Allocation, Attention, Experts, Form, LayerKind, ModelShape, contract
 from triton_vllm_operator.sources.shape_layers import HEADS, HIDDEN, find_layers
@@ -41,6 +42,8 @@ def read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         hidden_size=hidden,
         vocabulary=vocabulary,
         head_is_tied=_is_tied(config, tensors),
+        longest=longest.tokens if (longest := find_longest(config)) else None,
+        heads=heads,
         dtype=_find_dtype(config),
         kinds=kinds,
         pattern=contract(tuple(kinds.index(layer) for layer in layers)),

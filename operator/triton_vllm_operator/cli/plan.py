@@ -1,0 +1,147 @@
+"""`kubectl llm plan`: what an engine would do with a GPU, without one."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from triton_vllm_operator.api.engine import Engine
+from triton_vllm_operator.cli.explain import judge_document
+from triton_vllm_operator.cli.files import Unreadable, read_document
+from triton_vllm_operator.health.failures import Problem
+from triton_vllm_operator.memory.advice import Advice, Case, find_advice, what_if
+from triton_vllm_operator.memory.plan import Plan, find_batch
+from triton_vllm_operator.memory.products import find_product, load_products
+from triton_vllm_operator.memory.reading import read_settings
+from triton_vllm_operator.memory.settings import Gpu
+from triton_vllm_operator.memory.verdict import Judged, Verdict, judge
+from triton_vllm_operator.memory.versions import BatchClass
+from triton_vllm_operator.reconcile.accept import find_runtime
+from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
+from triton_vllm_operator.sources.files import list_folder
+from triton_vllm_operator.sources.formats import CONFIG
+from triton_vllm_operator.sources.safetensors import Tensor, Tensors, read_header
+from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.shape_reader import read_shape
+
+_WEIGHTS: Final = "*.safetensors"
+# A second copy in Mistral's format, and adapters: no part of the model (sources/choose.py).
+_BESIDE: Final = ("consolidated", "adapter_model")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """All that the command says."""
+
+    case: Case
+    plan: Plan
+    judged: Judged
+    batch: BatchClass
+    advice: tuple[Advice, ...]
+    others: tuple[tuple[Advice, Plan, Judged], ...]
+    """Other settings, to compare."""
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Why nothing is said."""
+
+    why: str
+
+
+def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | Unknown:
+    """Plan what the options ask for.
+
+    Raises:
+        Unreadable: a file or an option is not readable.
+        SourceFault: the folder holds no model.
+    """
+    engine, vllm = _read_engine(options, catalogue)
+    shape = read_model(Path(options.model))
+    if isinstance(shape, str):
+        return Unknown(shape)
+    gpu = _find_gpu(options)
+    settings = read_settings(engine, vllm, shape)
+    length = settings.max_model_len or shape.longest
+    if length is None:
+        return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
+    case = Case(shape, settings, gpu, length, with_server=not options.engine_only)
+    plan, judged = _judge(case)
+    return Answer(
+        case=case,
+        plan=plan,
+        judged=judged,
+        batch=find_batch(settings, gpu),
+        advice=find_advice(case) if judged.verdict is Verdict.DOES_NOT_FIT else (),
+        others=tuple((other, *_judge(other.case)) for other in what_if(case)),
+        assumptions=tuple(_find_assumptions(case)),
+    )
+
+
+def read_model(folder: Path) -> ModelShape | str:
+    """The shape of the model in a folder; what is not understood of it.
+
+    Raises:
+        SourceFault: it holds no config.json, or a file that is not what it is called.
+    """
+    files = list_folder(folder)
+    names = [name for name in files.matching(_WEIGHTS) if not name.startswith(_BESIDE)]
+    if CONFIG not in files or not names:
+        raise Unreadable(f"{folder} holds no {CONFIG} with {_WEIGHTS}")
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        tensors |= _read_header(folder / name, files.sizes[name])
+    return read_shape(files.read_json(CONFIG), tensors)
+
+
+def _read_header(path: Path, size: int) -> Tensors:
+    """Of a file that may hold nothing but its header."""
+    with path.open("rb") as file:
+
+        def read_start(count: int) -> bytes:
+            file.seek(0)
+            return file.read(count)
+
+        return read_header(path.name, size, read_start)[0]
+
+
+def _read_engine(options: argparse.Namespace, catalogue: Catalogue) -> tuple[Engine, str]:
+    if options.filename is None:
+        if options.vllm_version is None:
+            raise Unreadable("without -f, --vllm-version says which vLLM is planned for")
+        return Engine(), options.vllm_version
+    document = read_document(options.filename)
+    spec = judge_document(document, catalogue).spec
+    if spec is None:
+        raise Unreadable(f"{document.name} is refused: kubectl llm explain -f {options.filename} says why")
+    runtime = find_runtime(spec, catalogue)
+    if isinstance(runtime, Problem) and options.vllm_version is None:
+        raise Unreadable(runtime.message)
+    vllm = runtime.vllm if isinstance(runtime, RuntimeEntry) else ""
+    return spec.engine, options.vllm_version or vllm
+
+
+def _find_gpu(options: argparse.Namespace) -> Gpu:
+    if options.gpu_memory is not None:
+        return Gpu(options.gpu or "a GPU", options.gpu_memory)
+    found = find_product(options.gpu)
+    if found is None:
+        known = ", ".join(name for product in load_products() for name in product.names[:1])
+        raise Unreadable(f"--gpu {options.gpu}: not known; one of {known}, or --gpu-memory BYTES")
+    return found
+
+
+def _judge(case: Case) -> tuple[Plan, Judged]:
+    plan = case.plan()
+    return plan, judge(plan, case.settings, case.gpu, case.with_server)
+
+
+def _find_assumptions(case: Case) -> Iterator[str]:
+    yield f"the GPU is empty, and has {case.gpu.total_bytes} bytes by CUDA"
+    if case.settings.max_model_len is None:
+        yield f"sequences may be as long as the model knows: {case.length} tokens"
+    if case.shape.strange:
+        yield f"counted whole on each rank, since not understood: {', '.join(case.shape.strange)}"
+    yield "vLLM's V1 model runner"

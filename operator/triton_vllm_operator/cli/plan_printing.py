@@ -1,0 +1,157 @@
+"""A plan as text for people, and as JSON for programs."""
+
+import json
+from typing import Final
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.cli.plan import Answer, Unknown
+from triton_vllm_operator.memory.amounts import Range
+from triton_vllm_operator.memory.cache import blocks_of_sequence
+from triton_vllm_operator.memory.plan import Plan
+from triton_vllm_operator.memory.verdict import Judged, Verdict
+from triton_vllm_operator.memory.versions import GIB
+
+_BAR: Final = 60
+"""Characters for the whole GPU."""
+_TYPICAL: Final = 2048
+"""Tokens of prompt and answer together, for the concurrency that is shown beside that of the longest sequence."""
+_WORDS: Final = {
+    Verdict.FITS: "fits",
+    Verdict.TIGHT: "is tight",
+    Verdict.DOES_NOT_FIT: "does not fit",
+}
+
+
+def print_plan(answer: Answer | Unknown, as_json: bool) -> str:
+    """The plan."""
+    if isinstance(answer, Unknown):
+        data = {"verdict": "Unknown", "why": answer.why}
+        return json.dumps(data, indent=2) + "\n" if as_json else f"unknown: {answer.why}\n"
+    if as_json:
+        return json.dumps(_as_data(answer), indent=2) + "\n"
+    return "\n".join(_lines(answer)) + "\n"
+
+
+def _as_data(answer: Answer) -> Json:
+    plan, case, layout = answer.plan, answer.case, answer.plan.layout
+    return {
+        "verdict": answer.judged.verdict.value,
+        "vllm": case.settings.vllm,
+        "runner": "V1",
+        "gpu": {"product": case.gpu.product, "bytes": case.gpu.total_bytes},
+        "requestedBytes": plan.requested,
+        "weightsBytes": plan.weights,
+        "activationBytes": _range(plan.activations),
+        "nonTorchBytes": _range(plan.beside_torch),
+        "graphBytes": _range(plan.graphs),
+        "kvBytesPerToken": layout.token_bytes,
+        "kvCacheBytes": _range(plan.cache),
+        "kvCacheTokens": _range(plan.tokens),
+        "blocks": {"bytes": layout.block_bytes, "tokens": layout.block_tokens, "groups": len(layout.groups)},
+        "maxModelLen": plan.length,
+        "bytesPerSequence": plan.sequence_bytes,
+        "concurrency": _concurrency(plan, plan.sequence_bytes),
+        "utilizationCeiling": round(answer.judged.ceiling, 4),
+        "maxNumSeqs": answer.batch.sequences,
+        "maxNumBatchedTokens": answer.batch.tokens,
+        "changes": [advice.text for advice in answer.advice],
+        "assumptions": list(answer.assumptions),
+    }
+
+
+def _range(amount: Range) -> Json:
+    return {"low": amount.low, "expected": amount.expected, "high": amount.high}
+
+
+def _concurrency(plan: Plan, sequence_bytes: int) -> float:
+    return round(max(0, plan.cache.expected) / sequence_bytes, 2)
+
+
+def _lines(answer: Answer) -> list[str]:
+    case = answer.case
+    gpus = case.settings.tensor_ranks * case.settings.pipeline_ranks
+    of = f"{gpus} x {case.gpu.product}" if gpus > 1 else case.gpu.product
+    head = f"{case.shape.architecture} {_WORDS[answer.judged.verdict]} on {of} with vLLM {case.settings.vllm}"
+    return [
+        f"{head}: {_reason(answer)}",
+        "",
+        *_bar(answer),
+        "",
+        *_amounts(answer),
+        "",
+        *_comparison(answer),
+        "",
+        *(f"to make it fit: {advice.text}" for advice in answer.advice),
+        *(f"assumed: {assumption}" for assumption in answer.assumptions),
+    ]
+
+
+def _reason(answer: Answer) -> str:
+    plan, judged = answer.plan, answer.judged
+    if judged.exceeds_ceiling:
+        return (
+            f"spec.engine.gpuMemoryUtilization {answer.case.settings.utilization:g} asks for more than the "
+            f"{judged.ceiling:.3f} that are free of an empty GPU"
+        )
+    return (
+        f"one sequence of {plan.length} tokens takes {_gib(plan.sequence_bytes)} of cache, and "
+        f"{_gib(plan.cache.low)} to {_gib(plan.cache.high)} are left"
+    )
+
+
+def _bar(answer: Answer) -> list[str]:
+    plan, total = answer.plan, answer.case.gpu.total_bytes
+    parts = (
+        ("W", plan.weights),
+        ("A", plan.activations.expected + plan.beside_torch.expected),
+        ("G", plan.graphs.expected),
+        ("K", max(0, plan.cache.expected)),
+    )
+    drawn = "".join(letter * round(size / total * _BAR) for letter, size in parts)[:_BAR]
+    return [
+        f"[{drawn.ljust(_BAR, '.')}] {_gib(total)}",
+        " W weights  A activations and the like  G graphs  K KV cache  . free",
+    ]
+
+
+def _amounts(answer: Answer) -> list[str]:
+    plan, layout = answer.plan, answer.plan.layout
+    typical = min(_TYPICAL, plan.length)
+    blocks = blocks_of_sequence(layout, typical, answer.batch.tokens, answer.case.settings.vllm)
+    rows = [
+        ("asked for", f"{_gib(plan.requested)}  gpuMemoryUtilization {answer.case.settings.utilization:g}"),
+        ("weights", _gib(plan.weights)),
+        ("activations", _doubt(plan.activations)),
+        ("beside torch", _doubt(plan.beside_torch)),
+        ("graphs", _doubt(plan.graphs)),
+        ("KV cache", _doubt(plan.cache)),
+        ("KV tokens", f"{plan.tokens.expected:,}  ({plan.tokens.low:,} to {plan.tokens.high:,})"),
+        ("a token", f"{layout.token_bytes:,} bytes, in blocks of {layout.block_tokens}"),
+        ("at once", f"{_concurrency(plan, plan.sequence_bytes):g} sequences of {plan.length} tokens"),
+        ("", f"{_concurrency(plan, blocks * layout.block_bytes):g} of {typical}"),
+    ]
+    return [f"{name:14}{text}" for name, text in rows]
+
+
+def _comparison(answer: Answer) -> list[str]:
+    lines = [f"{'with instead':26}{'verdict':14}{'weights':>11}{'KV cache':>12}{'KV tokens':>14}"]
+    for other, plan, judged in answer.others:
+        lines.append(
+            f"{other.text:26}{_verdict(judged):14}{_gib(plan.weights):>11}"
+            f"{_gib(plan.cache.expected):>12}{plan.tokens.expected:>14,}"
+        )
+    return lines
+
+
+def _verdict(judged: Judged) -> str:
+    return _WORDS[judged.verdict]
+
+
+def _doubt(amount: Range) -> str:
+    if amount.low == amount.high:
+        return _gib(amount.expected)
+    return f"{_gib(amount.expected)}  ({_gib(amount.low)} to {_gib(amount.high)})"
+
+
+def _gib(count: int) -> str:
+    return f"{count / GIB:.2f} GiB"

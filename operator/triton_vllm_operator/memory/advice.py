@@ -1,0 +1,148 @@
+"""The smallest change of each kind with which an engine would start: each is planned like the first. Pure."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from triton_vllm_operator.memory.plan import Plan, make_plan
+from triton_vllm_operator.memory.products import load_products
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.verdict import Verdict, judge, utilization_ceilings
+from triton_vllm_operator.sources.shape import ModelShape
+
+_STEP: Final = 0.01
+_RANKS: Final = (2, 4, 8, 16)
+_LEAST_LENGTH: Final = 256
+"""Tokens: an engine for shorter sequences is no remedy."""
+_VOCABULARY_STEP: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A start that is planned."""
+
+    shape: ModelShape
+    settings: EngineSettings
+    gpu: Gpu
+    length: int
+    with_server: bool = True
+
+    def plan(self) -> Plan:
+        """What the engine would allocate."""
+        return make_plan(self.shape, self.settings, self.gpu, self.length)
+
+    def verdict(self) -> Verdict:
+        """Whether it would start."""
+        return judge(self.plan(), self.settings, self.gpu, self.with_server).verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One change."""
+
+    text: str
+    case: Case
+
+
+def find_advice(case: Case) -> tuple[Advice, ...]:
+    """Changes that would do, one of each kind; none if nothing known would."""
+    found = (kind(case) for kind in _KINDS)
+    return tuple(advice for advice in found if advice is not None)
+
+
+def _shorter(case: Case) -> Advice | None:
+    low, high = 0, case.length
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _starts(replace(case, length=middle)) else (low, middle)
+    block = case.settings.block_tokens
+    length = low // block * block
+    shorter = replace(case, length=length)
+    if length < _LEAST_LENGTH or not _starts(shorter):
+        return None
+    return Advice(f"spec.engine.maxModelLen: {length}", shorter)
+
+
+def _more_of_the_gpu(case: Case) -> Advice | None:
+    ceiling, _ = utilization_ceilings(case.settings, case.gpu, case.with_server)
+    least, most = math.ceil(case.settings.utilization / _STEP) + 1, math.floor(ceiling / _STEP)
+    for hundredths in range(least, most + 1):
+        settings = replace(case.settings, utilization=hundredths / 100)
+        if _starts(changed := replace(case, settings=settings)):
+            return Advice(f"spec.engine.gpuMemoryUtilization: {hundredths / 100:g}", changed)
+    return None
+
+
+def _less_of_the_gpu(case: Case) -> Advice | None:
+    ceiling, most = utilization_ceilings(case.settings, case.gpu, case.with_server)
+    if case.settings.utilization <= most:
+        return None
+    utilization = math.floor(ceiling / _STEP) / round(1 / _STEP)
+    changed = replace(case, settings=replace(case.settings, utilization=utilization))
+    return Advice(f"spec.engine.gpuMemoryUtilization: {utilization:g}", changed) if _starts(changed) else None
+
+
+def _smaller_cache(case: Case) -> Advice | None:
+    changed = replace(case, settings=replace(case.settings, cache_bytes=1))
+    if case.settings.cache_bytes == 1 or not _starts(changed):
+        return None
+    return Advice("spec.engine.kvCacheDtype: fp8", changed)
+
+
+def _more_gpus(case: Case) -> Advice | None:
+    padded = math.ceil(case.shape.vocabulary / _VOCABULARY_STEP) * _VOCABULARY_STEP
+    for ranks in _RANKS:
+        if ranks <= case.settings.tensor_ranks or case.shape.heads % ranks or padded % ranks:
+            continue
+        if _starts(changed := replace(case, settings=replace(case.settings, tensor_ranks=ranks))):
+            return Advice(f"spec.engine.tensorParallelSize: {ranks}", changed)
+    return None
+
+
+def _quantised(case: Case) -> Advice | None:
+    changed = replace(case, settings=replace(case.settings, quantises=True))
+    if case.settings.quantises or changed.plan().weights == case.plan().weights or not _starts(changed):
+        return None
+    return Advice("spec.engine.quantization: fp8", changed)
+
+
+def _another_gpu(case: Case) -> Advice | None:
+    for product in sorted(load_products(), key=lambda each: each.bytes):
+        changed = replace(case, gpu=Gpu(product.product, product.bytes))
+        if product.bytes > case.gpu.total_bytes and product.names and _starts(changed):
+            return Advice(f"a GPU of {product.names[0]}'s size", changed)
+    return None
+
+
+_KINDS: Final[tuple[Callable[[Case], Advice | None], ...]] = (
+    _shorter,
+    _more_of_the_gpu,
+    _less_of_the_gpu,
+    _smaller_cache,
+    _more_gpus,
+    _quantised,
+    _another_gpu,
+)
+
+
+def _starts(case: Case) -> bool:
+    """Whether it fits as expected, and not only with luck."""
+    plan = case.plan()
+    judged = judge(plan, case.settings, case.gpu, case.with_server)
+    return judged.verdict is not Verdict.DOES_NOT_FIT and plan.fits
+
+
+def what_if(case: Case) -> Iterator[Advice]:
+    """Other settings worth comparing, whether they fit or not."""
+    for ranks in (1, *_RANKS[:3]):
+        if ranks != case.settings.tensor_ranks and case.shape.heads % ranks == 0:
+            yield Advice(
+                f"tensorParallelSize {ranks}", replace(case, settings=replace(case.settings, tensor_ranks=ranks))
+            )
+    if case.settings.cache_bytes != 1:
+        yield Advice("kvCacheDtype fp8", replace(case, settings=replace(case.settings, cache_bytes=1)))
+    if not case.settings.quantises:
+        yield Advice("quantization fp8", replace(case, settings=replace(case.settings, quantises=True)))
+    for part in (2, 4):
+        yield Advice(f"maxModelLen {case.length // part}", replace(case, length=case.length // part))

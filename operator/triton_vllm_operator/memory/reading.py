@@ -1,0 +1,46 @@
+"""The settings of a plan, from the fields of an LLMDeployment. Pure."""
+
+from typing import Final
+
+from triton_vllm_operator.api.engine import Dtype, Engine
+from triton_vllm_operator.api.quantity import parse_quantity
+from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings
+from triton_vllm_operator.repository.arguments import load_arguments
+from triton_vllm_operator.sources.shape import Form, ModelShape
+
+_WIDE: Final = 4
+_HALF: Final = 2
+_ONLINE: Final = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "experts_int8", "mxfp8"})
+"""Methods by which the engine quantises weights when it loads them."""
+_EIGHT_BITS: Final = ("fp8", "int8")
+
+
+def read_settings(engine: Engine, vllm: str, shape: ModelShape) -> EngineSettings:
+    """What the engine's fields, and the version's defaults where they are unset, say."""
+    extra = engine.extra_args or {}
+    block, length = extra.get("block_size"), engine.max_model_len
+    fixed = engine.kv_cache_memory_bytes
+    cache_dtype = engine.kv_cache_dtype or "auto"
+    dtype_bytes = _WIDE if engine.dtype is Dtype.FLOAT32 else _HALF
+    is_plain = not any(row.form is Form.BYTES for rows in shape.weights for row in rows)
+    return EngineSettings(
+        vllm=vllm,
+        utilization=engine.gpu_memory_utilization or _default_utilization(vllm),
+        max_model_len=length if isinstance(length, int) else None,
+        tensor_ranks=engine.tensor_parallel_size or 1,
+        pipeline_ranks=engine.pipeline_parallel_size or 1,
+        dtype_bytes=dtype_bytes,
+        cache_bytes=1 if cache_dtype.startswith(_EIGHT_BITS) else dtype_bytes,
+        sequences=engine.max_num_seqs,
+        batched_tokens=engine.max_num_batched_tokens,
+        block_tokens=block if isinstance(block, int) and not isinstance(block, bool) else BLOCK,
+        is_eager=bool(engine.enforce_eager),
+        quantises=is_plain and (engine.quantization or "").lower() in _ONLINE,
+        fixed_cache=int(parse_quantity(fixed)) if fixed is not None else None,
+    )
+
+
+def _default_utilization(vllm: str) -> float:
+    catalogue = load_arguments(vllm)
+    found = catalogue.arguments["gpu_memory_utilization"].default if catalogue else None
+    return float(found) if isinstance(found, int | float) else DEFAULT_UTILIZATION

@@ -1,0 +1,58 @@
+"""Whether an engine will start by its plan. Pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from triton_vllm_operator.memory.plan import Plan
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.versions import GIB
+
+_TIGHT: Final = 1.05
+_CONTEXT: Final = (0.51, 0.51)
+_CONTEXT_OF_RANKS: Final = (0.51, 2.0)
+"""GiB that the engine's own process holds before it looks at the GPU, least and most; with communicators."""
+_SERVER: Final = 588 * 2**20
+"""Bytes of Triton's own on each GPU that it sees: measured, gpu-turn2.md."""
+
+
+class Verdict(StrEnum):
+    """What comes of a start."""
+
+    FITS = "Fits"
+    TIGHT = "Tight"
+    """Within 5 % of what is needed, or within the plan's own doubt."""
+    DOES_NOT_FIT = "DoesNotFit"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict and the numbers that it rests on."""
+
+    verdict: Verdict
+    ceiling: float
+    """The utilization above which no engine starts on this GPU."""
+    exceeds_ceiling: bool
+    """Whether the utilization is certainly above it."""
+
+
+def judge(plan: Plan, settings: EngineSettings, gpu: Gpu, with_server: bool = True) -> Judged:
+    """Whether one sequence of the longest length has room, and the engine may ask for what it does."""
+    doubtful, ceiling = utilization_ceilings(settings, gpu, with_server)
+    exceeds = settings.utilization > ceiling
+    if exceeds or plan.cache.high < plan.sequence_bytes:
+        return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds)
+    fits = plan.cache.low >= plan.sequence_bytes * _TIGHT and settings.utilization <= doubtful
+    return Judged(Verdict.FITS if fits else Verdict.TIGHT, ceiling, exceeds)
+
+
+def utilization_ceilings(settings: EngineSettings, gpu: Gpu, with_server: bool) -> tuple[float, float]:
+    """What is free of an empty GPU when the engine looks at it, as a fraction, at least and at most.
+
+    It may ask for no more: https://github.com/vllm-project/vllm/blob/main/vllm/v1/worker/utils.py (request_memory).
+    """
+    has_ranks = settings.tensor_ranks * settings.pipeline_ranks > 1
+    least, most = _CONTEXT_OF_RANKS if has_ranks else _CONTEXT
+    server = _SERVER if with_server else 0
+    total = gpu.total_bytes
+    return (total - most * GIB - server) / total, (total - least * GIB - server) / total

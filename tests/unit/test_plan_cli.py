@@ -1,0 +1,117 @@
+"""`kubectl llm plan`: verdict, numbers and what would fit, from a folder with the headers of a model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.checkpoints import write_checkpoint
+from triton_vllm_operator.cli.__main__ import ACCEPTED, REFUSED, UNREADABLE, main
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+}
+RESOURCE = """
+apiVersion: triton-vllm.dev/v1alpha1
+kind: LLMDeployment
+metadata: {name: llama}
+spec:
+  model: {huggingFace: {repository: a/b}}
+  runtime: {version: "26.08"}
+  engine: {maxModelLen: 8192, tensorParallelSize: 2, kvCacheDtype: fp8}
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(write_checkpoint(tmp_path / "model", LLAMA))
+
+
+def plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = main(["plan", *arguments])
+    printed = capsys.readouterr()
+    return code, printed.out or printed.err
+
+
+def test_programs_read_the_numbers(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = plan(capsys, "--model", model, "--gpu", "H100-80GB", "--vllm-version", "0.19.0", "-o", "json")
+    found = json.loads(text)
+    assert (code, found["verdict"], found["runner"]) == (ACCEPTED, "Fits", "V1")
+    assert found["weightsBytes"] / 2**30 == pytest.approx(14.99, rel=0.003)
+    assert found["kvBytesPerToken"] == 131072
+    tokens = found["kvCacheTokens"]
+    assert tokens["low"] < tokens["expected"] < tokens["high"]
+    assert found["kvCacheBytes"]["expected"] == pytest.approx(54.13 * 2**30, rel=0.001)
+
+
+def test_what_does_not_fit_comes_with_the_smallest_changes(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = plan(capsys, "--model", model, "--gpu", "L4", "--vllm-version", "0.27.1")
+    assert code == REFUSED
+    assert text.startswith("LlamaForCausalLM does not fit on NVIDIA-L4 with vLLM 0.27.1: one sequence of 131072 tokens")
+    fits = [line.removeprefix("to make it fit: ") for line in text.splitlines() if line.startswith("to make it fit")]
+    assert any(line.startswith("spec.engine.maxModelLen: ") for line in fits)
+    length = next(line for line in fits if "maxModelLen" in line).rpartition(" ")[2]
+    assert 8192 < int(length) < 65536
+
+
+def test_the_length_that_it_says_is_one_that_it_lets_start(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--model", model, "--gpu", "L4", "-o", "json")
+    _, text = plan(capsys, *options, "--vllm-version", "0.27.1")
+    (length,) = (change.rpartition(" ")[2] for change in json.loads(text)["changes"] if "maxModelLen" in change)
+    resource = tmp_path / "llama.yaml"
+    resource.write_text(
+        RESOURCE.replace("maxModelLen: 8192, tensorParallelSize: 2, kvCacheDtype: fp8", f"maxModelLen: {length}")
+    )
+    code, text = plan(capsys, *options, "-f", str(resource))
+    assert (code, json.loads(text)["verdict"] in ("Fits", "Tight")) == (ACCEPTED, True)
+
+
+def test_the_settings_come_from_the_resource(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    resource = tmp_path / "llama.yaml"
+    resource.write_text(RESOURCE)
+    code, text = plan(capsys, "-f", str(resource), "--model", model, "--gpu", "NVIDIA-H100-80GB-HBM3", "-o", "json")
+    found = json.loads(text)
+    assert (code, found["vllm"], found["maxModelLen"], found["kvBytesPerToken"]) == (ACCEPTED, "0.27.1", 8192, 32768)
+
+
+def test_a_utilization_that_no_engine_can_have_is_named(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = tmp_path / "llama.yaml"
+    resource.write_text(RESOURCE.replace("engine: {", "engine: {gpuMemoryUtilization: 0.999, "))
+    code, text = plan(capsys, "-f", str(resource), "--model", model, "--gpu", "H100")
+    assert code == REFUSED
+    assert "gpuMemoryUtilization 0.999 asks for more than the 0.986 that are free of an empty GPU" in text
+    assert "to make it fit: spec.engine.gpuMemoryUtilization: 0.9" in text
+
+
+def test_what_is_not_understood_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_checkpoint(tmp_path, {**LLAMA, "layer_types": ["linear_attention"] * 32})
+    code, text = plan(capsys, "--model", str(folder), "--gpu", "H100", "--vllm-version", "0.27.1")
+    assert (code, text) == (ACCEPTED, "unknown: layers of the kind linear_attention\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--gpu", "H100"), "--vllm-version says which vLLM is planned for"),
+        (("--vllm-version", "0.27.1"), "--gpu NAME or --gpu-memory BYTES says which GPU"),
+        (("--vllm-version", "0.27.1", "--gpu", "GTX"), "--gpu GTX: not known; one of H200, H100"),
+    ],
+)
+def test_what_is_missing_is_said(
+    model: str, options: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = plan(capsys, "--model", model, *options)
+    assert (code, words in text) == (UNREADABLE, True), text
