@@ -3,8 +3,12 @@
 import pytest
 
 from perf.memory import read_model
+from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.memory.cache import blocks_of_sequence, count_tokens, lay_out
-from triton_vllm_operator.memory.settings import EngineSettings
+from triton_vllm_operator.memory.plan import make_plan
+from triton_vllm_operator.memory.reading import read_settings
+from triton_vllm_operator.memory.runner import choose_runner
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB, load_tables, row_of
 from triton_vllm_operator.memory.weights import round_up, share_layers, weights_by_rank
 from triton_vllm_operator.sources.shape import contract, expand
@@ -100,3 +104,43 @@ def test_a_version_takes_the_newest_row_that_is_not_newer() -> None:
 )
 def test_defaults_of_a_batch_follow_from_the_gpu(vllm: str, gib: int, product: str, sequences: int) -> None:
     assert row_of(load_tables().batch, vllm).find(gib * GIB, product).sequences == sequences
+
+
+PLAIN = Engine()
+
+
+@pytest.mark.parametrize(
+    ("vllm", "architecture", "engine", "environment", "runner"),
+    [
+        ("0.21.0", "Qwen3ForCausalLM", PLAIN, {}, "V1"),
+        ("0.22.0", "Qwen3ForCausalLM", PLAIN, {}, "V2"),
+        ("0.22.0", "Qwen3ForCausalLM", Engine(quantization="fp8"), {}, "V1"),
+        ("0.22.0", "LlamaForCausalLM", PLAIN, {}, "V1"),
+        ("0.24.0", "LlamaForCausalLM", PLAIN, {}, "V2"),
+        ("0.24.0", "Gemma2ForCausalLM", PLAIN, {}, "V1"),
+        ("0.25.0", "Gemma2ForCausalLM", PLAIN, {}, "V2"),
+        (
+            "0.27.1",
+            "LlamaForCausalLM",
+            Engine(speculative_config={"method": "ngram", "num_speculative_tokens": 2}),
+            {},
+            "V1",
+        ),
+        ("0.27.1", "LlamaForCausalLM", PLAIN, {"VLLM_USE_V2_MODEL_RUNNER": "0"}, "V1"),
+        ("0.19.0", "LlamaForCausalLM", PLAIN, {"VLLM_USE_V2_MODEL_RUNNER": "1"}, "V2"),
+    ],
+)
+def test_the_model_runner_follows_from_version_model_and_settings(
+    vllm: str, architecture: str, engine: Engine, environment: dict[str, str], runner: str
+) -> None:
+    shape = read_model({**LLAMA, "architectures": [architecture]})
+    assert choose_runner(shape, engine, environment, vllm).value == runner
+
+
+def test_the_second_runner_reserves_nothing_for_graphs_at_first() -> None:
+    shape, h100 = read_model(LLAMA), Gpu("NVIDIA-H100", 79 * GIB)
+    graphs = {
+        vllm: make_plan(shape, read_settings(PLAIN, vllm, shape), h100, 8192).graphs.expected
+        for vllm in ("0.20.2", "0.27.1", "0.29.0")
+    }
+    assert graphs["0.20.2"] == graphs["0.29.0"] > graphs["0.27.1"] == 0

@@ -14,6 +14,7 @@ from triton_vllm_operator.memory.advice import Advice, Case, find_advice, what_i
 from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.products import find_product, load_products
 from triton_vllm_operator.memory.reading import read_settings
+from triton_vllm_operator.memory.runner import Runner
 from triton_vllm_operator.memory.settings import Gpu
 from triton_vllm_operator.memory.verdict import Judged, Verdict, judge
 from triton_vllm_operator.memory.versions import BatchClass
@@ -58,12 +59,12 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | Unknow
         Unreadable: a file or an option is not readable.
         SourceFault: the folder holds no model.
     """
-    engine, vllm = _read_engine(options, catalogue)
+    engine, environment, vllm = _read_engine(options, catalogue)
     shape = read_model(Path(options.model))
     if isinstance(shape, str):
         return Unknown(shape)
     gpu = _find_gpu(options)
-    settings = read_settings(engine, vllm, shape)
+    settings = read_settings(engine, vllm, shape, environment)
     length = settings.max_model_len or shape.longest
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
@@ -107,11 +108,11 @@ def _read_header(path: Path, size: int) -> Tensors:
         return read_header(path.name, size, read_start)[0]
 
 
-def _read_engine(options: argparse.Namespace, catalogue: Catalogue) -> tuple[Engine, str]:
+def _read_engine(options: argparse.Namespace, catalogue: Catalogue) -> tuple[Engine, dict[str, str], str]:
     if options.filename is None:
         if options.vllm_version is None:
             raise Unreadable("without -f, --vllm-version says which vLLM is planned for")
-        return Engine(), options.vllm_version
+        return Engine(), {}, options.vllm_version
     document = read_document(options.filename)
     spec = judge_document(document, catalogue).spec
     if spec is None:
@@ -120,7 +121,8 @@ def _read_engine(options: argparse.Namespace, catalogue: Catalogue) -> tuple[Eng
     if isinstance(runtime, Problem) and options.vllm_version is None:
         raise Unreadable(runtime.message)
     vllm = runtime.vllm if isinstance(runtime, RuntimeEntry) else ""
-    return spec.engine, options.vllm_version or vllm
+    environment = {variable.name: variable.value for variable in spec.env or ()}
+    return spec.engine, environment, options.vllm_version or vllm
 
 
 def _find_gpu(options: argparse.Namespace) -> Gpu:
@@ -144,4 +146,5 @@ def _find_assumptions(case: Case) -> Iterator[str]:
         yield f"sequences may be as long as the model knows: {case.length} tokens"
     if case.shape.strange:
         yield f"counted whole on each rank, since not understood: {', '.join(case.shape.strange)}"
-    yield "vLLM's V1 model runner"
+    if case.settings.runner is Runner.V2:
+        yield "vLLM's second model runner takes as much as the first: no start of it is recorded yet"

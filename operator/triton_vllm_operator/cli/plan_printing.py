@@ -37,7 +37,7 @@ def _as_data(answer: Answer) -> Json:
     return {
         "verdict": answer.judged.verdict.value,
         "vllm": case.settings.vllm,
-        "runner": "V1",
+        "runner": case.settings.runner.value,
         "gpu": {"product": case.gpu.product, "bytes": case.gpu.total_bytes},
         "requestedBytes": plan.requested,
         "weightsBytes": plan.weights,

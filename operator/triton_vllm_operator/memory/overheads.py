@@ -6,6 +6,7 @@ How much is fitted to starts that are recorded in tests/perf/starts; the rest of
 from typing import Final
 
 from triton_vllm_operator.memory.amounts import Range, around, exactly
+from triton_vllm_operator.memory.runner import Runner
 from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.memory.versions import GIB, BatchClass, load_tables, row_of
 from triton_vllm_operator.sources.shape import ModelShape
@@ -20,7 +21,9 @@ _SEES: Final = 0.25
 _UNSURE: Final = 0.1
 """GiB by which recorded starts of dense models differ from the formula; of others it is more."""
 _GRAPHS: Final = (0.2, 0.5, 1.1)
-"""GiB that are reserved for CUDA graphs: the engine's own estimate is an extrapolation and jumps."""
+"""GiB for CUDA graphs: the engine's own estimate is an extrapolation and jumps."""
+_SECOND_UNSURE: Final = 0.3
+"""GiB more of doubt with the second runner, whose first passes leave attention out: no start of it is recorded yet."""
 
 
 def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> Range:
@@ -33,9 +36,9 @@ def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchCla
     sampler = per_entry * shape.vocabulary * batch.sequences + beside
     head = shape.vocabulary * shape.hidden_size * settings.dtype_bytes + _BESIDE_HEAD * GIB
     extra = _experts_workspace(shape, settings, batch) + _SEES * GIB * shape.sees
-    unsure = _UNSURE * GIB + extra
+    unsure = (_UNSURE + _SECOND_UNSURE * (settings.runner is Runner.V2)) * GIB + extra
     expected = max(sampler, head) + extra
-    return Range(int(max(0, min(sampler, expected) - _UNSURE * GIB)), int(expected), int(expected + unsure))
+    return Range(int(max(0, min(sampler, expected) - unsure + extra)), int(expected), int(expected + unsure))
 
 
 def _experts_workspace(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> int:
@@ -61,7 +64,14 @@ def beside_torch(settings: EngineSettings) -> Range:
 
 def graphs_reserve(settings: EngineSettings) -> Range:
     """What the cache leaves free for CUDA graphs."""
-    if settings.is_eager or not row_of(load_tables().graphs, settings.vllm).reserved:
+    row = row_of(load_tables().graphs, settings.vllm)
+    is_reserved = row.reserved_by_second if settings.runner is Runner.V2 else row.reserved
+    return graphs_taken(settings) if is_reserved else exactly(0)
+
+
+def graphs_taken(settings: EngineSettings) -> Range:
+    """What capturing them takes, after the cache is there."""
+    if settings.is_eager:
         return exactly(0)
     low, expected, high = (int(amount * GIB) for amount in _GRAPHS)
     return Range(low, expected, high)

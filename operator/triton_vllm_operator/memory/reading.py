@@ -1,9 +1,12 @@
 """The settings of a plan, from the fields of an LLMDeployment. Pure."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from triton_vllm_operator.api.engine import Dtype, Engine
 from triton_vllm_operator.api.quantity import parse_quantity
+from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.sources.shape import Form, ModelShape
@@ -15,7 +18,9 @@ _ONLINE: Final = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_c
 _EIGHT_BITS: Final = ("fp8", "int8")
 
 
-def read_settings(engine: Engine, vllm: str, shape: ModelShape) -> EngineSettings:
+def read_settings(
+    engine: Engine, vllm: str, shape: ModelShape, environment: Mapping[str, str] = MappingProxyType({})
+) -> EngineSettings:
     """What the engine's fields, and the version's defaults where they are unset, say."""
     extra = engine.extra_args or {}
     block, length = extra.get("block_size"), engine.max_model_len
@@ -34,6 +39,7 @@ def read_settings(engine: Engine, vllm: str, shape: ModelShape) -> EngineSetting
         sequences=engine.max_num_seqs,
         batched_tokens=engine.max_num_batched_tokens,
         block_tokens=block if isinstance(block, int) and not isinstance(block, bool) else BLOCK,
+        runner=choose_runner(shape, engine, environment, vllm),
         is_eager=bool(engine.enforce_eager),
         quantises=is_plain and (engine.quantization or "").lower() in _ONLINE,
         fixed_cache=int(parse_quantity(fixed)) if fixed is not None else None,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from triton_vllm_operator.memory.runner import Runner
+
 DEFAULT_UTILIZATION: Final = 0.9
 BLOCK: Final = 16
 """Tokens of one block of the KV cache, unless the engine is told otherwise."""
@@ -35,6 +37,7 @@ class EngineSettings:
     batched_tokens: int | None = None
     """`max_num_batched_tokens`; None is the version's default."""
     block_tokens: int = BLOCK
+    runner: Runner = Runner.V1
     is_eager: bool = False
     """Whether no CUDA graphs are captured."""
     fixed_cache: int | None = None

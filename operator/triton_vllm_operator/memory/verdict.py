@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from triton_vllm_operator.memory.overheads import graphs_taken
 from triton_vllm_operator.memory.plan import Plan
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB
@@ -42,7 +43,10 @@ def judge(plan: Plan, settings: EngineSettings, gpu: Gpu, with_server: bool = Tr
     exceeds = settings.utilization > ceiling
     if exceeds or plan.cache.high < plan.sequence_bytes:
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds)
-    fits = plan.cache.low >= plan.sequence_bytes * _TIGHT and settings.utilization <= doubtful
+    # Graphs that the cache leaves no room for are captured into what the utilization leaves of the GPU.
+    outside = (doubtful - settings.utilization) * gpu.total_bytes
+    captured = max(0, graphs_taken(settings).expected - plan.graphs.expected)
+    fits = plan.cache.low >= plan.sequence_bytes * _TIGHT and outside >= captured
     return Judged(Verdict.FITS if fits else Verdict.TIGHT, ceiling, exceeds)
 
 

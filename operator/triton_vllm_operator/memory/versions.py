@@ -50,10 +50,28 @@ class BatchRow(Row):
         )
 
 
+class RunnerRow(Row):
+    """Which models the second model runner takes by itself."""
+
+    architectures: tuple[str, ...] = ()
+    dense: bool = False
+    """All that are no mixture as well."""
+    only_plain: bool = False
+    """None that is a mixture, or quantised."""
+    all: bool = False
+
+    def takes(self, architecture: str, is_mixture: bool, is_quantised: bool) -> bool:
+        """Whether it takes a model."""
+        if self.only_plain and (is_mixture or is_quantised):
+            return False
+        return self.all or architecture in self.architectures or (self.dense and not is_mixture)
+
+
 class GraphsRow(Row):
     """CUDA graphs."""
 
     reserved: bool
+    reserved_by_second: bool
 
 
 class SamplerRow(Row):
@@ -96,6 +114,7 @@ class Tables(BaseModel):
 
     batch: tuple[BatchRow, ...]
     graphs: tuple[GraphsRow, ...]
+    runner: tuple[RunnerRow, ...]
     sampler: tuple[SamplerRow, ...]
     beside_torch: tuple[BesideTorchRow, ...]
     groups: tuple[GroupsRow, ...]

@@ -1,0 +1,41 @@
+"""Which of vLLM's two model runners an engine uses. Pure.
+
+https://github.com/vllm-project/vllm/blob/main/vllm/config/vllm.py (use_v2_model_runner)
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from triton_vllm_operator.api.engine import Engine
+from triton_vllm_operator.memory.versions import load_tables, row_of
+from triton_vllm_operator.sources.shape import Form, ModelShape
+
+_FORCED: Final = "VLLM_USE_V2_MODEL_RUNNER"
+_DRAFTED: Final = frozenset({"eagle", "eagle3", "mtp", "dflash", "dspark"})
+"""Ways to speculate with which the second runner works."""
+_FIRST_ONLY: Final = ("enable_prompt_embeds", "kv_sharing_fast_prefill", "enable_dbo", "enable_elastic_ep")
+"""Arguments with which it does not."""
+
+
+class Runner(StrEnum):
+    """A model runner."""
+
+    V1 = "V1"
+    V2 = "V2"
+
+
+def choose_runner(shape: ModelShape, engine: Engine, environment: Mapping[str, str], vllm: str) -> Runner:
+    """The runner that a version takes for a model with these settings."""
+    if (forced := environment.get(_FORCED)) in ("0", "1"):
+        return Runner.V2 if forced == "1" else Runner.V1
+    is_quantised = any(row.form is Form.BYTES for rows in shape.weights for row in rows)
+    row = row_of(load_tables().runner, vllm)
+    takes = row.takes(shape.architecture, shape.experts is not None, is_quantised or engine.quantization is not None)
+    return Runner.V2 if takes and not _needs_first(engine) else Runner.V1
+
+
+def _needs_first(engine: Engine) -> bool:
+    speculative, extra = engine.speculative_config, engine.extra_args or {}
+    method = speculative.method if speculative else None
+    return (method is not None and method not in _DRAFTED) or any(extra.get(name) is True for name in _FIRST_ONLY)
