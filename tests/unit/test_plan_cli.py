@@ -115,3 +115,13 @@ def test_what_is_missing_is_said(
 ) -> None:
     code, text = plan(capsys, "--model", model, *options)
     assert (code, words in text) == (UNREADABLE, True), text
+
+
+def test_ranks_that_do_not_divide_the_model_are_named(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = tmp_path / "llama.yaml"
+    resource.write_text(RESOURCE.replace("tensorParallelSize: 2", "tensorParallelSize: 5"))
+    code, text = plan(capsys, "-f", str(resource), "--model", model, "--gpu", "H100")
+    assert code == REFUSED
+    assert "tensorParallelSize 5 does not divide the 32 attention heads and the vocabulary of 128256" in text

@@ -137,7 +137,7 @@ def _find_gpu(options: argparse.Namespace) -> Gpu:
 
 def _judge(case: Case) -> tuple[Plan, Judged]:
     plan = case.plan()
-    return plan, judge(plan, case.settings, case.gpu, case.with_server)
+    return plan, judge(case.shape, plan, case.settings, case.gpu, case.with_server)
 
 
 def _find_assumptions(case: Case) -> Iterator[str]:

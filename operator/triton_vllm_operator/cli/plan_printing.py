@@ -88,6 +88,8 @@ def _lines(answer: Answer) -> list[str]:
 
 def _reason(answer: Answer) -> str:
     plan, judged = answer.plan, answer.judged
+    if judged.misfit:
+        return judged.misfit
     if judged.exceeds_ceiling:
         return (
             f"spec.engine.gpuMemoryUtilization {answer.case.settings.utilization:g} asks for more than the "

@@ -15,7 +15,6 @@ _STEP: Final = 0.01
 _RANKS: Final = (2, 4, 8, 16)
 _LEAST_LENGTH: Final = 256
 """Tokens: an engine for shorter sequences is no remedy."""
-_VOCABULARY_STEP: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Case:
 
     def verdict(self) -> Verdict:
         """Whether it would start."""
-        return judge(self.plan(), self.settings, self.gpu, self.with_server).verdict
+        return judge(self.shape, self.plan(), self.settings, self.gpu, self.with_server).verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +90,7 @@ def _smaller_cache(case: Case) -> Advice | None:
 
 
 def _more_gpus(case: Case) -> Advice | None:
-    padded = math.ceil(case.shape.vocabulary / _VOCABULARY_STEP) * _VOCABULARY_STEP
-    for ranks in _RANKS:
-        if ranks <= case.settings.tensor_ranks or case.shape.heads % ranks or padded % ranks:
-            continue
+    for ranks in (ranks for ranks in _RANKS if ranks > case.settings.tensor_ranks):
         if _starts(changed := replace(case, settings=replace(case.settings, tensor_ranks=ranks))):
             return Advice(f"spec.engine.tensorParallelSize: {ranks}", changed)
     return None
@@ -129,7 +125,7 @@ _KINDS: Final[tuple[Callable[[Case], Advice | None], ...]] = (
 def _starts(case: Case) -> bool:
     """Whether it fits as expected, and not only with luck."""
     plan = case.plan()
-    judged = judge(plan, case.settings, case.gpu, case.with_server)
+    judged = judge(case.shape, plan, case.settings, case.gpu, case.with_server)
     return judged.verdict is not Verdict.DOES_NOT_FIT and plan.fits
 
 

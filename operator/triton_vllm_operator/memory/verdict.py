@@ -8,6 +8,8 @@ from triton_vllm_operator.memory.overheads import graphs_taken
 from triton_vllm_operator.memory.plan import Plan
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB
+from triton_vllm_operator.memory.weights import padded_vocabulary
+from triton_vllm_operator.sources.shape import ModelShape
 
 _TIGHT: Final = 1.05
 _CONTEXT: Final = (0.51, 0.51)
@@ -35,12 +37,16 @@ class Judged:
     """The utilization above which no engine starts on this GPU."""
     exceeds_ceiling: bool
     """Whether the utilization is certainly above it."""
+    misfit: str = ""
+    """Why the model cannot be shared out among the ranks at all; empty if it can."""
 
 
-def judge(plan: Plan, settings: EngineSettings, gpu: Gpu, with_server: bool = True) -> Judged:
+def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, with_server: bool = True) -> Judged:
     """Whether one sequence of the longest length has room, and the engine may ask for what it does."""
     doubtful, ceiling = utilization_ceilings(settings, gpu, with_server)
     exceeds = settings.utilization > ceiling
+    if misfit := find_misfit(shape, settings):
+        return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds, misfit)
     if exceeds or plan.cache.high < plan.sequence_bytes:
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds)
     # Graphs that the cache leaves no room for are captured into what the utilization leaves of the GPU.
@@ -48,6 +54,14 @@ def judge(plan: Plan, settings: EngineSettings, gpu: Gpu, with_server: bool = Tr
     captured = max(0, graphs_taken(settings).expected - plan.graphs.expected)
     fits = plan.cache.low >= plan.sequence_bytes * _TIGHT and outside >= captured
     return Judged(Verdict.FITS if fits else Verdict.TIGHT, ceiling, exceeds)
+
+
+def find_misfit(shape: ModelShape, settings: EngineSettings) -> str:
+    """What the ranks do not divide, which vLLM refuses before it touches a GPU."""
+    ranks, vocabulary = settings.tensor_ranks, padded_vocabulary(shape)
+    parts = [f"{shape.heads} attention heads"] if shape.heads % ranks else []
+    parts += [f"vocabulary of {vocabulary}"] if vocabulary % ranks else []
+    return f"spec.engine.tensorParallelSize {ranks} does not divide the {' and the '.join(parts)}" if parts else ""
 
 
 def utilization_ceilings(settings: EngineSettings, gpu: Gpu, with_server: bool) -> tuple[float, float]:

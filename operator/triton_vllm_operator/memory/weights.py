@@ -11,7 +11,7 @@ _SMALLEST: Final = 512
 """Bytes: torch's allocator gives nothing smaller."""
 _LARGE: Final = 10 * _MIB
 _STEP: Final = 2 * _MIB
-_VOCABULARY_STEP: Final = 64
+VOCABULARY_STEP: Final = 64
 """https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/vocab_parallel_embedding.py."""
 
 
@@ -60,8 +60,12 @@ def _element_bytes(form: Form, settings: EngineSettings) -> int:
 
 
 def _vocabulary_bytes(shape: ModelShape, settings: EngineSettings) -> int:
-    padded = -(-shape.vocabulary // _VOCABULARY_STEP) * _VOCABULARY_STEP
-    return round_up(padded // settings.tensor_ranks * shape.hidden_size * settings.dtype_bytes)
+    return round_up(padded_vocabulary(shape) // settings.tensor_ranks * shape.hidden_size * settings.dtype_bytes)
+
+
+def padded_vocabulary(shape: ModelShape) -> int:
+    """Rows of the embedding as the engine holds them."""
+    return -(-shape.vocabulary // VOCABULARY_STEP) * VOCABULARY_STEP
 
 
 def round_up(count: int) -> int:
