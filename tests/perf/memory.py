@@ -74,6 +74,8 @@ def _plan(row: dict[str, Any], config: dict[str, Any]) -> Start:
         sequences=row.get("sequences"),
         batched_tokens=row.get("batched"),
         is_eager=row.get("eager", False),
+        adapters=row.get("adapters", 0),
+        adapter_rank=row.get("rank", 0),
         quantises=row.get("quantises", False),
     )
     gpu = Gpu(row["gpu"]["product"], int(row["gpu"]["gib"] * _GIB))

@@ -59,12 +59,12 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | Unknow
         Unreadable: a file or an option is not readable.
         SourceFault: the folder holds no model.
     """
-    engine, environment, vllm = _read_engine(options, catalogue)
+    engine, environment, adapters, vllm = _read_engine(options, catalogue)
     shape = read_model(Path(options.model))
     if isinstance(shape, str):
         return Unknown(shape)
     gpu = _find_gpu(options)
-    settings = read_settings(engine, vllm, shape, environment)
+    settings = read_settings(engine, vllm, shape, environment, adapters)
     length = settings.max_model_len or shape.longest
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
@@ -108,11 +108,11 @@ def _read_header(path: Path, size: int) -> Tensors:
         return read_header(path.name, size, read_start)[0]
 
 
-def _read_engine(options: argparse.Namespace, catalogue: Catalogue) -> tuple[Engine, dict[str, str], str]:
+def _read_engine(options: argparse.Namespace, catalogue: Catalogue) -> tuple[Engine, dict[str, str], int, str]:
     if options.filename is None:
         if options.vllm_version is None:
             raise Unreadable("without -f, --vllm-version says which vLLM is planned for")
-        return Engine(), {}, options.vllm_version
+        return Engine(), {}, 0, options.vllm_version
     document = read_document(options.filename)
     spec = judge_document(document, catalogue).spec
     if spec is None:
@@ -122,7 +122,7 @@ def _read_engine(options: argparse.Namespace, catalogue: Catalogue) -> tuple[Eng
         raise Unreadable(runtime.message)
     vllm = runtime.vllm if isinstance(runtime, RuntimeEntry) else ""
     environment = {variable.name: variable.value for variable in spec.env or ()}
-    return spec.engine, environment, options.vllm_version or vllm
+    return spec.engine, environment, len(spec.model.lora_adapters or ()), options.vllm_version or vllm
 
 
 def _find_gpu(options: argparse.Namespace) -> Gpu:
@@ -146,5 +146,7 @@ def _find_assumptions(case: Case) -> Iterator[str]:
         yield f"sequences may be as long as the model knows: {case.length} tokens"
     if case.shape.strange:
         yield f"counted whole on each rank, since not understood: {', '.join(case.shape.strange)}"
+    if case.settings.adapters and case.shape.experts:
+        yield "adapters of experts are not counted"
     if case.settings.runner is Runner.V2:
         yield "vLLM's second model runner takes as much as the first: no start of it is recorded yet"

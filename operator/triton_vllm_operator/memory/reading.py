@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from triton_vllm_operator.api.engine import Dtype, Engine
+from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings
@@ -19,7 +20,11 @@ _EIGHT_BITS: Final = ("fp8", "int8")
 
 
 def read_settings(
-    engine: Engine, vllm: str, shape: ModelShape, environment: Mapping[str, str] = MappingProxyType({})
+    engine: Engine,
+    vllm: str,
+    shape: ModelShape,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    adapters: int = 0,
 ) -> EngineSettings:
     """What the engine's fields, and the version's defaults where they are unset, say."""
     extra = engine.extra_args or {}
@@ -41,6 +46,8 @@ def read_settings(
         block_tokens=block if isinstance(block, int) and not isinstance(block, bool) else BLOCK,
         runner=choose_runner(shape, engine, environment, vllm),
         is_eager=bool(engine.enforce_eager),
+        adapters=adapters,
+        adapter_rank=(engine.max_lora_rank or DEFAULT_LORA_RANK) if adapters else 0,
         quantises=is_plain and (engine.quantization or "").lower() in _ONLINE,
         fixed_cache=int(parse_quantity(fixed)) if fixed is not None else None,
     )

@@ -42,5 +42,9 @@ class EngineSettings:
     """Whether no CUDA graphs are captured."""
     fixed_cache: int | None = None
     """Bytes that the KV cache gets without being measured (`kv_cache_memory_bytes`)."""
+    adapters: int = 0
+    """LoRA adapters for which there is room (`max_loras`)."""
+    adapter_rank: int = 0
+    """`max_lora_rank`."""
     quantises: bool = False
     """Whether the engine quantises linear layers to 8 bits when it loads them."""

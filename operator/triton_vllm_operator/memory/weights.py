@@ -42,15 +42,29 @@ def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, numb
     rows += shape.last if is_last else ()
     has_embedding = is_first or (is_last and shape.head_is_tied)
     ends = has_embedding + (is_last and not shape.head_is_tied)
-    return sum(_bytes_of(rows, shape, settings)) + ends * _vocabulary_bytes(shape, settings)
+    own = sum(_bytes_of(rows, shape, settings)) + ends * _vocabulary_bytes(shape, settings)
+    adapted = [row for layer in stage for row in shape.adapters[pattern[layer]]] if settings.adapters else []
+    return own + sum(_adapter_bytes(adapted, shape, settings, ends if settings.adapters else 0))
 
 
 def _bytes_of(rows: Iterable[Allocation], shape: ModelShape, settings: EngineSettings) -> Iterator[int]:
+    for row in rows:
+        yield row.times * round_up(_share(row, shape, settings) * _element_bytes(row.form, settings))
+
+
+def _share(row: Allocation, shape: ModelShape, settings: EngineSettings) -> int:
+    """What one rank holds of an allocation."""
     heads = max((kind.heads for kind in shape.kinds if kind.attention is not Attention.LATENT), default=1)
     by_heads = min(settings.tensor_ranks, heads) or 1
-    for row in rows:
-        count = row.divided // settings.tensor_ranks + row.by_heads // by_heads + row.whole
-        yield row.times * round_up(count * _element_bytes(row.form, settings))
+    return row.divided // settings.tensor_ranks + row.by_heads // by_heads + row.whole
+
+
+def _adapter_bytes(rows: Iterable[Allocation], shape: ModelShape, settings: EngineSettings, ends: int) -> Iterator[int]:
+    """Room for all adapters at their largest rank, made when the model is loaded; of embedding and head too."""
+    vocabulary = (Allocation(Form.FLOAT, divided=shape.vocabulary), Allocation(Form.FLOAT, whole=shape.hidden_size))
+    each = settings.adapters * settings.adapter_rank * settings.dtype_bytes
+    for row in (*rows, *vocabulary * ends):
+        yield row.times * round_up(_share(row, shape, settings) * each)
 
 
 def _element_bytes(form: Form, settings: EngineSettings) -> int:

@@ -89,6 +89,8 @@ class ModelShape(Value):
     """Of the layers that are alike in their weights, one layer."""
     weight_pattern: str
     """Which of these each layer is."""
+    adapters: tuple[tuple[Allocation, ...], ...] = ()
+    """What one LoRA adapter of rank 1 takes in one layer of each of these kinds; experts are not counted."""
     first: tuple[Allocation, ...] = ()
     """Before the first layer: what sees and hears, positions. The embedding is not among them."""
     last: tuple[Allocation, ...] = ()

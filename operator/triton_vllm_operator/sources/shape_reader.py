@@ -49,6 +49,7 @@ def read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         pattern=contract(tuple(kinds.index(layer) for layer in layers)),
         weights=alike,
         weight_pattern=contract(tuple(alike.index(layer) for layer in own)),
+        adapters=tuple(weights.adapters[own.index(layer)] for layer in alike),
         first=weights.towers,
         last=weights.others,
         tables=tuple(_find_tables(config, keys)),

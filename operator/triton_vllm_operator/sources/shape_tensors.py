@@ -61,6 +61,8 @@ _RULES: Final = (
 _BY_NAME: Final = {name: rule for rule in _RULES for name in rule.names}
 # Linear layers whose inputs are shared out: each rank adds the whole bias.
 _BY_INPUT: Final = frozenset({"o", "down"})
+_PARTS: Final = {"qkv_proj": 3, "query_key_value": 3, "c_attn": 3, "Wqkv": 3, "W_pack": 3, "gate_up_proj": 2}
+"""Modules that an adapter changes in parts."""
 _PLAIN: Final = ("weight", "bias")
 _SMALL: Final = "norms"
 _OTHER: Final = "other"
@@ -96,6 +98,8 @@ class Weights:
 
     layers: tuple[tuple[Allocation, ...], ...]
     """Of each layer of the language model."""
+    adapters: tuple[tuple[Allocation, ...], ...]
+    """What one adapter of rank 1 takes in each of them."""
     towers: tuple[Allocation, ...]
     others: tuple[Allocation, ...]
     strange: tuple[str, ...]
@@ -117,6 +121,7 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
     strange = sorted({rest for rests in layers.values() for rest, _ in rests if _is_strange(rest)})
     return Weights(
         layers=tuple(_allocate(layers[number], fused) for number in sorted(layers)),
+        adapters=tuple(_count(tuple(_adapt(layers[number], fused))) for number in sorted(layers)),
         towers=_count(tuple(_allocate_alone(towers))),
         others=_allocate(others, fused),
         strange=tuple(strange),
@@ -145,6 +150,28 @@ def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> 
         row._replace(form=Form.FLOAT) for ((key, _, part), row) in zip(sums, rows, strict=True) if _is_copied(key, part)
     ]
     return _count((*rows, *twice))
+
+
+def _adapt(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> Iterable[Allocation]:
+    """The two halves that an adapter has of each linear module, for each part of what is fused.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/lora/layers (create_lora_weights)
+    """
+    for name, tensor in tensors:
+        module, part = _split(name)
+        key, rule = _find_rule(module)
+        if rule is None or not rule.is_linear or part != "weight" or len(tensor.shape) != 2 or ".experts" in module:
+            continue
+        outputs, inputs = tensor.shape
+        if key.rpartition(".")[2] in _BY_INPUT:
+            yield Allocation(Form.FLOAT, divided=inputs)
+            yield Allocation(Form.FLOAT, whole=outputs)
+            continue
+        parts = _PARTS.get(module.rpartition(".")[2], 1)
+        half = Sum()
+        half.add(outputs, rule.share, fused)
+        yield Allocation(Form.FLOAT, whole=inputs, times=parts)
+        yield Allocation(Form.FLOAT, half.divided, half.by_heads, half.whole)
 
 
 def _allocate_alone(tensors: Iterable[tuple[str, Tensor]]) -> Iterable[Allocation]:
