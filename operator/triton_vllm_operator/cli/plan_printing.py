@@ -95,6 +95,8 @@ def _reason(answer: Answer) -> str:
             f"spec.engine.gpuMemoryUtilization {answer.case.settings.utilization:g} asks for more than the "
             f"{judged.ceiling:.3f} that are free of an empty GPU"
         )
+    if plan.cache.high <= 0:
+        return f"the weights take {_gib(plan.weights)}, and the engine may use {_gib(plan.requested)} of a GPU"
     return (
         f"one sequence of {plan.length} tokens takes {_gib(plan.sequence_bytes)} of cache, and "
         f"{_gib(plan.cache.low)} to {_gib(plan.cache.high)} are left"

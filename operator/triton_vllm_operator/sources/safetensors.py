@@ -14,7 +14,7 @@ _HEADER_LIMIT: Final = 100_000_000
 _METADATA: Final = "__metadata__"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Tensor:
     """One tensor, as the header describes it."""
 

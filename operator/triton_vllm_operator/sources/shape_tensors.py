@@ -107,7 +107,7 @@ class Weights:
 
 def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
     """What an engine makes of these; the embedding and the head are left out, which follow from the vocabulary."""
-    layers: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
+    layers: dict[int, dict[str, Tensor]] = defaultdict(dict)
     towers: list[tuple[str, Tensor]] = []
     others: list[tuple[str, Tensor]] = []
     for name, tensor in tensors.items():
@@ -115,13 +115,18 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
         if _TOWER.search(name):
             towers.append((name, tensor))
         elif found is not None:
-            layers[int(found["number"])].append((found["rest"], tensor))
+            layers[int(found["number"])][found["rest"]] = tensor
         elif not is_vocabulary(name):
             others.append((name, tensor))
-    strange = sorted({rest for rests in layers.values() for rest, _ in rests if _is_strange(rest)})
+    # Most layers are alike, and are looked at once.
+    ordered = [tuple(sorted(layers[number].items())) for number in sorted(layers)]
+    alike = dict.fromkeys(ordered)
+    strange = sorted({rest for layer in alike for rest, _ in layer if _is_strange(rest)})
+    allocated = {layer: _allocate(layer, fused) for layer in alike}
+    adapted = {layer: _count(tuple(_adapt(layer, fused))) for layer in alike}
     return Weights(
-        layers=tuple(_allocate(layers[number], fused) for number in sorted(layers)),
-        adapters=tuple(_count(tuple(_adapt(layers[number], fused))) for number in sorted(layers)),
+        layers=tuple(allocated[layer] for layer in ordered),
+        adapters=tuple(adapted[layer] for layer in ordered),
         towers=_count(tuple(_allocate_alone(towers))),
         others=_allocate(others, fused),
         strange=tuple(strange),
