@@ -25,11 +25,14 @@ class Start:
     plan: Plan
     weights_gib: float
     cache_gib: float
-    tokens: int
+    tokens: int | None
+    """None where they were not recorded: then the cache's bytes count."""
 
     @property
     def error(self) -> float:
         """Of the tokens, as a part of what the engine said."""
+        if self.tokens is None:
+            return self.plan.cache.expected / _GIB / self.cache_gib - 1
         return self.plan.tokens.expected / self.tokens - 1
 
     @property
@@ -40,6 +43,8 @@ class Start:
     @property
     def is_within(self) -> bool:
         """Whether the range holds what the engine said."""
+        if self.tokens is None:
+            return self.plan.cache.low <= self.cache_gib * _GIB <= self.plan.cache.high
         return self.plan.tokens.low <= self.tokens <= self.plan.tokens.high
 
 
@@ -83,14 +88,15 @@ def _plan(row: dict[str, Any], config: dict[str, Any]) -> Start:
     ranks = f" TP{settings.tensor_ranks}" * (settings.tensor_ranks > 1) + f" PP{settings.pipeline_ranks}" * (
         settings.pipeline_ranks > 1
     )
-    return Start(f"{row['model']}{ranks} {row['vllm']}", plan, row["weights"], row["cache"], row["tokens"])
+    return Start(f"{row['model']}{ranks} {row['vllm']}", plan, row["weights"], row["cache"], row.get("tokens"))
 
 
 def main() -> int:
     """Print the table."""
     starts = load_starts(*sys.argv[1:])
     for start in starts:
-        plan, width = start.plan, (start.plan.tokens.high - start.plan.tokens.low) / start.tokens
+        plan = start.plan
+        width = (plan.cache.high - plan.cache.low) / plan.cache.expected
         print(
             f"{start.name:32} weights {plan.weights / _GIB:6.2f} {start.weights_error:+7.2%}  "
             f"cache {plan.cache.expected / _GIB:6.2f} ({start.cache_gib:6.2f})  "

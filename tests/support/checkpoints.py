@@ -10,7 +10,7 @@ from typing import Any, Final
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 
 Config = dict[str, Any]
-_BYTES: Final = {"BF16": 2, "F8_E4M3": 1, "I8": 1}
+_BYTES: Final = {"BF16": 2, "F8_E4M3": 1, "I8": 1, "U8": 1}
 Named = Iterator[tuple[str, Tensor]]
 
 
@@ -27,7 +27,7 @@ def make_tensors(config: Config, dtype: str = "BF16") -> Tensors:
     if "vision_config" in config:
         tensors |= dict(_vision(config["vision_config"], text["hidden_size"], dtype))
     method = config.get("quantization_config", {}).get("quant_method")
-    return _quantised(tensors, config) if method else tensors
+    return _quantised(tensors, config) if method not in (None, "mxfp4") else tensors
 
 
 def _ends(text: Config, prefix: str, dtype: str) -> Named:
@@ -76,6 +76,9 @@ def _feed_forward(text: Config, layer: str, number: int, dtype: str) -> Named:
     if not experts or number < text.get("first_k_dense_replace", 0):
         yield from _gated(f"{layer}.mlp", text["intermediate_size"], hidden, dtype, text["model_type"] == "phi3")
         return
+    if text["model_type"] == "gpt_oss":
+        yield from _packed_experts(f"{layer}.mlp", experts, text["intermediate_size"], hidden)
+        return
     if text["model_type"] == "mixtral":
         yield f"{layer}.block_sparse_moe.gate.weight", Tensor(dtype, (experts, hidden))
         for expert in range(experts):
@@ -93,6 +96,16 @@ def _feed_forward(text: Config, layer: str, number: int, dtype: str) -> Named:
     if text.get("n_shared_experts"):
         size = text["n_shared_experts"] * text["moe_intermediate_size"]
         yield from _gated(f"{layer}.mlp.shared_experts", size, hidden, dtype)
+
+
+def _packed_experts(at: str, experts: int, size: int, hidden: int) -> Named:
+    """All experts of a layer in one tensor, in 4 bits with a scale for 32 of them."""
+    yield f"{at}.router.weight", Tensor("BF16", (experts, hidden))
+    yield f"{at}.router.bias", Tensor("BF16", (experts,))
+    for name, outputs, inputs in (("gate_up_proj", 2 * size, hidden), ("down_proj", hidden, size)):
+        yield f"{at}.experts.{name}_blocks", Tensor("U8", (experts, outputs, inputs // 32, 16))
+        yield f"{at}.experts.{name}_scales", Tensor("U8", (experts, outputs, inputs // 32))
+        yield f"{at}.experts.{name}_bias", Tensor("BF16", (experts, outputs))
 
 
 def _gated(at: str, size: int, hidden: int, dtype: str, is_fused: bool = False) -> Named:

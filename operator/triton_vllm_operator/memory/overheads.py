@@ -9,12 +9,11 @@ from triton_vllm_operator.memory.amounts import Range, around, exactly
 from triton_vllm_operator.memory.runner import Runner
 from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.memory.versions import GIB, BatchClass, load_tables, row_of
-from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.shape import Form, ModelShape
 
-_WIDE: Final = 8192
-"""Hidden size from which the pass of the sampler keeps more beside it."""
-_BESIDE_SAMPLER: Final = (0.18, 0.25)
-"""GiB, of models below and from that size."""
+_BESIDE_SAMPLER: Final = 0.1
+"""GiB beside the logits, and the hidden states of a batch this many times."""
+_HIDDEN_TIMES: Final = 1.15
 _BESIDE_HEAD: Final = 0.04
 """GiB, beside a copy of the head."""
 _SEES: Final = 0.25
@@ -32,25 +31,32 @@ def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchCla
     Of two, the larger: the logits of all sequences, or a copy of the head that few sequences leave larger than them.
     """
     per_entry = row_of(load_tables().sampler, settings.vllm).bytes
-    beside = _BESIDE_SAMPLER[shape.hidden_size >= _WIDE] * GIB
-    sampler = per_entry * shape.vocabulary * batch.sequences + beside
+    hidden = _HIDDEN_TIMES * batch.tokens * shape.hidden_size * settings.dtype_bytes
+    sampler = per_entry * shape.vocabulary * batch.sequences + _BESIDE_SAMPLER * GIB + hidden
     head = shape.vocabulary * shape.hidden_size * settings.dtype_bytes + _BESIDE_HEAD * GIB
-    extra = _experts_workspace(shape, settings, batch) + _SEES * GIB * shape.sees
-    unsure = (_UNSURE + _SECOND_UNSURE * (settings.runner is Runner.V2)) * GIB + extra
-    expected = max(sampler, head) + extra
-    return Range(int(max(0, min(sampler, expected) - unsure + extra)), int(expected), int(expected + unsure))
+    sees = _SEES * GIB * shape.sees
+    workspace = _experts_workspace(shape, settings, batch)
+    is_kept = row_of(load_tables().experts, settings.vllm).kept and not _has_packed_experts(shape)
+    expected = max(sampler, head) + workspace + sees if is_kept else max(sampler, head, workspace + hidden) + sees
+    unsure = (_UNSURE + _SECOND_UNSURE * (settings.runner is Runner.V2)) * GIB + sees + workspace
+    return Range(int(max(0, min(sampler, expected) - unsure + sees)), int(expected), int(expected + unsure))
 
 
 def _experts_workspace(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> int:
-    """What a mixture keeps between its passes: both halves of every expert, for all tokens of a batch.
+    """What a mixture computes its experts in: both halves of each, for all tokens of a batch.
 
-    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/fused_moe/fused_moe.py
+    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/fused_moe (workspace_shapes)
     """
     if shape.experts is None:
         return 0
     size = shape.experts.size // settings.tensor_ranks
-    between = max(2 * size, shape.hidden_size) + size
+    between = max(size, shape.hidden_size) + max(2 * size, shape.hidden_size)
     return batch.tokens * shape.experts.per_token * between * settings.dtype_bytes
+
+
+def _has_packed_experts(shape: ModelShape) -> bool:
+    """Whether other kernels compute them, which keep nothing: those of mxfp4."""
+    return shape.experts is not None and any(row.form is Form.BYTES for rows in shape.weights for row in rows)
 
 
 def beside_torch(settings: EngineSettings) -> Range:

@@ -81,6 +81,12 @@ class SamplerRow(Row):
     """For each entry of the vocabulary and each sequence."""
 
 
+class ExpertsRow(Row):
+    """The workspace of experts."""
+
+    kept: bool
+
+
 class BesideTorchRow(Row):
     """Memory that is not torch's, GiB."""
 
@@ -116,6 +122,7 @@ class Tables(BaseModel):
     graphs: tuple[GraphsRow, ...]
     runner: tuple[RunnerRow, ...]
     sampler: tuple[SamplerRow, ...]
+    experts: tuple[ExpertsRow, ...]
     beside_torch: tuple[BesideTorchRow, ...]
     groups: tuple[GroupsRow, ...]
     tokens_line: tuple[TokensLineRow, ...]

@@ -21,6 +21,10 @@ _TOWER: Final = re.compile(
 )
 _FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
 _BYTES: Final = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
+_PACKED: Final = re.compile(r"(?P<module>.*experts)\.(?P<projection>gate_up_proj|down_proj)(?:_(?P<part>\w+))?")
+_BLOCKS: Final = ("blocks", "scales")
+_BLOCK_STEP: Final = 256
+"""To which the inner size of experts in mxfp4 is padded, on one rank."""
 _EXPERT: Final = re.compile(r"(?P<before>.*experts)\.(?P<number>\d+)\.(?P<rest>.+)")
 
 
@@ -149,7 +153,8 @@ def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> 
         key, rule = _find_rule(module)
         form = _form(tensor, rule, part)
         share = _share(rule, key, part, tensor)
-        sums[key, form, part].add(_size(tensor, form), share, fused)
+        size = _padded_blocks(tensor, key) if part in _BLOCKS else _size(tensor, form)
+        sums[key, form, part].add(size, share, fused)
     rows = [Allocation(form, each.divided, each.by_heads, each.whole) for (_, form, _), each in sums.items()]
     twice = [
         row._replace(form=Form.FLOAT) for ((key, _, part), row) in zip(sums, rows, strict=True) if _is_copied(key, part)
@@ -196,8 +201,10 @@ def _count(rows: tuple[Allocation, ...]) -> tuple[Allocation, ...]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """`self_attn.q_proj` and `weight`."""
+    """`self_attn.q_proj` and `weight`; of experts that lie in one tensor `experts.0.down_proj` and `blocks`."""
     module, _, part = name.rpartition(".")
+    if packed := _PACKED.fullmatch(name):
+        return f"{packed['module']}.0.{packed['projection']}", packed["part"] or "weight"
     return module, part
 
 
@@ -239,6 +246,13 @@ def _form(tensor: Tensor, rule: Rule | None, part: str) -> Form:
 def _is_copied(key: str, part: str) -> bool:
     """MLA keeps the weights of keys and values twice: as they are, and as attention multiplies with them."""
     return key.rpartition(".")[2] == _KEY_VALUE and part == "weight"
+
+
+def _padded_blocks(tensor: Tensor, key: str) -> int:
+    """https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/quantization/mxfp4.py (on Hopper)."""
+    _, outputs, groups, *_ = tensor.shape
+    inner = outputs // 2 if key.endswith("gate_up") else groups * 32
+    return _size(tensor, Form.BYTES) * (-(-inner // _BLOCK_STEP) * _BLOCK_STEP) // inner
 
 
 def _size(tensor: Tensor, form: Form) -> int:
