@@ -144,3 +144,10 @@ def test_the_second_runner_reserves_nothing_for_graphs_at_first() -> None:
         for vllm in ("0.20.2", "0.27.1", "0.29.0")
     }
     assert graphs["0.20.2"] == graphs["0.29.0"] > graphs["0.27.1"] == 0
+
+
+def test_layers_that_attend_in_chunks_are_kept_short_since_0_14() -> None:
+    shape = read_model({**LLAMA, "num_hidden_layers": 48, "attention_chunk_size": 8192})
+    old, new = (lay_out(shape, EngineSettings(vllm)) for vllm in ("0.13.0", "0.14.0"))
+    assert ([group.layers for group in old.groups], [group.layers for group in new.groups]) == ([48], [12] * 4)
+    assert blocks_of_sequence(new, 131072, 8192, "0.14.0") == 8192 + 3 * 1024

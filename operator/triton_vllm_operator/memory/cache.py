@@ -39,10 +39,17 @@ def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> Cach
     """The layout of a stage of the pipeline."""
     layers = shape.layers
     own = [layers[number] for number in share_layers(len(layers), settings.pipeline_ranks)[stage]]
-    kept = [layer for layer in own if layer.attention is not Attention.NONE]
+    kept = [_as_cached(layer, settings.vllm) for layer in own if layer.attention is not Attention.NONE]
     page = max(page_bytes(layer, settings) for layer in kept)
     groups, size = _group(kept, settings.vllm)
     return CacheLayout(groups, page * size, settings.block_tokens)
+
+
+def _as_cached(layer: LayerKind, vllm: str) -> LayerKind:
+    """What a version makes of a layer: those that attend in chunks were kept whole once."""
+    if layer.attention is not Attention.CHUNK or row_of(load_tables().chunks, vllm).are_kept_short:
+        return layer
+    return layer.model_copy(update={"attention": Attention.FULL, "window": None})
 
 
 def page_bytes(layer: LayerKind, settings: EngineSettings) -> int:
@@ -74,8 +81,10 @@ def blocks_of_sequence(layout: CacheLayout, tokens: int, batched_tokens: int, vl
 
 
 def _group_blocks(kind: LayerKind, tokens: int, in_flight: int, block: int) -> int:
-    if kind.attention is not Attention.WINDOW or kind.window is None:
+    if kind.window is None:
         return math.ceil(tokens / block)
+    if kind.attention is Attention.CHUNK:
+        return math.ceil(min(kind.window + in_flight, tokens) / block)
     return math.ceil(min(kind.window - 1 + in_flight, tokens) / block) + 1
 
 

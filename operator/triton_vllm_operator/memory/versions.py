@@ -107,6 +107,12 @@ class TokensLineRow(Row):
     by_concurrency: bool
 
 
+class ChunksRow(Row):
+    """Layers that attend in chunks."""
+
+    are_kept_short: bool
+
+
 class WindowRow(Row):
     """What a sliding window keeps beside its own tokens."""
 
@@ -126,6 +132,7 @@ class Tables(BaseModel):
     beside_torch: tuple[BesideTorchRow, ...]
     groups: tuple[GroupsRow, ...]
     tokens_line: tuple[TokensLineRow, ...]
+    chunks: tuple[ChunksRow, ...]
     window: tuple[WindowRow, ...]
 
 

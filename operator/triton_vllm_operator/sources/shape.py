@@ -42,6 +42,8 @@ class Attention(StrEnum):
     FULL = "Full"
     WINDOW = "Window"
     """Of the last tokens alone."""
+    CHUNK = "Chunk"
+    """Of the chunk of the sequence in which it is."""
     LATENT = "Latent"
     """One compressed vector for each token (MLA), which ranks do not share out."""
     NONE = "None"

@@ -10,6 +10,7 @@ from triton_vllm_operator.sources.config import as_count, find_count, language_p
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.shape import Attention, LayerKind
 
+_CHUNK: Final = "attention_chunk_size"
 _LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
 _KEY_HEADS: Final = ("num_key_value_heads", "n_head_kv", "num_kv_heads", "multi_query_group_num")
@@ -19,7 +20,10 @@ _TYPES: Final = {
     "full_attention": Attention.FULL,
     "attention": Attention.FULL,
     "sliding_attention": Attention.WINDOW,
+    "chunked_attention": Attention.CHUNK,
 }
+_CHUNK_EVERY: Final = 4
+"""Of models that attend in chunks, every nth layer attends to everything, unless they list which."""
 # Models whose every nth layer attends to everything where config.json does not list its layers: transformers' own rule.
 _EVERY: Final = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 
@@ -46,7 +50,10 @@ def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
     )
     window = _find_window(config)
     near = full.model_copy(update={"attention": Attention.WINDOW, "window": window})
-    return tuple(near if kind is Attention.WINDOW and window else far for kind in attentions)
+    chunk = find_count(config, _CHUNK)
+    part = full.model_copy(update={"attention": Attention.CHUNK, "window": chunk})
+    by_kind = {Attention.WINDOW: near if window else far, Attention.CHUNK: part if chunk else far}
+    return tuple(by_kind.get(kind, far) for kind in attentions)
 
 
 def _find_attentions(config: Json, count: int) -> Sequence[Attention] | str:
@@ -58,12 +65,22 @@ def _find_attentions(config: Json, count: int) -> Sequence[Attention] | str:
         if strange or len(listed) < count:
             return f"layers of the kind {', '.join(strange) or 'that are not listed'}"
         return [_TYPES[name] for name in listed[:count]]
+    if find_count(config, _CHUNK):
+        return _find_chunks(config, count)
     if not _find_window(config):
         return [Attention.FULL] * count
     every = find_count(config, "sliding_window_pattern") or _EVERY.get(_model_type(config))
     if every is None:
         return [Attention.WINDOW] * count
     return [Attention.FULL if (number + 1) % every == 0 else Attention.WINDOW for number in range(count)]
+
+
+def _find_chunks(config: Json, count: int) -> Sequence[Attention]:
+    """Layers with positions attend in chunks, those without to everything (Llama 4)."""
+    listed = next((part["no_rope_layers"] for part in language_parts(config) if part.get("no_rope_layers")), None)
+    if isinstance(listed, list) and len(listed) >= count:
+        return [Attention.CHUNK if has_rope else Attention.FULL for has_rope in listed[:count]]
+    return [Attention.FULL if (number + 1) % _CHUNK_EVERY == 0 else Attention.CHUNK for number in range(count)]
 
 
 def _find_window(config: Json) -> int | None:

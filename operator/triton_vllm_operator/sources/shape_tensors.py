@@ -52,11 +52,11 @@ class Rule:
 _RULES: Final = (
     Rule(("q_proj", "wq"), "qkv", Share.DIVIDED),
     Rule(("k_proj", "v_proj", "wk", "wv"), "qkv", Share.BY_HEADS),
-    Rule(("qkv_proj", "query_key_value", "c_attn", "Wqkv", "W_pack", "qkv"), "qkv", Share.FUSED),
-    Rule(("o_proj", "out_proj", "dense", "wo", "proj"), "o", Share.DIVIDED),
+    Rule(("qkv_proj", "query_key_value", "c_attn", "Wqkv", "wqkv", "W_pack", "qkv"), "qkv", Share.FUSED),
+    Rule(("o_proj", "out_proj", "dense", "wo", "c_proj", "proj"), "o", Share.DIVIDED),
     Rule(("gate_proj", "up_proj", "w1", "w3", "gate_up_proj"), "gate_up", Share.DIVIDED),
-    Rule(("fc1", "dense_h_to_4h", "c_fc"), "up", Share.DIVIDED),
-    Rule(("down_proj", "w2", "fc2", "dense_4h_to_h"), "down", Share.DIVIDED),
+    Rule(("fc1", "dense_h_to_4h", "c_fc", "fc_in"), "up", Share.DIVIDED),
+    Rule(("down_proj", "w2", "fc2", "dense_4h_to_h", "fc_out"), "down", Share.DIVIDED),
     Rule(("q_b_proj",), "q_b", Share.DIVIDED),
     Rule(("kv_b_proj",), "kv_b", Share.DIVIDED),
     Rule(("q_a_proj", "kv_a_proj_with_mqa"), "a", Share.WHOLE),
@@ -65,7 +65,7 @@ _RULES: Final = (
 _BY_NAME: Final = {name: rule for rule in _RULES for name in rule.names}
 # Linear layers whose inputs are shared out: each rank adds the whole bias.
 _BY_INPUT: Final = frozenset({"o", "down"})
-_PARTS: Final = {"qkv_proj": 3, "query_key_value": 3, "c_attn": 3, "Wqkv": 3, "W_pack": 3, "gate_up_proj": 2}
+_PARTS: Final = {"qkv_proj": 3, "query_key_value": 3, "c_attn": 3, "Wqkv": 3, "wqkv": 3, "W_pack": 3, "gate_up_proj": 2}
 """Modules that an adapter changes in parts."""
 _PLAIN: Final = ("weight", "bias")
 _SMALL: Final = "norms"
