@@ -1,13 +1,19 @@
 """`kubectl llm plan`: verdict, numbers and what would fit, from a folder with the headers of a model."""
 
+import argparse
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from support.checkpoints import write_checkpoint
 from triton_vllm_operator.cli.__main__ import ACCEPTED, REFUSED, UNREADABLE, main
+from triton_vllm_operator.cli.plan import Answer, answer
+from triton_vllm_operator.cli.plan_drawing import draw_plan
+from triton_vllm_operator.repository.catalogue import load_catalogue
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -125,3 +131,17 @@ def test_ranks_that_do_not_divide_the_model_are_named(
     code, text = plan(capsys, "-f", str(resource), "--model", model, "--gpu", "H100")
     assert code == REFUSED
     assert "tensorParallelSize 5 does not divide the 32 attention heads and the vocabulary of 128256" in text
+
+
+def test_a_terminal_gets_a_bar_and_a_table(model: str) -> None:
+    options = argparse.Namespace(
+        filename=None, model=model, gpu="H100", gpu_memory=None, vllm_version="0.27.1", engine_only=False
+    )
+    found = answer(options, load_catalogue(None))
+    assert isinstance(found, Answer)
+    terminal = io.StringIO()
+    draw_plan(found, Console(file=terminal, force_terminal=True, width=120))
+    text = terminal.getvalue()
+    assert "\x1b[32m" in text
+    assert "█ weights" in text
+    assert "tensorParallelSize 2" in text

@@ -6,6 +6,7 @@ Exit codes: 0 accepted, 1 refused, 2 unreadable (also for wrong options).
 import argparse
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from triton_vllm_operator.api.platform import Allow, Policy
@@ -102,7 +103,20 @@ def _plan(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
         raise Unreadable("--gpu NAME or --gpu-memory BYTES says which GPU is planned for")
     found = answer(options, catalogue)
     refused = isinstance(found, Answer) and found.judged.verdict is Verdict.DOES_NOT_FIT
-    return REFUSED if refused else ACCEPTED, print_plan(found, options.output is Format.JSON)
+    code, as_json = REFUSED if refused else ACCEPTED, options.output is Format.JSON
+    if isinstance(found, Answer) and not as_json and sys.stdout.isatty() and find_spec("rich"):
+        _draw(found)
+        return code, ""
+    return code, print_plan(found, as_json)
+
+
+def _draw(found: Answer) -> None:
+    """At a terminal; the library is of the extra `cli`, which the operator's image does without."""
+    from rich.console import Console
+
+    from triton_vllm_operator.cli.plan_drawing import draw_plan
+
+    draw_plan(found, Console(highlight=False))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ _BAR: Final = 60
 """Characters for the whole GPU."""
 _TYPICAL: Final = 2048
 """Tokens of prompt and answer together, for the concurrency that is shown beside that of the longest sequence."""
-_WORDS: Final = {
+WORDS: Final = {
     Verdict.FITS: "fits",
     Verdict.TIGHT: "is tight",
     Verdict.DOES_NOT_FIT: "does not fit",
@@ -68,19 +68,21 @@ def _concurrency(plan: Plan, sequence_bytes: int) -> float:
 
 
 def _lines(answer: Answer) -> list[str]:
+    return [headline(answer), "", *_bar(answer), "", *amounts(answer), "", *_comparison(answer), "", *remarks(answer)]
+
+
+def headline(answer: Answer) -> str:
+    """The verdict and what it rests on."""
     case = answer.case
     gpus = case.settings.tensor_ranks * case.settings.pipeline_ranks
     of = f"{gpus} x {case.gpu.product}" if gpus > 1 else case.gpu.product
-    head = f"{case.shape.architecture} {_WORDS[answer.judged.verdict]} on {of} with vLLM {case.settings.vllm}"
+    verdict = f"{case.shape.architecture} {WORDS[answer.judged.verdict]} on {of} with vLLM {case.settings.vllm}"
+    return f"{verdict}: {_reason(answer)}"
+
+
+def remarks(answer: Answer) -> list[str]:
+    """What would make it fit, and what was taken for granted."""
     return [
-        f"{head}: {_reason(answer)}",
-        "",
-        *_bar(answer),
-        "",
-        *_amounts(answer),
-        "",
-        *_comparison(answer),
-        "",
         *(f"to make it fit: {advice.text}" for advice in answer.advice),
         *(f"assumed: {assumption}" for assumption in answer.assumptions),
     ]
@@ -96,10 +98,10 @@ def _reason(answer: Answer) -> str:
             f"{judged.ceiling:.3f} that are free of an empty GPU"
         )
     if plan.cache.high <= 0:
-        return f"the weights take {_gib(plan.weights)}, and the engine may use {_gib(plan.requested)} of a GPU"
+        return f"the weights take {gib(plan.weights)}, and the engine may use {gib(plan.requested)} of a GPU"
     return (
-        f"one sequence of {plan.length} tokens takes {_gib(plan.sequence_bytes)} of cache, and "
-        f"{_gib(plan.cache.low)} to {_gib(plan.cache.high)} are left"
+        f"one sequence of {plan.length} tokens takes {gib(plan.sequence_bytes)} of cache, and "
+        f"{gib(plan.cache.low)} to {gib(plan.cache.high)} are left"
     )
 
 
@@ -113,18 +115,19 @@ def _bar(answer: Answer) -> list[str]:
     )
     drawn = "".join(letter * round(size / total * _BAR) for letter, size in parts)[:_BAR]
     return [
-        f"[{drawn.ljust(_BAR, '.')}] {_gib(total)}",
+        f"[{drawn.ljust(_BAR, '.')}] {gib(total)}",
         " W weights  A activations and the like  G graphs  K KV cache  . free",
     ]
 
 
-def _amounts(answer: Answer) -> list[str]:
+def amounts(answer: Answer) -> list[str]:
+    """The parts, a line each."""
     plan, layout = answer.plan, answer.plan.layout
     typical = min(_TYPICAL, plan.length)
     blocks = blocks_of_sequence(layout, typical, answer.batch.tokens, answer.case.settings.vllm)
     rows = [
-        ("asked for", f"{_gib(plan.requested)}  gpuMemoryUtilization {answer.case.settings.utilization:g}"),
-        ("weights", _gib(plan.weights)),
+        ("asked for", f"{gib(plan.requested)}  gpuMemoryUtilization {answer.case.settings.utilization:g}"),
+        ("weights", gib(plan.weights)),
         ("activations", _doubt(plan.activations)),
         ("beside torch", _doubt(plan.beside_torch)),
         ("graphs", _doubt(plan.graphs)),
@@ -141,21 +144,22 @@ def _comparison(answer: Answer) -> list[str]:
     lines = [f"{'with instead':26}{'verdict':14}{'weights':>11}{'KV cache':>12}{'KV tokens':>14}"]
     for other, plan, judged in answer.others:
         lines.append(
-            f"{other.text:26}{_verdict(judged):14}{_gib(plan.weights):>11}"
-            f"{_gib(plan.cache.expected):>12}{plan.tokens.expected:>14,}"
+            f"{other.text:26}{_verdict(judged):14}{gib(plan.weights):>11}"
+            f"{gib(plan.cache.expected):>12}{plan.tokens.expected:>14,}"
         )
     return lines
 
 
 def _verdict(judged: Judged) -> str:
-    return _WORDS[judged.verdict]
+    return WORDS[judged.verdict]
 
 
 def _doubt(amount: Range) -> str:
     if amount.low == amount.high:
-        return _gib(amount.expected)
-    return f"{_gib(amount.expected)}  ({_gib(amount.low)} to {_gib(amount.high)})"
+        return gib(amount.expected)
+    return f"{gib(amount.expected)}  ({gib(amount.low)} to {gib(amount.high)})"
 
 
-def _gib(count: int) -> str:
+def gib(count: int) -> str:
+    """Bytes for people."""
     return f"{count / GIB:.2f} GiB"
