@@ -1,4 +1,4 @@
-"""A plan at a terminal: a bar in colours and a table of other settings. Elsewhere it is plain text (plan_printing.py)."""
+"""A plan at a terminal: a bar and a table in colours. Elsewhere it is plain text (plan_printing.py)."""
 
 from typing import Final
 
