@@ -126,7 +126,7 @@ REFUSALS = {
     ),
     "too-much-memory": Refusal(
         "less than or equal to 1",
-        "less than or equal to 1",
+        "spec.engine.gpuMemoryUtilization: takes at most 1, found 1.5",
         {**GPU, "engine": {"gpuMemoryUtilization": 1.5}},
         {"gpu_memory_utilization": 1.5},
     ),
