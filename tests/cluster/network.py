@@ -8,8 +8,9 @@ from cluster import paths
 from cluster.shell import run, succeeds
 
 BRIDGE: Final = "tvo0"
-NODE_ADDRESS: Final = "10.88.0.1"
-POD_SUBNET: Final = "10.88.0.0/16"
+# Not podman's own 10.88.0.0/16, whose bridge would take the routes, nor docker's 172.17.0.0/16.
+NODE_ADDRESS: Final = "10.213.0.1"
+POD_SUBNET: Final = "10.213.0.0/16"
 SERVICE_SUBNET: Final = "10.96.0.0/16"
 API_SERVICE_ADDRESS: Final = "10.96.0.1"
 
@@ -45,7 +46,7 @@ def bring_up() -> None:
                 "hairpinMode": True,
                 "ipam": {
                     "type": "host-local",
-                    "ranges": [[{"subnet": POD_SUBNET, "rangeStart": "10.88.0.10", "gateway": NODE_ADDRESS}]],
+                    "ranges": [[{"subnet": POD_SUBNET, "rangeStart": "10.213.0.10", "gateway": NODE_ADDRESS}]],
                     "routes": [{"dst": "0.0.0.0/0"}],
                     "dataDir": str(_CNI_DATA),
                 },
