@@ -14,7 +14,15 @@ import aiohttp
 from triton_vllm_operator.health.reading import TooLong, read_all, read_lines
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeResult
-from triton_vllm_operator.health.warm_up import TOGETHER, Answer, WarmUp, build_body, build_warm_up, find_adapter_faults
+from triton_vllm_operator.health.warm_up import (
+    TOGETHER,
+    Answer,
+    WarmUp,
+    build_body,
+    build_warm_up,
+    find_adapter_faults,
+    split_logprobs,
+)
 
 # Texts of a backend whose engine or stub has died; facts in docs/design/readiness.md.
 _DEAD: Final = ("EngineCore encountered an issue", "EngineDeadError", "Stub process", "unhealthy vLLM engine")
@@ -94,14 +102,13 @@ async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> _Find
 
 async def _ask(session: aiohttp.ClientSession, target: ProbeTarget, request: WarmUp) -> Answer:
     timeout = aiohttp.ClientTimeout(total=_WARM_UP_SECONDS, sock_connect=5)
-    error, logprobs = "", []
+    error, logprobs = "", tuple[str, ...]()
     async with session.post(target.generate_url, json=request.body, timeout=timeout, allow_redirects=False) as response:
         async for line in read_lines(response):
             frame = _parse(line)
             error = error or str(frame.get("error", ""))
-            if "logprobs" in frame:
-                logprobs.append(str(frame["logprobs"]))
-    return Answer(error, tuple(logprobs))
+            logprobs += split_logprobs(frame.get("logprobs"))
+    return Answer(error, logprobs)
 
 
 async def _generate(

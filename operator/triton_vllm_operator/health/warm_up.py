@@ -7,6 +7,7 @@ Structured output is not asked for: vLLM keeps the backend of its first such req
 needs another is refused then (vllm/v1/structured_output/__init__.py, 0.11.0 to 0.33.0). The choice is the users'.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -81,12 +82,24 @@ class Answer:
     error: str
     """Empty if there was none."""
     logprobs: tuple[str, ...]
+    """Of each token."""
+
+
+def split_logprobs(sent: object) -> tuple[str, ...]:
+    """What a frame holds of each token: a frame holds several where they come faster than they are sent."""
+    if sent is None:
+        return ()
+    try:
+        rows = json.loads(str(sent))
+    except (ValueError, RecursionError):
+        rows = None
+    return tuple(json.dumps(row) for row in rows) if isinstance(rows, list) else (str(sent),)
 
 
 def find_adapter_faults(answers: Mapping[str, Answer], base: Answer | None) -> tuple[str, ...]:
     """The adapters that the engine cannot load, or that change nothing of what it answers, each with what is wrong.
 
-    The latter by its log probabilities, frame by frame: an adapter that fits no module of the model is loaded, and vLLM
+    The latter by its log probabilities, token by token: an adapter that fits no module of the model is loaded, and vLLM
     says nothing of it. `base` is the answer without any adapter.
     """
     found = ((name, _judge(answer, base)) for name, answer in sorted(answers.items()))
