@@ -28,11 +28,8 @@ class CacheLayout:
     block_bytes: int
     """Of one block in every layer of a group; all groups take alike."""
     block_tokens: int
-
-    @property
-    def token_bytes(self) -> int:
-        """Of one token that all layers remember."""
-        return self.block_bytes * len(self.groups) // self.block_tokens
+    token_bytes: int
+    """Of one token that all layers remember; what groups are padded with is not in it."""
 
 
 def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> CacheLayout:
@@ -42,7 +39,7 @@ def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> Cach
     kept = [_as_cached(layer, settings.vllm) for layer in own if layer.attention is not Attention.NONE]
     page = max(page_bytes(layer, settings) for layer in kept)
     groups, size = _group(kept, settings.vllm)
-    return CacheLayout(groups, page * size, settings.block_tokens)
+    return CacheLayout(groups, page * size, settings.block_tokens, page * len(kept) // settings.block_tokens)
 
 
 def _as_cached(layer: LayerKind, vllm: str) -> LayerKind:
