@@ -10,11 +10,11 @@ import yaml
 from support.checkpoints import make_tensors
 from triton_vllm_operator.memory.plan import Plan, make_plan
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.sources.shape import ModelShape
 from triton_vllm_operator.sources.shape_reader import read_shape
 
 STARTS: Final = Path(__file__).with_name("starts")
-_GIB: Final = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +32,19 @@ class Start:
     def error(self) -> float:
         """Of the tokens, as a part of what the engine said."""
         if self.tokens is None:
-            return self.plan.cache.expected / _GIB / self.cache_gib - 1
+            return self.plan.cache.expected / GIB / self.cache_gib - 1
         return self.plan.tokens.expected / self.tokens - 1
 
     @property
     def weights_error(self) -> float:
         """Of the weights, in the same way."""
-        return self.plan.weights / _GIB / self.weights_gib - 1
+        return self.plan.weights / GIB / self.weights_gib - 1
 
     @property
     def is_within(self) -> bool:
         """Whether the range holds what the engine said."""
         if self.tokens is None:
-            return self.plan.cache.low <= self.cache_gib * _GIB <= self.plan.cache.high
+            return self.plan.cache.low <= self.cache_gib * GIB <= self.plan.cache.high
         return self.plan.tokens.low <= self.tokens <= self.plan.tokens.high
 
 
@@ -83,7 +83,7 @@ def _plan(row: dict[str, Any], config: dict[str, Any]) -> Start:
         adapter_rank=row.get("rank", 0),
         quantises=row.get("quantises", False),
     )
-    gpu = Gpu(row["gpu"]["product"], int(row["gpu"]["gib"] * _GIB))
+    gpu = Gpu(row["gpu"]["product"], int(row["gpu"]["gib"] * GIB))
     plan = make_plan(read_model(config), settings, gpu, row["length"])
     ranks = f" TP{settings.tensor_ranks}" * (settings.tensor_ranks > 1) + f" PP{settings.pipeline_ranks}" * (
         settings.pipeline_ranks > 1
@@ -98,8 +98,8 @@ def main() -> int:
         plan = start.plan
         width = (plan.cache.high - plan.cache.low) / plan.cache.expected
         print(
-            f"{start.name:32} weights {plan.weights / _GIB:6.2f} {start.weights_error:+7.2%}  "
-            f"cache {plan.cache.expected / _GIB:6.2f} ({start.cache_gib:6.2f})  "
+            f"{start.name:32} weights {plan.weights / GIB:6.2f} {start.weights_error:+7.2%}  "
+            f"cache {plan.cache.expected / GIB:6.2f} ({start.cache_gib:6.2f})  "
             f"tokens {plan.tokens.expected:>9,} {start.error:+7.2%}  within {start.is_within}  range {width:.1%}"
         )
     errors = [abs(start.error) for start in starts]

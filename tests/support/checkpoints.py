@@ -11,6 +11,17 @@ from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 
 Config = dict[str, Any]
 _BYTES: Final = {"BF16": 2, "F8_E4M3": 1, "I8": 1, "U8": 1}
+LLAMA: Config = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+}
 Named = Iterator[tuple[str, Tensor]]
 
 

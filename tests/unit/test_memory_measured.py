@@ -2,7 +2,8 @@
 
 import pytest
 
-from triton_vllm_operator.memory.measured import GIB, Measured, read_measured
+from triton_vllm_operator.memory.measured import Measured, read_measured
+from triton_vllm_operator.memory.versions import GIB
 
 # vLLM 0.20.2 on two H100s, this project's own log.
 TWO_RANKS = """\

@@ -3,6 +3,7 @@
 import pytest
 
 from perf.memory import read_model
+from support.checkpoints import LLAMA
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.memory.cache import blocks_of_sequence, count_tokens, lay_out
 from triton_vllm_operator.memory.plan import make_plan
@@ -13,17 +14,6 @@ from triton_vllm_operator.memory.versions import GIB, load_tables, row_of
 from triton_vllm_operator.memory.weights import round_up, share_layers, weights_by_rank
 from triton_vllm_operator.sources.shape import contract, expand
 
-LLAMA = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-}
 GEMMA = {
     **LLAMA,
     "model_type": "gemma2",

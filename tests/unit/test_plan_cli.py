@@ -4,28 +4,16 @@ import argparse
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from support.checkpoints import write_checkpoint
+from support.checkpoints import LLAMA, write_checkpoint
 from triton_vllm_operator.cli.__main__ import ACCEPTED, REFUSED, UNREADABLE, main
 from triton_vllm_operator.cli.plan import Answer, answer
 from triton_vllm_operator.cli.plan_drawing import draw_plan
 from triton_vllm_operator.repository.catalogue import load_catalogue
 
-LLAMA: dict[str, Any] = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-}
 RESOURCE = """
 apiVersion: triton-vllm.dev/v1alpha1
 kind: LLMDeployment

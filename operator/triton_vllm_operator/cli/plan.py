@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from triton_vllm_operator.reconcile.accept import find_runtime
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
 from triton_vllm_operator.sources.files import list_folder
 from triton_vllm_operator.sources.formats import CONFIG
+from triton_vllm_operator.sources.looking import read_from_start
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors, read_header
 from triton_vllm_operator.sources.shape import ModelShape
 from triton_vllm_operator.sources.shape_reader import read_shape
@@ -100,12 +102,7 @@ def read_model(folder: Path) -> ModelShape | str:
 def _read_header(path: Path, size: int) -> Tensors:
     """Of a file that may hold nothing but its header."""
     with path.open("rb") as file:
-
-        def read_start(count: int) -> bytes:
-            file.seek(0)
-            return file.read(count)
-
-        return read_header(path.name, size, read_start)[0]
+        return read_header(path.name, size, partial(read_from_start, file))[0]
 
 
 def _read_engine(options: argparse.Namespace, catalogue: Catalogue) -> tuple[Engine, dict[str, str], int, str]:

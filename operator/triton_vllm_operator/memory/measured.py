@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-GIB: Final = 2**30
+from triton_vllm_operator.memory.versions import GIB
+
 _NUMBER: Final = r"(-?[\d,]+(?:\.\d+)?)"
 
 

@@ -9,7 +9,7 @@ from triton_vllm_operator.memory.amounts import Range, around, exactly
 from triton_vllm_operator.memory.runner import Runner
 from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.memory.versions import GIB, BatchClass, load_tables, row_of
-from triton_vllm_operator.sources.shape import Form, ModelShape
+from triton_vllm_operator.sources.shape import ModelShape
 
 _BESIDE_SAMPLER: Final = 0.1
 """GiB beside the logits, and the hidden states of a batch this many times."""
@@ -56,7 +56,7 @@ def _experts_workspace(shape: ModelShape, settings: EngineSettings, batch: Batch
 
 def _has_packed_experts(shape: ModelShape) -> bool:
     """Whether other kernels compute them, which keep nothing: those of mxfp4."""
-    return shape.experts is not None and any(row.form is Form.BYTES for rows in shape.weights for row in rows)
+    return shape.experts is not None and shape.is_quantised
 
 
 def beside_torch(settings: EngineSettings) -> Range:

@@ -10,7 +10,7 @@ from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings
 from triton_vllm_operator.repository.arguments import load_arguments
-from triton_vllm_operator.sources.shape import Form, ModelShape
+from triton_vllm_operator.sources.shape import ModelShape
 
 _WIDE: Final = 4
 _HALF: Final = 2
@@ -32,7 +32,6 @@ def read_settings(
     fixed = engine.kv_cache_memory_bytes
     cache_dtype = engine.kv_cache_dtype or "auto"
     dtype_bytes = _WIDE if engine.dtype is Dtype.FLOAT32 else _HALF
-    is_plain = not any(row.form is Form.BYTES for rows in shape.weights for row in rows)
     return EngineSettings(
         vllm=vllm,
         utilization=engine.gpu_memory_utilization or _default_utilization(vllm),
@@ -48,7 +47,7 @@ def read_settings(
         is_eager=bool(engine.enforce_eager),
         adapters=adapters,
         adapter_rank=(engine.max_lora_rank or DEFAULT_LORA_RANK) if adapters else 0,
-        quantises=is_plain and (engine.quantization or "").lower() in _ONLINE,
+        quantises=not shape.is_quantised and (engine.quantization or "").lower() in _ONLINE,
         fixed_cache=int(parse_quantity(fixed)) if fixed is not None else None,
     )
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.memory.versions import load_tables, row_of
-from triton_vllm_operator.sources.shape import Form, ModelShape
+from triton_vllm_operator.sources.shape import ModelShape
 
 _FORCED: Final = "VLLM_USE_V2_MODEL_RUNNER"
 _DRAFTED: Final = frozenset({"eagle", "eagle3", "mtp", "dflash", "dspark"})
@@ -29,9 +29,10 @@ def choose_runner(shape: ModelShape, engine: Engine, environment: Mapping[str, s
     """The runner that a version takes for a model with these settings."""
     if (forced := environment.get(_FORCED)) in ("0", "1"):
         return Runner.V2 if forced == "1" else Runner.V1
-    is_quantised = any(row.form is Form.BYTES for rows in shape.weights for row in rows)
     row = row_of(load_tables().runner, vllm)
-    takes = row.takes(shape.architecture, shape.experts is not None, is_quantised or engine.quantization is not None)
+    takes = row.takes(
+        shape.architecture, shape.experts is not None, shape.is_quantised or engine.quantization is not None
+    )
     return Runner.V2 if takes and not _needs_first(engine) else Runner.V1
 
 

@@ -11,7 +11,7 @@ _SMALLEST: Final = 512
 """Bytes: torch's allocator gives nothing smaller."""
 _LARGE: Final = 10 * _MIB
 _STEP: Final = 2 * _MIB
-VOCABULARY_STEP: Final = 64
+_VOCABULARY_STEP: Final = 64
 """https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/vocab_parallel_embedding.py."""
 
 
@@ -79,7 +79,7 @@ def _vocabulary_bytes(shape: ModelShape, settings: EngineSettings) -> int:
 
 def padded_vocabulary(shape: ModelShape) -> int:
     """Rows of the embedding as the engine holds them."""
-    return -(-shape.vocabulary // VOCABULARY_STEP) * VOCABULARY_STEP
+    return -(-shape.vocabulary // _VOCABULARY_STEP) * _VOCABULARY_STEP
 
 
 def round_up(count: int) -> int:

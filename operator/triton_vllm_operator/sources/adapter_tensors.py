@@ -12,6 +12,7 @@ from typing import Final
 
 from triton_vllm_operator.api.vllm_versions import version_order
 from triton_vllm_operator.sources.adapters import check_rank, reads_bias
+from triton_vllm_operator.sources.config import TOWERS
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 from triton_vllm_operator.sources.task import Expectation
@@ -33,9 +34,7 @@ _EXPERTS: Final = (".experts", ".experts.base_layer")
 _EXPERTS_SINCE: Final = (0, 11, 1)
 """The first version that adapts the experts of a mixture: vllm/lora/layers/fused_moe.py."""
 # How the names of those parts begin that see and hear, and of what joins them to the language model.
-_TOWER: Final = re.compile(
-    r"(model\.)?(visual|vision\w*|audio\w*|image_\w+|\w*_tower|multi_modal_projector|mm_projector|connector|aligner)\."
-)
+_TOWER: Final = re.compile(rf"(model\.)?({TOWERS})\.")
 _SHOWN: Final = 3
 
 

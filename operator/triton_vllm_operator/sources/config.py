@@ -6,6 +6,10 @@ from typing import Final
 from triton_vllm_operator.sources.files import Json
 
 _LANGUAGE: Final = ("text_config", "llm_config", "language_config", "thinker_config")
+HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
+"""Of attention."""
+TOWERS: Final = r"visual|vision\w*|audio\w*|image_\w+|\w*_tower|multi_modal_projector|mm_projector|connector|aligner"
+"""Modules that see and hear, and what joins them to the language model, as an expression."""
 _OTHER_PARTS: Final = ("vision_config", "audio_config")
 
 

@@ -78,7 +78,7 @@ def _read_tensors(folder: Path, names: tuple[str, ...]) -> Tensors | None:
     for name in names:
         size = (folder / name).stat().st_size
         with (folder / name).open("rb") as file:
-            start = partial(_read_from_start, file)
+            start = partial(read_from_start, file)
             if name.endswith(HEADED):
                 tensors |= read_tensors(name, size, start)
             else:
@@ -86,6 +86,7 @@ def _read_tensors(folder: Path, names: tuple[str, ...]) -> Tensors | None:
     return tensors if all(name.endswith(HEADED) for name in names) else None
 
 
-def _read_from_start(file: BinaryIO, count: int) -> bytes:
+def read_from_start(file: BinaryIO, count: int) -> bytes:
+    """Its first bytes."""
     file.seek(0)
     return file.read(count)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from triton_vllm_operator.sources.adapters import check_adapter, find_adapter_weights
-from triton_vllm_operator.sources.config import find_count, find_model_type
+from triton_vllm_operator.sources.config import HEADS, find_count, find_model_type
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.formats import CONFIG, Format, find_format
@@ -24,7 +24,6 @@ _CHECKED_FORMATS: Final = (
     *(None, "auto", "hf", "safetensors", "mistral", "pt", "npcache"),
     *("bitsandbytes", "fastsafetensors", "runai_streamer"),
 )
-_HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def check_source(files: Files, expected: Expectation) -> Checked:
 def _find_facts(config: Json, weight_bytes: int, method: str | None, warning: str) -> ModelFacts:
     return ModelFacts(
         architecture=next(iter(architecture_names(config)), None),
-        attention_heads=find_count(config, *_HEADS),
+        attention_heads=find_count(config, *HEADS),
         max_position_embeddings=find_count(config, "max_position_embeddings"),
         weight_bytes=weight_bytes,
         quantization=(method or "")[:64] or None,

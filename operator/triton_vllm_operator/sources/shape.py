@@ -107,6 +107,11 @@ class ModelShape(Value):
     """Names of what was not understood."""
 
     @property
+    def is_quantised(self) -> bool:
+        """Whether layers hold weights that are stored in fewer bits."""
+        return any(row.form is Form.BYTES for rows in self.weights for row in rows)
+
+    @property
     def layers(self) -> tuple[LayerKind, ...]:
         """The kind of each layer, in order."""
         return tuple(self.kinds[number] for number in expand(self.pattern))

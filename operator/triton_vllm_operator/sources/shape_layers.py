@@ -6,13 +6,12 @@ https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py and the mode
 from collections.abc import Sequence
 from typing import Final
 
-from triton_vllm_operator.sources.config import as_count, find_count, language_parts
+from triton_vllm_operator.sources.config import HEADS, as_count, find_count, language_parts
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.shape import Attention, LayerKind
 
 _CHUNK: Final = "attention_chunk_size"
 _LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-HEADS: Final = ("num_attention_heads", "n_head", "n_heads")
 _KEY_HEADS: Final = ("num_key_value_heads", "n_head_kv", "num_kv_heads", "multi_query_group_num")
 HIDDEN: Final = ("hidden_size", "n_embd", "d_model")
 # What `layer_types` calls them.

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from triton_vllm_operator.sources.config import find_count, is_multimodal, language_parts
+from triton_vllm_operator.sources.config import HEADS, find_count, is_multimodal, language_parts
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.generation import architecture_names
 from triton_vllm_operator.sources.lengths import find_longest
 from triton_vllm_operator.sources.safetensors import Tensors
 from triton_vllm_operator.sources.shape import Allocation, Attention, Experts, Form, LayerKind, ModelShape, contract
-from triton_vllm_operator.sources.shape_layers import HEADS, HIDDEN, find_layers
+from triton_vllm_operator.sources.shape_layers import HIDDEN, find_layers
 from triton_vllm_operator.sources.shape_tensors import find_weights_shape, is_vocabulary
 
 _MOST_KINDS: Final = 26

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from triton_vllm_operator.sources.config import TOWERS
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 from triton_vllm_operator.sources.shape import Allocation, Form
 
 # The layers of the language model; of other parts the numbers only count.
 _LAYER: Final = re.compile(r"(?P<prefix>.*?)(?:^|\.)(?:layers|h|blocks|block|resblocks)\.(?P<number>\d+)\.(?P<rest>.+)")
-_TOWER: Final = re.compile(
-    r"(^|\.)(visual|vision\w*|audio\w*|image_\w+|\w*_tower|multi_modal_projector|mm_projector|connector|aligner)\."
-)
+_TOWER: Final = re.compile(rf"(^|\.)({TOWERS})\.")
 _FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
 _BYTES: Final = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 _PACKED: Final = re.compile(r"(?P<module>.*experts)\.(?P<projection>gate_up_proj|down_proj)(?:_(?P<part>\w+))?")
@@ -69,7 +68,6 @@ _PARTS: Final = {"qkv_proj": 3, "query_key_value": 3, "c_attn": 3, "Wqkv": 3, "w
 """Modules that an adapter changes in parts."""
 _PLAIN: Final = ("weight", "bias")
 _SMALL: Final = "norms"
-_OTHER: Final = "other"
 _KEY_VALUE: Final = "kv_b"
 
 
