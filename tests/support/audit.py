@@ -1,7 +1,9 @@
 """What the operator asked of the API server, from the server's own audit log."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from cluster import paths
 from support.install import USER
@@ -25,14 +27,23 @@ class Request:
 def operator_requests(since: str = "", until: str = "9999") -> list[Request]:
     """The operator's requests between two times (RFC 3339), oldest first."""
     found = []
-    with paths.AUDIT_LOG.open() as log:
-        for line in log:
-            if USER not in line:
-                continue
-            event = json.loads(line)
-            if event["user"]["username"] == USER and since <= event["requestReceivedTimestamp"] <= until:
-                found.append(_request(event))
+    for line in audit_lines(paths.AUDIT_LOG):
+        if USER not in line:
+            continue
+        event = json.loads(line)
+        if event["user"]["username"] == USER and since <= event["requestReceivedTimestamp"] <= until:
+            found.append(_request(event))
     return found
+
+
+def audit_lines(log: Path) -> Iterator[str]:
+    """The lines of an audit log, oldest first: also of the files that the API server put aside at 100 MB each.
+
+    It calls them NAME-TIME.log (lumberjack), which sorts before NAME.log.
+    """
+    for file in sorted(log.parent.glob(f"{log.stem}*{log.suffix}")):
+        with file.open() as lines:
+            yield from lines
 
 
 def writes(requests: list[Request]) -> list[Request]:
