@@ -8,7 +8,9 @@ from typing import Any, Final
 import yaml
 
 from support.checkpoints import make_tensors
+from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.memory.plan import Plan, make_plan
+from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.sources.shape import ModelShape
@@ -70,8 +72,10 @@ def read_model(config: dict[str, Any]) -> ModelShape:
 
 
 def _plan(row: dict[str, Any], config: dict[str, Any]) -> Start:
+    shape = read_model({**config, **row.get("config", {})})
     settings = EngineSettings(
         vllm=row["vllm"],
+        runner=choose_runner(shape, Engine(), row.get("environment", {}), row["vllm"]),
         utilization=row["utilization"],
         tensor_ranks=row.get("tensor", 1),
         pipeline_ranks=row.get("pipeline", 1),
@@ -84,7 +88,7 @@ def _plan(row: dict[str, Any], config: dict[str, Any]) -> Start:
         quantises=row.get("quantises", False),
     )
     gpu = Gpu(row["gpu"]["product"], int(row["gpu"]["gib"] * GIB))
-    plan = make_plan(read_model(config), settings, gpu, row["length"])
+    plan = make_plan(shape, settings, gpu, row["length"])
     ranks = f" TP{settings.tensor_ranks}" * (settings.tensor_ranks > 1) + f" PP{settings.pipeline_ranks}" * (
         settings.pipeline_ranks > 1
     )

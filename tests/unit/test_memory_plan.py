@@ -6,7 +6,8 @@ from perf.memory import Start, load_starts
 
 PUBLIC, MEASURED = load_starts("public.yaml"), load_starts("measured.yaml")
 BENCHMARK = load_starts("benchmark.yaml")
-ALL = (*PUBLIC, *MEASURED, *BENCHMARK)
+SECOND = load_starts("second_runner.yaml")
+ALL = (*PUBLIC, *MEASURED, *BENCHMARK, *SECOND)
 
 
 def mean(starts: tuple[Start, ...]) -> float:
@@ -30,6 +31,12 @@ def test_starts_that_no_constant_but_the_samplers_was_fitted_to_are_met() -> Non
     assert len(BENCHMARK) == 7
     assert mean(BENCHMARK[:-1]) <= 0.01
     assert abs(BENCHMARK[-1].error) <= 0.08
+
+
+def test_starts_of_the_second_runner_are_met() -> None:
+    assert len(SECOND) == 9
+    assert mean(SECOND) <= 0.001
+    assert max(abs(start.error) for start in SECOND) <= 0.005
 
 
 @pytest.mark.parametrize("start", ALL, ids=[f"{number}-{start.name}" for number, start in enumerate(ALL)])

@@ -11,35 +11,57 @@ from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.memory.versions import GIB, BatchClass, load_tables, row_of
 from triton_vllm_operator.sources.shape import ModelShape
 
-_BESIDE_SAMPLER: Final = 0.1
-"""GiB beside the logits, and the hidden states of a batch this many times."""
-_HIDDEN_TIMES: Final = 1.15
+_BESIDE_SAMPLER: Final = (0.1, 0.0)
+"""GiB beside the logits, with the first runner and with the second."""
+_HIDDEN_TIMES: Final = (1.15, 2.0)
+"""How many times the hidden states of a batch are held beside them."""
 _BESIDE_HEAD: Final = 0.04
-"""GiB, beside a copy of the head."""
+"""GiB, beside a copy of the head, with the first runner; with the second it is the hidden states."""
+_LAYER_HIDDEN_TIMES: Final = 3.75
+_LAYER_INNER_TIMES: Final = 3
+"""How many times a feed-forward holds the hidden states of a batch, and what lies between its halves."""
 _SEES: Final = 0.25
 _UNSURE: Final = 0.1
 """GiB by which recorded starts of dense models differ from the formula; of others it is more."""
 _GRAPHS: Final = (0.2, 0.5, 1.1)
 """GiB for CUDA graphs: the engine's own estimate is an extrapolation and jumps."""
-_SECOND_UNSURE: Final = 0.3
-"""GiB more of doubt with the second runner, whose first passes leave attention out: no start of it is recorded yet."""
 
 
 def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> Range:
-    """The peak of the passes by which the engine measures itself, on the rank that has the sampler.
-
-    Of two, the larger: the logits of all sequences, or a copy of the head that few sequences leave larger than them.
-    """
-    per_entry = row_of(load_tables().sampler, settings.vllm).bytes
-    hidden = _HIDDEN_TIMES * batch.tokens * shape.hidden_size * settings.dtype_bytes
-    sampler = per_entry * shape.vocabulary * batch.sequences + _BESIDE_SAMPLER * GIB + hidden
-    head = shape.vocabulary * shape.hidden_size * settings.dtype_bytes + _BESIDE_HEAD * GIB
-    sees = _SEES * GIB * shape.sees
-    workspace = _experts_workspace(shape, settings, batch)
+    """The peak of the passes by which the engine measures itself, on the rank that has the sampler."""
+    sees, workspace = _SEES * GIB * shape.sees, _experts_workspace(shape, settings, batch)
+    sampler, others = _sampler_pass(shape, settings, batch), _other_passes(shape, settings, batch)
     is_kept = row_of(load_tables().experts, settings.vllm).kept and not _has_packed_experts(shape)
-    expected = max(sampler, head) + workspace + sees if is_kept else max(sampler, head, workspace + hidden) + sees
-    unsure = (_UNSURE + _SECOND_UNSURE * (settings.runner is Runner.V2)) * GIB + sees + workspace
+    if is_kept:
+        expected = max(sampler, others) + workspace + sees
+    else:
+        expected = max(sampler, others, workspace + _held_hidden(shape, settings, batch)) + sees
+    unsure = _UNSURE * GIB + sees + workspace
     return Range(int(max(0, min(sampler, expected) - unsure + sees)), int(expected), int(expected + unsure))
+
+
+def _sampler_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
+    """The logits of all sequences."""
+    is_second = settings.runner is Runner.V2
+    row = row_of(load_tables().sampler, settings.vllm)
+    logits = shape.vocabulary * batch.sequences * (row.second_bytes if is_second else row.bytes)
+    return logits + _BESIDE_SAMPLER[is_second] * GIB + _held_hidden(shape, settings, batch)
+
+
+def _other_passes(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
+    """A copy of the head, which few sequences leave larger than their logits; and one dense feed-forward."""
+    hidden = batch.tokens * shape.hidden_size * settings.dtype_bytes
+    beside = 2 * hidden if settings.runner is Runner.V2 else _BESIDE_HEAD * GIB
+    head = shape.vocabulary * shape.hidden_size * settings.dtype_bytes + beside
+    if shape.experts is not None or not shape.inner_size:
+        return head
+    inner = batch.tokens * shape.inner_size // settings.tensor_ranks * settings.dtype_bytes
+    return max(head, _LAYER_INNER_TIMES * inner + _LAYER_HIDDEN_TIMES * hidden)
+
+
+def _held_hidden(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
+    times = _HIDDEN_TIMES[settings.runner is Runner.V2]
+    return times * batch.tokens * shape.hidden_size * settings.dtype_bytes
 
 
 def _experts_workspace(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> int:

@@ -79,6 +79,8 @@ class SamplerRow(Row):
 
     bytes: float
     """For each entry of the vocabulary and each sequence."""
+    second_bytes: float
+    """The same of the second runner."""
 
 
 class ExpertsRow(Row):

@@ -99,6 +99,8 @@ class ModelShape(Value):
     """After the last layer. The head is not among them."""
     tables: tuple[Allocation, ...] = ()
     """Beside the layers, on every rank: of RoPE."""
+    inner_size: int = 0
+    """Elements between the two halves of a feed-forward; 0 if config.json does not tell."""
     experts: Experts | None = None
     """None if it is no mixture."""
     sees: bool = False

@@ -53,6 +53,7 @@ def read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         first=weights.towers,
         last=weights.others,
         tables=tuple(_find_tables(config, keys)),
+        inner_size=find_count(config, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 0,
         experts=_find_experts(config),
         sees=is_multimodal(config) and bool(weights.towers),
         strange=weights.strange[:_SHOWN_STRANGE],
