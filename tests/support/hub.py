@@ -68,6 +68,8 @@ class Hub:
         self.folders = folders
         self.store_host = store
         """Another name of this server: the real hub redirects to another host, which is asked for no metadata."""
+        self.serves_ranges = True
+        """Whether it sends the beginning of a file alone to whom asks for no more."""
         self.faults = Faults()
         self.lock = threading.Lock()
         self.seen: Counter[str] = Counter()
@@ -189,6 +191,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _store(self, path: Path) -> None:
         start = int(m[1]) if (m := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))) else 0
         size = path.stat().st_size
+        if (m := re.fullmatch(r"bytes=0-(\d+)", self.headers.get("Range", ""))) and self.owner.serves_ranges:
+            part = path.read_bytes()[: int(m[1]) + 1]
+            self._send(206, part, {"Content-Range": f"bytes 0-{len(part) - 1}/{size}"})
+            return
         headers = {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
         self.send_response(206 if start else 200)
         for name, value in {**headers, "Content-Length": str(size - start), "Accept-Ranges": "bytes"}.items():

@@ -1,6 +1,7 @@
 """Fetching from a hub on this machine that speaks the real one's API."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -15,9 +16,10 @@ import pytest
 from filelock import FileLock
 
 from cluster.paths import REPOSITORY
+from support.checkpoints import LLAMA, make_tensors
 from support.hub import Hub as LocalHub
 from support.hub import commit_of
-from support.weights import write_adapter, write_model, write_safetensors
+from support.weights import write_adapter, write_model, write_safetensors, write_tensors
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources import __main__ as program_entry
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain
@@ -255,8 +257,33 @@ def test_a_private_model_needs_its_token_which_is_said_nowhere(
 def test_an_inspection_fetches_no_weights(hub: LocalHub, fetch: Fetch) -> None:
     report = fetch(Action.INSPECT)
     assert (report.commit, report.facts and report.facts.attention_heads) == (COMMIT, 4)
-    assert downloads(hub) == []
+    assert [line.rpartition(" ")[2] for line in downloads(hub)] == ["bytes=0-262143"]
     assert not fetch.cache.exists()
+
+
+@pytest.mark.parametrize("serves_ranges", [True, False])
+def test_an_inspection_tells_the_shape_by_the_beginnings_of_weights(
+    hub: LocalHub, fetch: Fetch, serves_ranges: bool
+) -> None:
+    config = {**LLAMA, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "vocab_size": 2048}
+    folder = write_model(hub.folders[NAME], **{**config, "num_attention_heads": 4, "num_key_value_heads": 2})
+    tensors = make_tensors(json.loads((folder / "config.json").read_text()))
+    write_tensors(folder / "model.safetensors", {name: tensor.shape for name, tensor in tensors.items()}, "BF16")
+    hub.serves_ranges = serves_ranges
+    facts = fetch(Action.INSPECT).facts
+    assert facts is not None
+    assert facts.shape is not None
+    assert (facts.shape.vocabulary, facts.shape.pattern, facts.shapeless) == (2048, "2a", None)
+
+
+def test_a_hub_that_gives_no_beginnings_leaves_the_shape_unknown(
+    hub: LocalHub, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hub, "read_start", lambda *_: b"")
+    facts = fetch(Action.INSPECT).facts
+    assert facts is not None
+    assert (facts.attention_heads, facts.shape) == (4, None)
+    assert "could not be read" in (facts.shapeless or "")
 
 
 def test_what_is_no_model_is_said_before_its_weights_come(hub: LocalHub, fetch: Fetch) -> None:

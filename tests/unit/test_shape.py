@@ -82,6 +82,7 @@ def test_mla_keeps_its_keys_and_values_twice() -> None:
         ({"model_type": "mistral", "sliding_window": 8}, "2a", [8]),
         ({"model_type": "qwen2", "sliding_window": 8, "use_sliding_window": False}, "2a", [None]),
         ({"attention_chunk_size": 8, "no_rope_layers": [1, 0]}, "1a1b", [8, None]),
+        ({"attn_type_list": [1, 1]}, "2a", [None]),
     ],
 )
 def test_windows_are_found(config: dict[str, Any], pattern: str, windows: list[int | None]) -> None:
@@ -89,10 +90,18 @@ def test_windows_are_found(config: dict[str, Any], pattern: str, windows: list[i
     assert (shape.pattern, [kind.window for kind in shape.kinds]) == (pattern, windows)
 
 
+def test_layers_that_look_at_what_earlier_ones_remember_keep_nothing() -> None:
+    shape = read({"num_kv_shared_layers": 1}, mlp__down_proj__weight=Tensor("BF16", (64, 128)))
+    assert [layer.attention for layer in shape.layers] == [Attention.FULL, Attention.NONE]
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
         ({"layer_types": ["linear_attention", "full_attention"]}, "layers of the kind linear_attention"),
+        ({"full_attention_interval": 4}, "a state or an index beside attention (full_attention_interval)"),
+        ({"hybrid_override_pattern": "M-M*"}, "a state or an index beside attention (hybrid_override_pattern)"),
+        ({"index_topk": 2048}, "a state or an index beside attention (index_topk)"),
         ({"num_attention_heads": None}, "does not say its layers, heads and hidden size"),
         ({"num_hidden_layers": 3}, "the weights hold 2 layers, and config.json says 3"),
     ],

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from urllib.request import getproxies
 
 import httpx2
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, get_session, hf_hub_download, hf_hub_url, hf_raise_for_status
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -90,6 +90,31 @@ class Hub:
         with ThreadPoolExecutor(_WORKERS) as pool:
             # A list: the first error is raised here, after the files under way are done.
             list(pool.map(lambda name: self._fetch_one(snapshot, name, folder), names))
+
+    def read_start(self, snapshot: Snapshot, name: str, count: int) -> bytes:
+        """The first bytes of a file: a mirror that serves no ranges is left after them.
+
+        Raises:
+            SourceFault, TryAgain: as `look_up`.
+        """
+        return self._patiently(lambda: self._ask_start(snapshot, name, count))
+
+    def _ask_start(self, snapshot: Snapshot, name: str, count: int) -> bytes:
+        url = hf_hub_url(
+            self._repository.name, name, revision=snapshot.commit, endpoint=self._repository.endpoint or HUB
+        )
+        headers = {"Range": f"bytes=0-{count - 1}", "Accept-Encoding": "identity"}
+        if self._token:
+            # The client sends it to the hub alone, and not to the store that the hub names.
+            headers["Authorization"] = f"Bearer {self._token}"
+        found = bytearray()
+        with get_session().stream("GET", url, headers=headers, follow_redirects=True) as response:
+            hf_raise_for_status(response)
+            for part in response.iter_bytes():
+                found += part
+                if len(found) >= count:
+                    break
+        return bytes(found[:count])
 
     def _fetch_one(self, snapshot: Snapshot, name: str, folder: Path) -> None:
         self._patiently(

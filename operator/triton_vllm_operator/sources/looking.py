@@ -16,10 +16,11 @@ from triton_vllm_operator.sources.config import is_multimodal
 from triton_vllm_operator.sources.files import list_folder
 from triton_vllm_operator.sources.formats import check_one_file
 from triton_vllm_operator.sources.generation import check_takes_adapters
-from triton_vllm_operator.sources.report import SourceReport
+from triton_vllm_operator.sources.report import ModelFacts, SourceReport
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors, check_content, read_tensors
 from triton_vllm_operator.sources.servable import Checked, check_source
-from triton_vllm_operator.sources.task import Role, Task
+from triton_vllm_operator.sources.shape_reader import read_shape
+from triton_vllm_operator.sources.task import Expectation, Role, Task
 from triton_vllm_operator.sources.weights import HEADED
 
 
@@ -49,7 +50,23 @@ def look(task: Task, folder: Path, commit: str | None) -> Looked:
     tensors = _read_tensors(folder, checked.weights)
     if expected.role is Role.ADAPTER and tensors is not None:
         check_halves(tensors, expected)
-    return Looked(task, SourceReport(volume=task.volume, commit=commit, facts=checked.facts), checked, tensors)
+    facts = with_shape(checked, tensors, expected)
+    return Looked(task, SourceReport(volume=task.volume, commit=commit, facts=facts), checked, tensors)
+
+
+def with_shape(checked: Checked, tensors: Tensors | None, expected: Expectation) -> ModelFacts | None:
+    """The facts of a model with what of it takes memory, or why that is not known."""
+    facts = checked.facts
+    if facts is None or expected.role is not Role.MODEL:
+        return facts
+    if expected.overrides_config:
+        return facts.model_copy(update={"shapeless": "hf_overrides changes what config.json says"})
+    if tensors is None or not checked.config:
+        return facts.model_copy(update={"shapeless": "its weights are no safetensors with a config.json"})
+    shape = read_shape(checked.config, tensors)
+    if isinstance(shape, str):
+        return facts.model_copy(update={"shapeless": shape[:200]})
+    return facts.model_copy(update={"shape": shape})
 
 
 def find_misfit(adapter: Looked, model: Looked) -> str:

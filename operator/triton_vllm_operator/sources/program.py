@@ -3,7 +3,9 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,17 +17,22 @@ from triton_vllm_operator.sources.files import Files
 from triton_vllm_operator.sources.formats import ADAPTER_CONFIG, CONFIG, MISTRAL_CONFIG, find_format
 from triton_vllm_operator.sources.generation import SENTENCE_MODULES
 from triton_vllm_operator.sources.hub import Hub, Snapshot
-from triton_vllm_operator.sources.looking import Looked, find_misfit, look
+from triton_vllm_operator.sources.looking import Looked, find_misfit, look, with_shape
 from triton_vllm_operator.sources.progress import Progress, Say
 from triton_vllm_operator.sources.quantization import MODELOPT_FILE
-from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport, with_warning
-from triton_vllm_operator.sources.servable import check_source
+from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport, cut_warning, with_warning
+from triton_vllm_operator.sources.safetensors import Tensors, read_tensors
+from triton_vllm_operator.sources.servable import Checked, check_source
 from triton_vllm_operator.sources.store import Store
 from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task, TaskList
 from triton_vllm_operator.sources.tokenizers import TOKENIZER_CONFIG
-from triton_vllm_operator.sources.weights import INDEX_SUFFIX
+from triton_vllm_operator.sources.weights import HEADED, INDEX_SUFFIX
 
 _CONFIGURATION: Final = (CONFIG, MISTRAL_CONFIG, ADAPTER_CONFIG, SENTENCE_MODULES, TOKENIZER_CONFIG, MODELOPT_FILE)
+_FIRST_BYTES: Final = 256 * 2**10
+"""Of weights: as much as most headers have."""
+_HEADERS_AT_ONCE: Final = 4
+_WHY_LIMIT: Final = 200
 OpenHub = Callable[[Repository, Say], Hub]
 
 
@@ -124,7 +131,7 @@ def _take_cached(task: Task, repository: Repository, store: Store) -> Looked:
 def _inspect(task: Task, repository: Repository, hub: Hub) -> SourceReport:
     snapshot = hub.look_up()
     names = choose_files(snapshot.sizes, task.expectation.load_format)
-    facts = _check_listing(hub, snapshot, names, task.expectation, repository.name)
+    checked = _check_listing(hub, snapshot, names, task.expectation, repository.name)
     total = sum(snapshot.sizes[name] for name in names)
     if task.size_limit is not None and total > task.size_limit:
         raise SourceFault(
@@ -132,12 +139,40 @@ def _inspect(task: Task, repository: Repository, hub: Hub) -> SourceReport:
             f"{repository.name} takes {total / 2**30:.1f} GiB, more than the {task.size_limit / 2**30:.1f} GiB of "
             "huggingFace.cache.emptyDir.sizeLimit",
         )
+    facts = _shape_remotely(hub, snapshot, checked, task.expectation)
     return SourceReport(volume=task.volume, commit=snapshot.commit, facts=facts)
 
 
-def _check_listing(
-    hub: Hub, snapshot: Snapshot, names: tuple[str, ...], expected: Expectation, where: str
-) -> ModelFacts | None:
+def _shape_remotely(hub: Hub, snapshot: Snapshot, checked: Checked, expected: Expectation) -> ModelFacts | None:
+    """The facts of a model with its shape, from the beginnings of its weights; its weights stay where they are."""
+    if checked.facts is None or expected.role is not Role.MODEL or not checked.weights:
+        return checked.facts
+    if not all(name.endswith(HEADED) and snapshot.sizes[name] for name in checked.weights):
+        return with_shape(checked, None, expected)
+    try:
+        with ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
+            read = partial(_read_header, hub, snapshot)
+            tensors = {name: tensor for found in pool.map(read, checked.weights) for name, tensor in found.items()}
+    except (SourceFault, TryAgain) as error:
+        # The pod looks again at what it has fetched; here only the plan of its memory is missing.
+        why = cut_warning(f"the beginnings of its weights could not be read: {error}")[:_WHY_LIMIT]
+        return checked.facts.model_copy(update={"shapeless": why})
+    return with_shape(checked, tensors, expected)
+
+
+def _read_header(hub: Hub, snapshot: Snapshot, name: str) -> Tensors:
+    start = b""
+
+    def read_start(count: int) -> bytes:
+        nonlocal start
+        if count > len(start):
+            start = hub.read_start(snapshot, name, max(count, _FIRST_BYTES))
+        return start[:count]
+
+    return read_tensors(name, snapshot.sizes[name], read_start)
+
+
+def _check_listing(hub: Hub, snapshot: Snapshot, names: tuple[str, ...], expected: Expectation, where: str) -> Checked:
     """Check what can be told before the weights come: nothing large is fetched for what cannot be served."""
     if not names:
         find_format(
@@ -157,4 +192,4 @@ def _check_listing(
             not_read=frozenset(snapshot.sizes) - frozenset(names),
             can_read=lambda name: name in small,
         )
-        return check_source(listed, expected).facts
+        return check_source(listed, expected)

@@ -1,28 +1,25 @@
 """What the program found, as the container's termination message: small enough for Kubernetes to keep whole."""
 
+from collections.abc import Mapping
 from typing import Final
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from triton_vllm_operator.api.hub_names import COMMIT_PATTERN
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.sources.task import Value
+from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.task import Said
 
 _FAULT_TEXT_LIMIT: Final = 800
 """Characters, of up to four bytes; the kubelet keeps 4096 bytes of a termination message."""
 
 _WARNING_LIMIT: Final = 400
+_SHAPELESS_LIMIT: Final = 200
 _KEPT_BYTES: Final = 4096
 
 EXIT_FAULT: Final = 3
 """Exit code for what trying again does not mend."""
 EXIT_TRY_AGAIN: Final = 1
-
-
-class Said(Value):
-    """What the program says: a newer one may say more."""
-
-    model_config = ConfigDict(extra="ignore")
 
 
 class Fault(Said):
@@ -47,6 +44,20 @@ class ModelFacts(Said):
     """How config.json says that the weights are quantised."""
     warning: str | None = Field(None, max_length=_WARNING_LIMIT)
     """What only the engine can tell, and should be known if it does not start."""
+    shape: ModelShape | None = None
+    """What of a model takes memory; None if it is not known."""
+    shapeless: str | None = Field(None, max_length=_SHAPELESS_LIMIT)
+    """Why it is not known; None if it is, or if nobody looked."""
+
+    @field_validator("shape", mode="wrap")
+    @classmethod
+    def _is_optional(cls, value: object, parse: ValidatorFunctionWrapHandler) -> ModelShape | None:
+        """A shape that another version of the program wrote, and that this one cannot read, spoils nothing else."""
+        try:
+            shape: ModelShape | None = parse(value)
+        except ValidationError:
+            return None
+        return shape
 
 
 class SourceReport(Said):
@@ -59,6 +70,10 @@ class SourceReport(Said):
     """None if nothing was looked at: a format that only the engine reads."""
 
 
+_NO_WARNING: Final[Mapping[str, str | None]] = {"warning": None}
+_NO_SHAPE: Final[Mapping[str, str | None]] = {"shape": None, "shapeless": "it does not fit into the report"}
+
+
 class Report(Said):
     """All sources, or what is wrong with the first bad one."""
 
@@ -66,22 +81,24 @@ class Report(Said):
     fault: Fault | None = None
 
     def dump(self) -> str:
-        """As a termination message; the last warnings are left out where the kubelet would cut it."""
+        """As a termination message; where the kubelet would cut it, the shapes are left out, then the last warnings."""
         report, text = self, self._as_json()
-        for place in reversed(range(len(self.sources))):
+        places = tuple(reversed(range(len(self.sources))))
+        for place, left_out in (*((place, _NO_SHAPE) for place in places), *((place, _NO_WARNING) for place in places)):
             if len(text.encode()) <= _KEPT_BYTES:
                 break
-            report = report._without_warning(place)
+            report = report._without(place, left_out)
             text = report._as_json()
         return text
 
     def _as_json(self) -> str:
-        return self.model_dump_json(by_alias=True, exclude_none=True)
+        return self.model_dump_json(by_alias=True, exclude_defaults=True)
 
-    def _without_warning(self, place: int) -> "Report":
+    def _without(self, place: int, left_out: Mapping[str, str | None]) -> "Report":
         sources = list(self.sources)
-        if (facts := sources[place].facts) is not None:
-            quiet = facts.model_copy(update={"warning": None})
+        facts = sources[place].facts
+        if facts is not None and any(getattr(facts, name) for name, put in left_out.items() if put is None):
+            quiet = facts.model_copy(update=left_out)
             sources[place] = sources[place].model_copy(update={"facts": quiet})
         return self.model_copy(update={"sources": tuple(sources)})
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pydantic import Field
 
-from triton_vllm_operator.sources.task import Value
+from triton_vllm_operator.sources.task import Said
 
 
 class Form(StrEnum):
@@ -49,7 +49,7 @@ class Attention(StrEnum):
     NONE = "None"
 
 
-class LayerKind(Value):
+class LayerKind(Said):
     """Layers that remember alike."""
 
     attention: Attention
@@ -61,7 +61,7 @@ class LayerKind(Value):
     """Tokens."""
 
 
-class Experts(Value):
+class Experts(Said):
     """A mixture: what each token passes through."""
 
     per_token: int = Field(ge=1)
@@ -69,7 +69,7 @@ class Experts(Value):
     """Elements between the two halves of one expert."""
 
 
-class ModelShape(Value):
+class ModelShape(Said):
     """A model, from its config.json and the headers of its weights."""
 
     architecture: str

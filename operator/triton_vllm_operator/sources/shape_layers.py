@@ -21,6 +21,13 @@ _TYPES: Final = {
     "sliding_attention": Attention.WINDOW,
     "chunked_attention": Attention.CHUNK,
 }
+_OF_STATES: Final = (
+    *("full_attention_interval", "linear_num_value_heads", "linear_attn_config", "attn_type_list", "layer_group_size"),
+    *("mamba_d_state", "mamba_d_conv", "mamba_num_heads", "mamba_n_heads", "ssm_state_size", "state_size"),
+    *("hybrid_override_pattern", "layers_block_type", "attn_layer_period", "conv_L_cache", "lru_width"),
+    *("index_topk", "compress_ratios"),
+)
+"""Keys of models that keep more than keys and values: Mamba, linear attention, the index of sparse attention."""
 _CHUNK_EVERY: Final = 4
 """Of models that attend in chunks, every nth layer attends to everything, unless they list which."""
 # Models whose every nth layer attends to everything where config.json does not list its layers: transformers' own rule.
@@ -29,6 +36,8 @@ _EVERY: Final = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 
 def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
     """The kind of each layer, in order; what is not understood, where that is so."""
+    if state := _find_state(config):
+        return f"layers that keep a state or an index beside attention ({state})"
     count, heads = find_count(config, *_LAYERS), find_count(config, *HEADS)
     hidden = find_count(config, *HIDDEN)
     if not count or not heads or not hidden:
@@ -51,8 +60,21 @@ def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
     near = full.model_copy(update={"attention": Attention.WINDOW, "window": window})
     chunk = find_count(config, _CHUNK)
     part = full.model_copy(update={"attention": Attention.CHUNK, "window": chunk})
+    shared = min(count, find_count(config, "num_kv_shared_layers") or 0)
     by_kind = {Attention.WINDOW: near if window else far, Attention.CHUNK: part if chunk else far}
-    return tuple(by_kind.get(kind, far) for kind in attentions)
+    # The last layers of some models look at what earlier ones remember.
+    own = tuple(by_kind.get(kind, far) for kind in attentions[: count - shared])
+    return (*own, *(LayerKind(attention=Attention.NONE),) * shared)
+
+
+def _find_state(config: Json) -> str | None:
+    """The key by which a model says that it keeps one; a list of ones (MiniMax) says that all layers attend."""
+    said = ((key, part.get(key)) for part in language_parts(config) for key in _OF_STATES)
+    return next((key for key, value in said if value and not _is_all_ones(value)), None)
+
+
+def _is_all_ones(value: object) -> bool:
+    return isinstance(value, list) and all(item == 1 for item in value)
 
 
 def _find_attentions(config: Json, count: int) -> Sequence[Attention] | str:

@@ -15,6 +15,12 @@ class Value(BaseModel):
     )
 
 
+class Said(Value):
+    """What the program says, and is stored: a newer one may say more."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 CA_BUNDLE_VARIABLE: Final = "CA_BUNDLE"
 """Environment variable with the administrator's certificate authorities, trusted for every repository."""
 
