@@ -73,6 +73,8 @@ def test_what_runs_is_what_was_rendered(served: str) -> None:
     wait_for(served, NAME, "says how it runs", 30, lambda x: "running" in x["status"]["engine"])
     llm = get_llm(served, NAME)
     assert llm["status"]["engine"]["running"] == {"vllmVersion": "0.32.0", "maxModelLen": 1024}
+    # 1 GiB, in blocks of 128 tokens of 23,040 bytes.
+    assert llm["status"]["memoryPlan"]["measured"]["kvCacheTokens"] == 364 * 128
     assert condition(llm, "Ready")["message"] == "1 of 1 pods generate"
 
 

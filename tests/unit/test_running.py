@@ -13,6 +13,7 @@ from triton_vllm_operator.health.running import (
     find_engine_differences,
     parse_engine_line,
 )
+from triton_vllm_operator.memory.versions import GIB
 
 # The line of vLLM 0.20.2 on an H200, cut at the end.
 LINE = (
@@ -138,3 +139,32 @@ def test_another_revision_is_asked_anew() -> None:
     world.edit(engine={"maxModelLen": 64}).settle()
     assert world.status.engine is not None
     assert world.status.engine.running is None
+
+
+MEMORY = """\
+INFO Model loading took 14.99 GiB memory and 3.718842 seconds
+INFO Available KV cache memory: 53.66 GiB
+INFO GPU KV cache size: 439,552 tokens, Maximum concurrency for 8,192 tokens per request: 53.66x
+"""
+
+
+def test_what_the_engine_allocated_stands_in_the_status_of_its_revision() -> None:
+    world = served(inspection=Inspection(LINE + "\n" + MEMORY, CONFIG))
+    world.changes.clear()
+    assert world.decide().status is None, "it is read once"
+    assert world.status.memory_plan is not None
+    assert world.status.memory_plan.model_dump(by_alias=True, exclude_none=True) == {
+        "measured": {
+            "weightsBytes": round(14.99 * GIB),
+            "kvCacheBytes": round(53.66 * GIB),
+            "kvCacheTokens": 439552,
+            "maxConcurrency": "53.66",
+            "loadSeconds": 4,
+        }
+    }
+    world.edit(engine={"maxModelLen": 64}).settle()
+    assert world.status.memory_plan is None, "another revision may take something else"
+
+
+def test_a_log_that_says_nothing_of_memory_leaves_it_out() -> None:
+    assert served(inspection=Inspection(LINE, CONFIG)).status.memory_plan is None

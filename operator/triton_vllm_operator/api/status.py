@@ -1,7 +1,7 @@
 """What the operator reports: the status of an LLMDeployment."""
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -78,6 +78,40 @@ class ModelStatus(ApiModel):
     weight_bytes: int | None = Field(None, ge=0, le=GENERATION_LIMIT, description="Size of the weights in bytes.")
 
 
+def _bytes_of(what: str) -> Any:
+    return Field(None, ge=0, le=GENERATION_LIMIT, description=f"Bytes {what}.")
+
+
+class MeasuredMemory(ApiModel):
+    """What an engine of the current revision said in its log that it allocated; of several ranks, on the fullest."""
+
+    weights_bytes: int | None = _bytes_of("of weights on one GPU")
+    kv_cache_bytes: int | None = _bytes_of("of the KV cache on one GPU")
+    kv_cache_tokens: int | None = Field(
+        None, ge=0, le=GENERATION_LIMIT, description="Tokens that the KV cache holds, as the engine counts them."
+    )
+    max_concurrency: str | None = Field(
+        None, max_length=24, description="Sequences of the greatest length that the KV cache holds at once, as 58.11."
+    )
+    graph_bytes: int | None = _bytes_of("of CUDA graphs on one GPU")
+    suggested_kv_cache_bytes: int | None = _bytes_of(
+        "that the engine suggests for engine.kvCacheMemoryBytes: its share of the GPU would be full"
+    )
+    attention_backend: str | None = Field(None, max_length=64, description="As vLLM calls it.")
+    load_seconds: Int32 | None = Field(None, description="Seconds to load the weights.")
+    compile_seconds: Int32 | None = Field(None, description="Seconds to compile the model.")
+    capture_seconds: Int32 | None = Field(None, description="Seconds to capture CUDA graphs.")
+    start_seconds: Int32 | None = Field(
+        None, description="Seconds from the loaded weights to an engine that serves, compilation included."
+    )
+
+
+class MemoryStatus(ApiModel):
+    """The memory of an engine."""
+
+    measured: MeasuredMemory | None = Field(None, description="What an engine allocated, once a pod serves.")
+
+
 class LLMDeploymentStatus(ApiModel):
     """What the operator last saw."""
 
@@ -97,6 +131,7 @@ class LLMDeploymentStatus(ApiModel):
     revision: str | None = Field(None, max_length=253, description="ControllerRevision that the children come from.")
     engine: EngineStatus | None = Field(None, description="What the engine is started with.")
     model: ModelStatus | None = Field(None, description="What was found out about a model of the hub.")
+    memory_plan: MemoryStatus | None = Field(None, description="What of memory the engine takes.")
     replicas: Int32 | None = Field(None, description="Pods that exist and are not being deleted.")
     ready_replicas: Int32 | None = Field(None, description="Pods of the current revision that generate.")
     selector: str | None = Field(None, max_length=512, description="Label selector of the pods, for /scale.")

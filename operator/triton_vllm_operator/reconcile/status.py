@@ -4,7 +4,14 @@ from datetime import datetime
 from typing import Final
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.status import EngineStatus, LLMDeploymentStatus, ModelStatus, RunningEngine
+from triton_vllm_operator.api.status import (
+    EngineStatus,
+    LLMDeploymentStatus,
+    MeasuredMemory,
+    MemoryStatus,
+    ModelStatus,
+    RunningEngine,
+)
 from triton_vllm_operator.health.running import (
     find_config_differences,
     find_engine_differences,
@@ -12,6 +19,7 @@ from triton_vllm_operator.health.running import (
 )
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.service import generate_url
+from triton_vllm_operator.memory.measured import Measured, read_measured
 from triton_vllm_operator.reconcile.conditions import Situation, find_conditions, to_conditions
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
@@ -20,6 +28,7 @@ from triton_vllm_operator.sources.report import ModelFacts
 
 _SHOWN_DIFFERENCES: Final = 8
 _DIFFERENCE_LIMIT: Final = 256
+_NAME_LIMIT: Final = 64
 
 
 def build_status(observed: Observed, plan: Plan, situation: Situation, now: datetime) -> LLMDeploymentStatus:
@@ -34,6 +43,7 @@ def build_status(observed: Observed, plan: Plan, situation: Situation, now: date
         revision=plan.revision.name if plan.revision else None,
         engine=_engine_status(observed, plan.revision) if plan.revision else None,
         model=_model_status(plan.revision) if plan.revision else None,
+        memory_plan=_memory_status(observed, plan.revision) if plan.revision else None,
         replicas=len(situation.alive),
         ready_replicas=sum(pod.serves for pod in situation.current),
         selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
@@ -68,6 +78,36 @@ def find_running_engine(observed: Observed, revision: Revision) -> RunningEngine
 
 def _shortened(differences: tuple[str, ...]) -> tuple[str, ...] | None:
     return tuple(text[:_DIFFERENCE_LIMIT] for text in differences[:_SHOWN_DIFFERENCES]) or None
+
+
+def _memory_status(observed: Observed, revision: Revision) -> MemoryStatus | None:
+    """What was read now, or stands in the status already; None if no engine of this revision was asked yet."""
+    before = observed.resource.status
+    if observed.inspection is None:
+        return before.memory_plan if before.revision == revision.name else None
+    found = read_measured(observed.inspection.log)
+    return MemoryStatus(measured=_as_status(found)) if found is not None else None
+
+
+def _as_status(found: Measured) -> MeasuredMemory:
+    return MeasuredMemory(
+        weights_bytes=found.weights,
+        # An engine that has started has one.
+        kv_cache_bytes=max(0, found.cache) if found.cache is not None else None,
+        kv_cache_tokens=found.tokens,
+        max_concurrency=None if found.concurrency is None else f"{found.concurrency:.2f}",
+        graph_bytes=max(0, found.graphs) if found.graphs is not None else None,
+        suggested_kv_cache_bytes=found.suggested_cache,
+        attention_backend=found.attention[:_NAME_LIMIT] if found.attention else None,
+        load_seconds=_rounded(found.load_seconds),
+        compile_seconds=_rounded(found.compile_seconds),
+        capture_seconds=_rounded(found.capture_seconds),
+        start_seconds=_rounded(found.init_seconds),
+    )
+
+
+def _rounded(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)
 
 
 def _model_status(revision: Revision) -> ModelStatus | None:
