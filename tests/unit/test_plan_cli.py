@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from support.checkpoints import LLAMA, write_checkpoint
+from support.nodes import H100, L4, node_body
 from triton_vllm_operator.cli.__main__ import ACCEPTED, REFUSED, UNREADABLE, main
 from triton_vllm_operator.cli.plan import Answer, answer
 from triton_vllm_operator.cli.plan_drawing import draw_plan
@@ -100,7 +101,7 @@ def test_what_is_not_understood_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     ("options", "words"),
     [
         (("--gpu", "H100"), "--vllm-version says which vLLM is planned for"),
-        (("--vllm-version", "0.27.1"), "--gpu NAME or --gpu-memory BYTES says which GPU"),
+        (("--vllm-version", "0.27.1"), "--gpu NAME, --gpu-memory BYTES or --nodes says which GPU"),
         (("--vllm-version", "0.27.1", "--gpu", "GTX"), "--gpu GTX: not known; one of H200, H100"),
     ],
 )
@@ -123,7 +124,13 @@ def test_ranks_that_do_not_divide_the_model_are_named(
 
 def test_a_terminal_gets_a_bar_and_a_table(model: str) -> None:
     options = argparse.Namespace(
-        filename=None, model=model, gpu="H100", gpu_memory=None, vllm_version="0.27.1", engine_only=False
+        filename=None,
+        model=model,
+        gpu="H100",
+        gpu_memory=None,
+        nodes=False,
+        vllm_version="0.27.1",
+        engine_only=False,
     )
     found = answer(options, load_catalogue(None))
     assert isinstance(found, Answer)
@@ -133,3 +140,62 @@ def test_a_terminal_gets_a_bar_and_a_table(model: str) -> None:
     assert "\x1b[32m" in text
     assert "█ weights" in text
     assert "tensorParallelSize 2" in text
+
+
+def put_kubectl(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kubectl that answers with what a script prints."""
+    (folder / "kubectl").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_the_nodes_of_a_cluster_are_planned_for_together(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nodes.json").write_text(json.dumps({"items": [node_body("a", H100, 2), node_body("b", L4, 2)]}))
+    put_kubectl(tmp_path, f"cat {tmp_path / 'nodes.json'}", monkeypatch)
+    arguments = ("--model", model, "--nodes", "--vllm-version", "0.27.1")
+    code, text = plan(capsys, *arguments)
+    assert code == REFUSED
+    assert text.startswith("LlamaForCausalLM with vLLM 0.27.1 does not fit on NVIDIA-L4: one sequence of 131072 tokens")
+    assert "spec.scheduling.nodeSelector: {nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3} keeps it" in text
+    _, text = plan(capsys, *arguments, "-o", "json")
+    assert json.loads(text)["nodes"]["fit"] == "FitsOnSomeNodes"
+    file = tmp_path / "llm.yaml"
+    file.write_text(RESOURCE + "  scheduling: {nodeSelector: {nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}}\n")
+    code, text = plan(capsys, "--model", model, "--nodes", "-f", str(file))
+    assert code == ACCEPTED
+    assert " fits on 2 x NVIDIA-H100-80GB-HBM3: " in text
+    file.write_text(RESOURCE.replace("tensorParallelSize: 2", "tensorParallelSize: 4"))
+    assert plan(capsys, "--model", model, "--nodes", "-f", str(file)) == (
+        ACCEPTED,
+        "unknown: no node that takes the pods has 4 nvidia.com/gpu: the most that one has is 2\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'nodes is forbidden' >&2; exit 1", "kubectl cannot list the nodes: nodes is forbidden"),
+        ("echo no", "what kubectl printed is no list of nodes"),
+    ],
+)
+def test_a_cluster_that_tells_no_nodes_is_said(
+    script: str,
+    said: str,
+    model: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put_kubectl(tmp_path, script, monkeypatch)
+    code, text = plan(capsys, "--model", model, "--nodes", "--vllm-version", "0.27.1")
+    assert (code, said in text) == (UNREADABLE, True)
+
+
+def test_without_kubectl_that_is_said(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, text = plan(capsys, "--model", model, "--nodes", "--vllm-version", "0.27.1")
+    assert (code, text) == (UNREADABLE, "kubectl-llm: --nodes: kubectl is not on the PATH\n")

@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     planning.add_argument("--model", required=True, metavar="DIR", help="folder with config.json and *.safetensors")
     planning.add_argument("--gpu", metavar="NAME", help="as H100-80GB, or a label nvidia.com/gpu.product")
     planning.add_argument("--gpu-memory", type=int, metavar="BYTES", help="of a GPU that is not known, as CUDA says")
+    planning.add_argument("--nodes", action="store_true", help="all GPUs of kubectl's cluster that the pods may get")
     planning.add_argument("--vllm-version", metavar="X", help="another vLLM than that of spec.runtime")
     planning.add_argument("--engine-only", action="store_true", help="without the memory that Triton takes for itself")
     planning.add_argument("-o", "--output", type=Format, choices=(Format.TEXT, Format.JSON), default=Format.TEXT)
@@ -99,8 +100,8 @@ def _explain(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, st
 
 
 def _plan(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
-    if options.gpu is None and options.gpu_memory is None:
-        raise Unreadable("--gpu NAME or --gpu-memory BYTES says which GPU is planned for")
+    if options.gpu is None and options.gpu_memory is None and not options.nodes:
+        raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
     found = answer(options, catalogue)
     refused = isinstance(found, Answer) and found.judged.verdict is Verdict.DOES_NOT_FIT
     code, as_json = REFUSED if refused else ACCEPTED, options.output is Format.JSON

@@ -2,21 +2,26 @@
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from triton_vllm_operator.api.engine import Engine
+from triton_vllm_operator.api.scheduling import Scheduling
+from triton_vllm_operator.api.spec import DEFAULT_GPU_RESOURCE, LLMDeploymentSpec
+from triton_vllm_operator.cli.cluster import read_nodes
 from triton_vllm_operator.cli.explain import judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.memory.advice import Advice, Case, find_advice, what_if
+from triton_vllm_operator.memory.fit import Finding, find_fit
+from triton_vllm_operator.memory.offers import find_offers
 from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.products import find_product, load_products
 from triton_vllm_operator.memory.reading import read_settings
 from triton_vllm_operator.memory.runner import Runner
-from triton_vllm_operator.memory.settings import Gpu
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.verdict import Judged, Verdict, judge
 from triton_vllm_operator.memory.versions import BatchClass
 from triton_vllm_operator.reconcile.accept import find_runtime
@@ -46,6 +51,8 @@ class Answer:
     others: tuple[tuple[Advice, Plan, Judged], ...]
     """Other settings, to compare."""
     assumptions: tuple[str, ...]
+    finding: Finding | None = None
+    """What comes of all nodes together, where those of a cluster are planned for; `case` has the least room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +69,33 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | Unknow
         Unreadable: a file or an option is not readable.
         SourceFault: the folder holds no model.
     """
-    engine, environment, adapters, vllm = _read_engine(options, catalogue)
+    wanted = _read_wanted(options, catalogue)
     shape = read_model(Path(options.model))
     if isinstance(shape, str):
         return Unknown(shape)
-    gpu = _find_gpu(options)
-    settings = read_settings(engine, vllm, shape, environment, adapters)
+    settings = wanted.settings(shape)
     length = settings.max_model_len or shape.longest
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
-    case = Case(shape, settings, gpu, length, with_server=not options.engine_only)
+    start = Case(shape, settings, Gpu("", 0), length, with_server=not options.engine_only)
+    if not options.nodes:
+        return _say(replace(start, gpu=_find_gpu(options)), None)
+    offers = find_offers(read_nodes(), wanted.scheduling, wanted.resource, wanted.engine.gpus)
+    finding = find_fit(offers, lambda gpu: replace(start, gpu=gpu))
+    return _say(finding.planned[0].case, finding) if finding.planned else Unknown(finding.message)
+
+
+def _say(case: Case, finding: Finding | None) -> Answer:
     plan, judged = _judge(case)
     return Answer(
         case=case,
         plan=plan,
         judged=judged,
-        batch=find_batch(settings, gpu),
+        batch=find_batch(case.settings, case.gpu),
         advice=find_advice(case) if judged.verdict is Verdict.DOES_NOT_FIT else (),
         others=tuple((other, *_judge(other.case)) for other in what_if(case)),
         assumptions=tuple(_find_assumptions(case)),
+        finding=finding,
     )
 
 
@@ -106,11 +121,42 @@ def _read_header(path: Path, size: int) -> Tensors:
         return read_header(path.name, size, partial(read_from_start, file))[0]
 
 
-def _read_engine(options: argparse.Namespace, catalogue: Catalogue) -> tuple[Engine, dict[str, str], int, str]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is planned for."""
+
+    vllm: str
+    spec: LLMDeploymentSpec | None = None
+    """None where no file is given: all defaults."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine's arguments."""
+        return self.spec.engine if self.spec else Engine()
+
+    @property
+    def scheduling(self) -> Scheduling:
+        """Where the pods may run."""
+        return (self.spec.scheduling if self.spec else None) or Scheduling()
+
+    @property
+    def resource(self) -> str:
+        """What they ask for of a node."""
+        return (self.spec.gpu_resource if self.spec else None) or DEFAULT_GPU_RESOURCE
+
+    def settings(self, shape: ModelShape) -> EngineSettings:
+        """Those of the engine for a model."""
+        variables = self.spec.env or () if self.spec else ()
+        environment = {variable.name: variable.value for variable in variables}
+        adapters = len(self.spec.model.adapters) if self.spec else 0
+        return read_settings(self.engine, self.vllm, shape, environment, adapters)
+
+
+def _read_wanted(options: argparse.Namespace, catalogue: Catalogue) -> Wanted:
     if options.filename is None:
         if options.vllm_version is None:
             raise Unreadable("without -f, --vllm-version says which vLLM is planned for")
-        return Engine(), {}, 0, options.vllm_version
+        return Wanted(options.vllm_version)
     document = read_document(options.filename)
     spec = judge_document(document, catalogue).spec
     if spec is None:
@@ -119,8 +165,7 @@ def _read_engine(options: argparse.Namespace, catalogue: Catalogue) -> tuple[Eng
     if isinstance(runtime, Problem) and options.vllm_version is None:
         raise Unreadable(runtime.message)
     vllm = runtime.vllm if isinstance(runtime, RuntimeEntry) else ""
-    environment = {variable.name: variable.value for variable in spec.env or ()}
-    return spec.engine, environment, len(spec.model.lora_adapters or ()), options.vllm_version or vllm
+    return Wanted(options.vllm_version or vllm, spec)
 
 
 def _find_gpu(options: argparse.Namespace) -> Gpu:

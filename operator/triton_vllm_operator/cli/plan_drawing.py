@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from triton_vllm_operator.cli.plan import Answer
-from triton_vllm_operator.cli.plan_printing import WORDS, amounts, gib, headline, remarks
+from triton_vllm_operator.cli.plan_printing import WORDS, amounts, headline, remarks
+from triton_vllm_operator.memory.fit import gib
 from triton_vllm_operator.memory.verdict import Verdict
 
 _WIDTH: Final = 60

@@ -7,9 +7,9 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.cli.plan import Answer, Unknown
 from triton_vllm_operator.memory.amounts import Range
 from triton_vllm_operator.memory.cache import blocks_of_sequence
+from triton_vllm_operator.memory.fit import gib, say_why
 from triton_vllm_operator.memory.plan import Plan
 from triton_vllm_operator.memory.verdict import Judged, Verdict
-from triton_vllm_operator.memory.versions import GIB
 
 _BAR: Final = 60
 """Characters for the whole GPU."""
@@ -36,6 +36,7 @@ def _as_data(answer: Answer) -> Json:
     plan, case, layout = answer.plan, answer.case, answer.plan.layout
     return {
         "verdict": answer.judged.verdict.value,
+        **({"nodes": {"fit": found.fit.value, "message": found.message}} if (found := answer.finding) else {}),
         "vllm": case.settings.vllm,
         "runner": case.settings.runner.value,
         "gpu": {"product": case.gpu.product, "bytes": case.gpu.total_bytes},
@@ -74,10 +75,12 @@ def _lines(answer: Answer) -> list[str]:
 def headline(answer: Answer) -> str:
     """The verdict and what it rests on."""
     case = answer.case
+    if answer.finding is not None:
+        return f"{case.shape.architecture} with vLLM {case.settings.vllm} {answer.finding.message}"
     gpus = case.settings.tensor_ranks * case.settings.pipeline_ranks
     of = f"{gpus} x {case.gpu.product}" if gpus > 1 else case.gpu.product
     verdict = f"{case.shape.architecture} {WORDS[answer.judged.verdict]} on {of} with vLLM {case.settings.vllm}"
-    return f"{verdict}: {_reason(answer)}"
+    return f"{verdict}: {say_why(answer.plan, answer.judged, case.settings)}"
 
 
 def remarks(answer: Answer) -> list[str]:
@@ -86,23 +89,6 @@ def remarks(answer: Answer) -> list[str]:
         *(f"to make it fit: {advice.text}" for advice in answer.advice),
         *(f"assumed: {assumption}" for assumption in answer.assumptions),
     ]
-
-
-def _reason(answer: Answer) -> str:
-    plan, judged = answer.plan, answer.judged
-    if judged.misfit:
-        return judged.misfit
-    if judged.exceeds_ceiling:
-        return (
-            f"spec.engine.gpuMemoryUtilization {answer.case.settings.utilization:g} asks for more than the "
-            f"{judged.ceiling:.3f} that are free of an empty GPU"
-        )
-    if plan.cache.high <= 0:
-        return f"the weights take {gib(plan.weights)}, and the engine may use {gib(plan.requested)} of a GPU"
-    return (
-        f"one sequence of {plan.length} tokens takes {gib(plan.sequence_bytes)} of cache, and "
-        f"{gib(plan.cache.low)} to {gib(plan.cache.high)} are left"
-    )
 
 
 def _bar(answer: Answer) -> list[str]:
@@ -158,8 +144,3 @@ def _doubt(amount: Range) -> str:
     if amount.low == amount.high:
         return gib(amount.expected)
     return f"{gib(amount.expected)}  ({gib(amount.low)} to {gib(amount.high)})"
-
-
-def gib(count: int) -> str:
-    """Bytes for people."""
-    return f"{count / GIB:.2f} GiB"

@@ -53,7 +53,7 @@ def make_plan(shape: ModelShape, settings: EngineSettings, gpu: Gpu, length: int
 
 def find_batch(settings: EngineSettings, gpu: Gpu) -> BatchClass:
     """How many tokens and sequences go through the engine at once: the user's, else the version's defaults."""
-    default = row_of(load_tables().batch, settings.vllm).find(gpu.total_bytes, gpu.product)
+    default = row_of(load_tables().batch, settings.vllm).find(gpu.total_bytes, gpu.product, gpu.is_slice)
     return BatchClass(
         tokens=settings.batched_tokens or default.tokens, sequences=settings.sequences or default.sequences
     )
@@ -71,7 +71,8 @@ def _plan_stage(
     requested = math.ceil(gpu.total_bytes * settings.utilization)
     activations, beside = activation_peak(shape, settings, batch), beside_torch(settings)
     graphs = graphs_reserve(settings)
-    cache = (activations + beside + graphs).taken_from(requested - weights)
+    doubt = int(gpu.doubt_bytes * settings.utilization)
+    cache = (activations + beside + graphs + Range(-doubt, 0, doubt)).taken_from(requested - weights)
     if settings.fixed_cache is not None:
         cache = exactly(settings.fixed_cache)
     layout = lay_out(shape, settings, stage)

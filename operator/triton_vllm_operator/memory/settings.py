@@ -17,6 +17,10 @@ class Gpu:
     product: str
     total_bytes: int
     """As CUDA reports them."""
+    doubt_bytes: int = 0
+    """How much more or less it may be."""
+    is_slice: bool = False
+    """Whether it is a slice of one (MIG), in which vLLM cannot ask for the GPU's size."""
 
 
 @dataclass(frozen=True, slots=True)

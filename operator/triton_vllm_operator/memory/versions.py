@@ -40,9 +40,11 @@ class BatchRow(Row):
 
     classes: tuple[BatchClass, ...]
 
-    def find(self, total_bytes: int, product: str) -> BatchClass:
-        """The class of a GPU."""
+    def find(self, total_bytes: int, product: str, is_slice: bool = False) -> BatchClass:
+        """The class of a GPU; of a slice the smallest: https://github.com/vllm-project/vllm/issues/55381."""
         named = product.lower()
+        if is_slice:
+            return self.classes[-1]
         return next(
             each
             for each in self.classes

@@ -1,0 +1,49 @@
+"""Nodes, reduced to what decides which pods they take and which GPUs those get."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.quantity import parse_quantity
+from triton_vllm_operator.kube.resources import metadata_of, name_of
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """What keeps pods away that do not tolerate it."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node."""
+
+    name: str
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...]
+    allocatable: Mapping[str, int]
+    """Of each resource, in whole units: GPUs, bytes of memory."""
+
+
+def project_node(body: Json) -> Node:
+    """What is read of a node."""
+    spec, status, labels = _dict(body.get("spec")), _dict(body.get("status")), _dict(metadata_of(body).get("labels"))
+    taints = spec.get("taints")
+    return Node(
+        name=name_of(body),
+        labels={str(key): str(value) for key, value in labels.items()},
+        taints=tuple(_taint(taint) for taint in taints or () if isinstance(taint, dict)),
+        allocatable={name: int(parse_quantity(str(size))) for name, size in _dict(status.get("allocatable")).items()},
+    )
+
+
+def _taint(taint: Mapping[str, Any]) -> Taint:
+    return Taint(str(taint.get("key", "")), str(taint.get("value") or ""), str(taint.get("effect", "")))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
