@@ -221,6 +221,7 @@ def test_pods_lead_to_ready() -> None:
     world.settle()
     assert [c.status.value for c in world.status.conditions or ()] == [
         "True",
+        "Unknown",
         "True",
         "False",
         "True",

@@ -28,6 +28,7 @@ _CLASSES: Final = {
     "probe": ChangeClass.NONE,
     "service": ChangeClass.NONE,
     "fetch": ChangeClass.NONE,
+    "memory": ChangeClass.NONE,
     "runtime.argumentCheck": ChangeClass.NONE,
     "model.servedName": ChangeClass.REFUSED,
 }

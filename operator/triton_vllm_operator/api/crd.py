@@ -37,6 +37,7 @@ _COLUMNS: Final = (
     ("Wanted", "integer", ".spec.replicas", 0),
     ("Runtime", "string", ".spec.runtime.version", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Memory", "string", '.status.conditions[?(@.type=="MemoryFits")].reason', 1),
     ("KV tokens", "integer", ".status.memoryPlan.measured.kvCacheTokens", 1),
     ("URL", "string", ".status.url", 1),
     ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', 1),

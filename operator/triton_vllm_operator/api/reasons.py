@@ -7,6 +7,8 @@ class ConditionType(StrEnum):
     """The conditions of an LLMDeployment; all are set on the first visit."""
 
     ACCEPTED = "Accepted"
+    MEMORY_FITS = "MemoryFits"
+    """Unknown where nothing certain can be said."""
     AVAILABLE = "Available"
     PROGRESSING = "Progressing"
     READY = "Ready"
@@ -33,6 +35,17 @@ class Reason(StrEnum):
     REVISION_UNREADABLE = "RevisionUnreadable"
     REFUSED_BY_API_SERVER = "RefusedByAPIServer"
     IMAGE_VOLUMES_UNSUPPORTED = "ImageVolumesUnsupported"
+
+    # MemoryFits; Progressing and Ready carry what does not fit
+    FITS = "Fits"
+    FITS_TIGHTLY = "FitsTightly"
+    DOES_NOT_FIT = "DoesNotFit"
+    FITS_ON_SOME_NODES = "FitsOnSomeNodes"
+    NO_MATCHING_NODE = "NoMatchingNode"
+    GPU_UNKNOWN = "GpuUnknown"
+    NODES_UNKNOWN = "NodesUnknown"
+    MODEL_NOT_UNDERSTOOD = "ModelNotUnderstood"
+    NOT_PLANNED = "NotPlanned"
 
     # Available, Ready
     GENERATES = "Generates"

@@ -160,6 +160,23 @@ class Probe(ApiModel):
     )
 
 
+class MemoryPolicy(StrEnum):
+    """What is done about a model that certainly does not fit into the memory of its GPUs."""
+
+    ENFORCE = "Enforce"
+    WARN = "Warn"
+    OFF = "Off"
+
+
+class Memory(ApiModel):
+    """Whether memory is planned before a GPU is asked for."""
+
+    policy: MemoryPolicy = Field(
+        MemoryPolicy.ENFORCE,
+        description="Enforce makes no pod of a model that certainly does not fit, Warn only says so, Off plans not.",
+    )
+
+
 class LLMDeploymentSpec(ApiModel):
     """What a user asks for."""
 
@@ -179,6 +196,7 @@ class LLMDeploymentSpec(ApiModel):
         "them pass.",
         json_schema_extra={LIST_TYPE: "map", LIST_MAP_KEYS: ["name"]},
     )
+    memory: Memory | None = Field(None, description="What is done about a model that does not fit; unset: Enforce.")
     scheduling: Scheduling | None = Field(None, description="Where the serving pods may run.")
     service_account_name: ObjectName | None = Field(
         None,

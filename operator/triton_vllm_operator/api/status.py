@@ -28,7 +28,9 @@ class Condition(ApiModel):
     """One observation about an LLMDeployment, in the form of metav1.Condition."""
 
     type: str = Field(
-        min_length=1, max_length=316, description="Accepted, Available, Progressing, Ready, Degraded or Stalled."
+        min_length=1,
+        max_length=316,
+        description="Accepted, MemoryFits, Available, Progressing, Ready, Degraded or Stalled.",
     )
     status: ConditionStatus = Field(description="True, False or Unknown.")
     observed_generation: int = Field(
@@ -106,9 +108,29 @@ class MeasuredMemory(ApiModel):
     )
 
 
+class Amount(ApiModel):
+    """A number that is known within bounds."""
+
+    low: int = Field(ge=0, le=GENERATION_LIMIT, description="At least.")
+    expected: int = Field(ge=0, le=GENERATION_LIMIT, description="As expected.")
+    high: int = Field(ge=0, le=GENERATION_LIMIT, description="At most.")
+
+
+class PredictedMemory(ApiModel):
+    """What the operator computed before the start, for that of the admitted GPUs with the least room."""
+
+    gpu: str = Field(max_length=128, description="The GPU, as its node names it.")
+    runner: str = Field(max_length=16, description="Which of vLLM's model runners the version takes: V1 or V2.")
+    weights_bytes: int | None = _bytes_of("of weights on one GPU")
+    kv_bytes_per_token: int | None = _bytes_of("of one token in the KV cache of one GPU")
+    kv_cache_bytes: Amount = Field(description="Bytes of the KV cache on one GPU.")
+    kv_cache_tokens: Amount = Field(description="Tokens that the KV cache holds, as the engine will count them.")
+
+
 class MemoryStatus(ApiModel):
     """The memory of an engine."""
 
+    predicted: PredictedMemory | None = Field(None, description="What it was expected to take.")
     measured: MeasuredMemory | None = Field(None, description="What an engine allocated, once a pod serves.")
 
 
@@ -118,7 +140,7 @@ class LLMDeploymentStatus(ApiModel):
     conditions: tuple[Condition, ...] | None = Field(
         None,
         max_length=16,
-        description="Accepted, Available, Progressing, Ready, Degraded and Stalled.",
+        description="Accepted, MemoryFits, Available, Progressing, Ready, Degraded and Stalled.",
         json_schema_extra={LIST_TYPE: "map", LIST_MAP_KEYS: ["type"]},
     )
     observed_generation: int | None = Field(

@@ -19,7 +19,7 @@ from triton_vllm_operator.memory.fit import Finding, find_fit
 from triton_vllm_operator.memory.offers import find_offers
 from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.products import find_product, load_products
-from triton_vllm_operator.memory.reading import read_settings
+from triton_vllm_operator.memory.reading import read_settings, settings_of_spec
 from triton_vllm_operator.memory.runner import Runner
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.verdict import Judged, Verdict, judge
@@ -146,10 +146,9 @@ class Wanted:
 
     def settings(self, shape: ModelShape) -> EngineSettings:
         """Those of the engine for a model."""
-        variables = self.spec.env or () if self.spec else ()
-        environment = {variable.name: variable.value for variable in variables}
-        adapters = len(self.spec.model.adapters) if self.spec else 0
-        return read_settings(self.engine, self.vllm, shape, environment, adapters)
+        if self.spec is None:
+            return read_settings(Engine(), self.vllm, shape)
+        return settings_of_spec(self.spec, self.vllm, shape)
 
 
 def _read_wanted(options: argparse.Namespace, catalogue: Catalogue) -> Wanted:

@@ -45,6 +45,7 @@ CONFIG_MAP: Final = Kind("", "v1", "configmaps", "ConfigMap")
 JOB: Final = Kind("batch", "v1", "jobs", "Job")
 POD: Final = Kind("", "v1", "pods", "Pod")
 EVENT: Final = Kind("", "v1", "events", "Event")
+NODE: Final = Kind("", "v1", "nodes", "Node")
 
 CHILDREN: Final = (CONFIG_MAP, DEPLOYMENT, SERVICE, REVISION, JOB)
 WATCHED: Final = (LLM_DEPLOYMENT, *CHILDREN, POD)

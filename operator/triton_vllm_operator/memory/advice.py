@@ -44,6 +44,14 @@ class Advice:
     case: Case
 
 
+def with_longest_that_fits(case: Case) -> Case:
+    """The case as an engine plans it that chooses its longest sequence by the memory (max_model_len -1)."""
+    if case.plan().fits:
+        return case
+    shorter = _shorter(case)
+    return shorter.case if shorter is not None else replace(case, length=min(case.length, _LEAST_LENGTH))
+
+
 def find_advice(case: Case) -> tuple[Advice, ...]:
     """Changes that would do, one of each kind; none if nothing known would."""
     found = (kind(case) for kind in _KINDS)

@@ -7,6 +7,7 @@ from typing import Final
 from triton_vllm_operator.api.engine import Dtype, Engine
 from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.quantity import parse_quantity
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings
 from triton_vllm_operator.repository.arguments import load_arguments
@@ -50,6 +51,47 @@ def read_settings(
         quantises=not shape.is_quantised and (engine.quantization or "").lower() in _ONLINE,
         fixed_cache=int(parse_quantity(fixed)) if fixed is not None else None,
     )
+
+
+def settings_of_spec(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape) -> EngineSettings:
+    """The settings of the engine that a spec asks for."""
+    environment = {variable.name: variable.value for variable in spec.env or ()}
+    return read_settings(spec.engine, vllm, shape, environment, len(spec.model.adapters))
+
+
+def find_unplanned(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
+    """What of a spec takes or spares memory that no plan counts; empty if there is nothing."""
+    engine, extra = spec.engine, spec.engine.extra_args or {}
+    if spec.draft is not None or (engine.speculative_config and engine.speculative_config.method != "ngram"):
+        return "spec.engine.speculativeConfig: what drafts tokens"
+    if spec.model.adapters and shape.experts is not None:
+        return "spec.model.loraAdapters: adapters of experts"
+    if named := next((name for name in extra if name.startswith(_UNPLANNED)), None):
+        return f"spec.engine.extraArgs.{named}"
+    cache = engine.kv_cache_dtype
+    if cache is not None and not cache.startswith(_PLANNED_CACHES):
+        return f"spec.engine.kvCacheDtype {cache}"
+    method = (engine.quantization or "").lower()
+    if method and method not in _ONLINE and not shape.is_quantised:
+        return f"spec.engine.quantization {method}"
+    return ""
+
+
+_UNPLANNED: Final = (
+    *("cpu_offload", "offload", "kv_offloading", "num_gpu_blocks_override", "data_parallel", "enable_expert_parallel"),
+    *("language_model_only", "limit_mm_per_prompt", "mm_", "compilation_config", "enable_sleep_mode", "block_size"),
+    *("decode_context_parallel", "prefill_context_parallel", "enable_dbo", "quantization_config", "kv_transfer"),
+    *(
+        "disable_hybrid_kv_cache_manager",
+        "kv_sharing",
+        "hf_overrides",
+        "load_format",
+        "cudagraph",
+        "fully_sharded_loras",
+    ),
+)
+"""How the names of arguments begin that change what memory is taken, and that no plan reads."""
+_PLANNED_CACHES: Final = ("auto", "fp8", "int8", "bfloat16", "float16")
 
 
 def _default_utilization(vllm: str) -> float:

@@ -17,6 +17,20 @@ _UNREACHABLE_AFTER: Final = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition without its times."""
+
+    status: ConditionStatus
+    reason: Reason
+    message: str
+
+
+_NOT_PLANNED_YET: Final = Finding(
+    ConditionStatus.UNKNOWN, Reason.NOT_PLANNED, "the model was not looked into yet, or the spec is not accepted"
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What the conditions are read from."""
 
@@ -44,6 +58,8 @@ class Situation:
     """What was found in the model's files of which only the engine can tell whether it does harm."""
     scheduler: str = ""
     """The scheduler that the spec names; empty for the cluster's own."""
+    memory: Finding | None = None
+    """Whether the memory of the GPUs suffices; None if that is not known yet."""
     unreached: frozenset[str] = frozenset()
     """Names of the pods that the last probe could not reach."""
 
@@ -65,15 +81,6 @@ class Situation:
     def leftover(self) -> tuple[Pod, ...]:
         """The pods of other revisions."""
         return tuple(pod for pod in self.alive if pod.revision != self.revision)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A condition without its times."""
-
-    status: ConditionStatus
-    reason: Reason
-    message: str
 
 
 def startup_deadline(pod: Pod, situation: Situation) -> datetime | None:
@@ -119,6 +126,7 @@ def find_conditions(situation: Situation, now: datetime) -> dict[ConditionType, 
         ready = Finding(ConditionStatus.FALSE, why.reason, why.message + kept)
     return {
         ConditionType.ACCEPTED: accepted,
+        ConditionType.MEMORY_FITS: situation.memory or _NOT_PLANNED_YET,
         ConditionType.AVAILABLE: _available(situation),
         ConditionType.PROGRESSING: progressing,
         ConditionType.READY: ready,

@@ -5,6 +5,7 @@ from typing import Final
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import find_changes
+from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.health.refusals import describe_refusal
@@ -27,7 +28,13 @@ from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, build_controller_revision
 from triton_vllm_operator.manifests.service import build_service, is_headless
 from triton_vllm_operator.manifests.sources import place_sources
-from triton_vllm_operator.reconcile.conditions import Situation, refusal_deadline, startup_deadline, unreachable_from
+from triton_vllm_operator.reconcile.conditions import (
+    Finding,
+    Situation,
+    refusal_deadline,
+    startup_deadline,
+    unreachable_from,
+)
 from triton_vllm_operator.reconcile.drift import differs
 from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
@@ -188,10 +195,22 @@ def _situation(observed: Observed, plan: Plan) -> Situation:
         scheduler=(scheduling.scheduler_name or "")
         if plan.revision and (scheduling := plan.revision.spec.scheduling)
         else "",
+        memory=_memory(observed, plan),
         unreached=frozenset(
             pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
         ),
     )
+
+
+def _memory(observed: Observed, plan: Plan) -> Finding | None:
+    """What was found now, or else before."""
+    if (found := plan.memory) is not None:
+        return Finding(found.status, found.reason, found.message)
+    before = observed.resource.status.condition(ConditionType.MEMORY_FITS)
+    is_known = before is not None and before.reason in set(Reason)
+    if before is None or not is_known or before.observed_generation != observed.resource.generation:
+        return None
+    return Finding(before.status, Reason(before.reason), before.message)
 
 
 def _changed(observed: Observed, plan: Plan) -> str:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.pods import Fetch, ServiceSettings
-from triton_vllm_operator.api.spec import MOST_REPLICAS, LLMDeploymentSpec, Probe
+from triton_vllm_operator.api.spec import MOST_REPLICAS, LLMDeploymentSpec, Memory, MemoryPolicy, Probe
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -20,13 +20,14 @@ class Live:
     probe: Probe
     service: ServiceSettings | None
     fetch: Fetch | None
+    memory: MemoryPolicy = MemoryPolicy.ENFORCE
     leaves_service: bool = False
     """What the Service should be cannot be read: one that is there stays as it is."""
 
 
 def live_part(spec: LLMDeploymentSpec) -> Live:
     """Of a spec that could be read."""
-    return Live(spec.replicas, spec.probe, spec.service, spec.fetch)
+    return Live(spec.replicas, spec.probe, spec.service, spec.fetch, (spec.memory or Memory()).policy)
 
 
 def salvage_live_part(spec: Json, running: int) -> Live:
@@ -42,6 +43,7 @@ def salvage_live_part(spec: Json, running: int) -> Live:
         probe=_salvage(Probe, spec.get("probe")) or Probe(),
         service=settings,
         fetch=_salvage(Fetch, spec.get("fetch")),
+        memory=(_salvage(Memory, spec.get("memory")) or Memory()).policy,
         leaves_service=service is not None and settings is None,
     )
 

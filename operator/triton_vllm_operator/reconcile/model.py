@@ -10,6 +10,7 @@ from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import GateState, ProbeHistory
+from triton_vllm_operator.kube.node_lister import NodesSeen
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import Kind
 from triton_vllm_operator.manifests.identity import Owner
@@ -102,6 +103,8 @@ class Observed:
     """Why Kubernetes makes no pod, in its own words, for Jobs that have none, by their names."""
     inspection: Inspection | None = None
     """What a pod of the newest revision says of itself; read once, when the status does not hold it yet."""
+    nodes: NodesSeen | None = None
+    """The nodes, where a decision of this spec may depend on them; None if what the status says of them still holds."""
     probes: Mapping[str, ProbeHistory] = field(default_factory=dict)
     revisions: tuple[Revision, ...] = ()
     unreadable: tuple[UnreadableRevision, ...] = ()

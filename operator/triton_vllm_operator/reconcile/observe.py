@@ -6,12 +6,14 @@ from pydantic import ValidationError
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.reasons import ConditionType, Reason
-from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.api.spec import MemoryPolicy
+from triton_vllm_operator.api.status import ConditionStatus, LLMDeploymentStatus
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.node_lister import NodeLister
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import (
     CHILDREN,
@@ -35,7 +37,7 @@ _NAMED_AS_OWNER = (DEPLOYMENT, SERVICE)
 
 
 async def observe(
-    key: Key, cache: Cache, client: KubeClient, probes: ProbeWatcher, inspector: Inspector
+    key: Key, cache: Cache, client: KubeClient, probes: ProbeWatcher, inspector: Inspector, lister: NodeLister
 ) -> Observed | None:
     """What there is; None if the LLMDeployment is gone or going.
 
@@ -60,10 +62,23 @@ async def observe(
         progress=await _read_progress(key, inspector, fetch_pods),
         podless=await _read_refusals(key, inspector, children, fetch_pods),
         inspection=await _inspect(key, inspector, resource.status, revisions, pods),
+        nodes=await lister.nodes() if _needs_nodes(resource) else None,
         probes=probes.histories(key),
         revisions=revisions,
         unreadable=unreadable,
     )
+
+
+def _needs_nodes(resource: Resource) -> bool:
+    """Whether it may depend on the nodes what becomes of the spec: until all of it generates."""
+    accelerator, memory = resource.spec.get("accelerator"), resource.spec.get("memory")
+    if isinstance(accelerator, dict) and accelerator.get("cpu") is not None:
+        return False
+    if isinstance(memory, dict) and memory.get("policy") == MemoryPolicy.OFF:
+        return False
+    ready, fits = resource.status.condition(ConditionType.READY), resource.status.condition(ConditionType.MEMORY_FITS)
+    is_settled = ready is not None and ready.status is ConditionStatus.TRUE
+    return not is_settled or fits is None or fits.observed_generation != resource.generation
 
 
 async def _read_progress(key: Key, inspector: Inspector, fetch_pods: tuple[Pod, ...]) -> dict[str, str]:

@@ -1,17 +1,24 @@
 """What should be there for an LLMDeployment, from the gates that its spec passed. Pure."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
+from triton_vllm_operator.api.spec import MemoryPolicy
 from triton_vllm_operator.health.failures import Problem, cannot_begin
 from triton_vllm_operator.kube.resources import DEPLOYMENT, true_condition
 from triton_vllm_operator.manifests.revision import Resolved, Revision, render_revision
 from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept, find_runtime
 from triton_vllm_operator.reconcile.fetching import Fetching, find_fetched
 from triton_vllm_operator.reconcile.live import Live, live_part, salvage_live_part
+from triton_vllm_operator.reconcile.memory import MemoryFinding, find_memory
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.refill import find_refill
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
+from triton_vllm_operator.sources.report import SourceReport
+
+_LOOK_AT_NODES: Final = timedelta(seconds=60)
+"""Between two looks at the nodes of a cluster in which a model does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,8 @@ class Plan:
     unchecked: str = ""
     fetching: Fetching | None = None
     """For a spec that is no revision yet, while `revision` is an earlier one; or again, for `revision` itself."""
+    memory: MemoryFinding | None = None
+    """Of the spec; None if what the status says of it still holds, or nothing can be said yet."""
 
 
 def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
@@ -41,14 +50,29 @@ def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
     if verdict.known is not None:
         revision = _again_the_newest(_mended(observed, verdict, verdict.known, catalogue), newest)
         refill = find_refill(observed, revision, live, pods, now)
-        return Plan(revision, live, unchecked=verdict.unchecked, fetching=refill)
+        memory = _find_memory(observed, verdict, live, revision.sources)
+        return Plan(revision, live, unchecked=verdict.unchecked, fetching=refill, memory=memory)
     fetched = find_fetched(observed, verdict.spec, verdict.runtime.vllm, newest, pods, now)
     if isinstance(fetched, Fetching):
-        fetching = fetched.beside_others() if any(pod.serves for pod in observed.pods) else fetched
-        return Plan(newest, live, unchecked=verdict.unchecked, fetching=fetching)
+        return Plan(newest, live, unchecked=verdict.unchecked, fetching=_beside(observed, fetched))
+    memory = _find_memory(observed, verdict, live, fetched.sources)
+    if memory is not None and memory.refuses and live.memory is MemoryPolicy.ENFORCE:
+        # The Job stays: its report is what the model is known by.
+        waiting = Fetching(fetched.job, Problem(memory.reason, memory.message), True, now + _LOOK_AT_NODES)
+        return Plan(newest, live, unchecked=verdict.unchecked, fetching=_beside(observed, waiting), memory=memory)
     resolved = Resolved(verdict.spec, verdict.runtime, pods, fetched.sources)
     revision = render_revision(observed.resource.owner, resolved, newest.number + 1 if newest else 1)
-    return Plan(revision, live, unchecked=verdict.unchecked)
+    return Plan(revision, live, unchecked=verdict.unchecked, memory=memory)
+
+
+def _beside(observed: Observed, fetching: Fetching) -> Fetching:
+    return fetching.beside_others() if any(pod.serves for pod in observed.pods) else fetching
+
+
+def _find_memory(
+    observed: Observed, verdict: Accepted, live: Live, sources: tuple[SourceReport, ...]
+) -> MemoryFinding | None:
+    return find_memory(verdict.spec, verdict.runtime.vllm, sources, live.memory, observed.nodes)
 
 
 def _running(observed: Observed) -> int:

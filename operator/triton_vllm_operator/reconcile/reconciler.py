@@ -9,6 +9,7 @@ from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone
+from triton_vllm_operator.kube.node_lister import NodeLister
 from triton_vllm_operator.kube.resources import Key
 from triton_vllm_operator.reconcile.apply import Writer
 from triton_vllm_operator.reconcile.decide import decide
@@ -40,6 +41,7 @@ class Reconciler:
         self._catalogue = catalogue
         self._clock = clock
         self._writer = Writer(client, cache)
+        self._nodes = NodeLister(client)
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile one LLMDeployment; the seconds after which to look again, None if only on an event.
@@ -48,7 +50,7 @@ class Reconciler:
             NotSettled: the API server refuses or changes a child, or a foreign object has its name.
             ApiError: the API server could not be reached.
         """
-        observed = await observe(key, self._cache, self._client, self._probes, self._inspector)
+        observed = await observe(key, self._cache, self._client, self._probes, self._inspector, self._nodes)
         if observed is None:
             self._probes.sync(key, ())
             return None

@@ -43,7 +43,7 @@ def build_status(observed: Observed, plan: Plan, situation: Situation, now: date
         revision=plan.revision.name if plan.revision else None,
         engine=_engine_status(observed, plan.revision) if plan.revision else None,
         model=_model_status(plan.revision) if plan.revision else None,
-        memory_plan=_memory_status(observed, plan.revision) if plan.revision else None,
+        memory_plan=_memory_status(observed, plan, plan.revision) if plan.revision else None,
         replicas=len(situation.alive),
         ready_replicas=sum(pod.serves for pod in situation.current),
         selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
@@ -80,13 +80,18 @@ def _shortened(differences: tuple[str, ...]) -> tuple[str, ...] | None:
     return tuple(text[:_DIFFERENCE_LIMIT] for text in differences[:_SHOWN_DIFFERENCES]) or None
 
 
-def _memory_status(observed: Observed, revision: Revision) -> MemoryStatus | None:
-    """What was read now, or stands in the status already; None if no engine of this revision was asked yet."""
+def _memory_status(observed: Observed, plan: Plan, revision: Revision) -> MemoryStatus | None:
+    """What was found now, or stands in the status already of this revision."""
     before = observed.resource.status
-    if observed.inspection is None:
-        return before.memory_plan if before.revision == revision.name else None
-    found = read_measured(observed.inspection.log)
-    return MemoryStatus(measured=_as_status(found)) if found is not None else None
+    kept = before.memory_plan if before.revision == revision.name and before.memory_plan else MemoryStatus()
+    # While a spec waits that does not fit, the plan is not that of the revision.
+    is_of_revision = plan.memory is not None and plan.fetching is None
+    predicted = plan.memory.predicted if plan.memory is not None and is_of_revision else kept.predicted
+    measured = kept.measured
+    if observed.inspection is not None:
+        found = read_measured(observed.inspection.log)
+        measured = _as_status(found) if found is not None else None
+    return MemoryStatus(predicted=predicted, measured=measured) if predicted or measured else None
 
 
 def _as_status(found: Measured) -> MeasuredMemory:

@@ -1,0 +1,84 @@
+"""A model that does not fit takes no GPU: nodes are pretended, and a hub of this cluster serves the model."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cluster.kubectl import kubectl, kubectl_json
+from support.hub_pod import REPOSITORY, start_hub
+from support.llm import apply, condition, get_llm, wait_for
+
+pytestmark = pytest.mark.e2e
+
+NAME = "large"
+
+
+def pretend_gpu_node(name: str, mib: int) -> None:
+    """A node with two GPUs of that size, without a kubelet, and without room for what asks for processors."""
+    labels = {"nvidia.com/gpu.product": f"Pretended-{mib}MiB", "nvidia.com/gpu.memory": str(mib)}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+    kubectl("apply", "-f", "-", stdin=json.dumps(node))
+    capacity = {"cpu": "0", "memory": "0", "pods": "0", "nvidia.com/gpu": "2"}
+    status = {"status": {"capacity": capacity, "allocatable": capacity}}
+    kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+
+
+@pytest.fixture
+def gpu_nodes(cluster: str) -> Iterator[None]:
+    """One with GPUs of 1 GiB, and one with GPUs of 80."""
+    pretend_gpu_node("pretended-small", 1024)
+    pretend_gpu_node("pretended-large", 81559)
+    yield
+    kubectl("delete", "node", "pretended-small", "pretended-large")
+
+
+def gpu_llm(namespace: str, endpoint: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "triton-vllm.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": NAME, "namespace": namespace},
+        "spec": {
+            "model": {"huggingFace": {"repository": REPOSITORY, "endpoint": endpoint}},
+            "runtime": {"version": "26.08"},
+            # A node without a kubelet is tainted.
+            "scheduling": {"tolerations": [{"operator": "Exists"}]},
+            **spec,
+        },
+    }
+
+
+def deployments(namespace: str) -> list[str]:
+    return [found["metadata"]["name"] for found in kubectl_json("-n", namespace, "get", "deployments")["items"]]
+
+
+def test_a_model_that_does_not_fit_takes_no_gpu(namespace: str, gpu_nodes: None) -> None:
+    endpoint = start_hub(namespace)
+    apply(gpu_llm(namespace, endpoint))
+    wait_for(namespace, NAME, "does not fit", 90, lambda x: condition(x, "MemoryFits").get("status") == "False")
+    llm = get_llm(namespace, NAME)
+    fits, ready = condition(llm, "MemoryFits"), condition(llm, "Ready")
+    assert (fits["reason"], ready["reason"]) == ("FitsOnSomeNodes", "FitsOnSomeNodes")
+    assert fits["message"].startswith("does not fit on Pretended-1024MiB: ")
+    assert "spec.scheduling.nodeSelector: {nvidia.com/gpu.product: Pretended-81559MiB}" in ready["message"]
+    assert condition(llm, "Accepted")["status"] == "True"
+    assert deployments(namespace) == []
+    wide = kubectl("-n", namespace, "get", "llm", NAME, "-o", "wide")
+    assert "FitsOnSomeNodes" in wide
+    # What only warns makes its pods.
+    apply(gpu_llm(namespace, endpoint, memory={"policy": "Warn"}))
+    wait_for(namespace, NAME, "is made all the same", 30, lambda x: "revision" in x["status"])
+    assert deployments(namespace) == [NAME]
+    predicted = get_llm(namespace, NAME)["status"]["memoryPlan"]["predicted"]
+    assert (predicted["gpu"], predicted["kvBytesPerToken"]) == ("Pretended-1024MiB", 23040)
+
+
+def test_without_a_node_that_matches_pods_are_made(namespace: str) -> None:
+    """Autoscalers make nodes for pods that wait."""
+    apply(gpu_llm(namespace, start_hub(namespace)))
+    wait_for(namespace, NAME, "is made", 90, lambda x: "revision" in x["status"])
+    found = condition(get_llm(namespace, NAME), "MemoryFits")
+    assert (found["status"], found["reason"]) == ("Unknown", "NoMatchingNode")
+    assert "none of them has any" in found["message"]
+    assert deployments(namespace) == [NAME]

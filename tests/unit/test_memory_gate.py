@@ -1,0 +1,159 @@
+"""What becomes of a model that does not fit: no pod asks for a GPU, and one sentence says what would help."""
+
+from typing import Any
+
+import pytest
+
+from perf.memory import read_model
+from support.checkpoints import LLAMA
+from support.fetches import COMMIT, HUB, end_job, job_of, kinds, report
+from support.nodes import H100, L4, make_node
+from support.pods import make_serving
+from support.simulate import World
+from triton_vllm_operator.health.running import Inspection
+from triton_vllm_operator.kube.node_lister import NodesSeen
+from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport
+
+SHAPE = read_model(LLAMA)
+FACTS = ModelFacts(architecture="LlamaForCausalLM", shape=SHAPE)
+ON_L4, ON_H100 = NodesSeen((make_node("a", L4),)), NodesSeen((make_node("b", H100, 2),))
+ON_BOTH = NodesSeen(ON_L4.nodes + ON_H100.nodes)
+LONG: dict[str, Any] = {"maxModelLen": 131072}
+
+
+def looked_up(seen: NodesSeen, facts: ModelFacts = FACTS, **spec: Any) -> World:
+    """A model of a hub for GPUs, whose Job has told its facts."""
+    world = World(spec={"model": {"huggingFace": HUB}, "runtime": {"version": "26.08"}, **spec})
+    world.changes["nodes"] = seen
+    return tell(world.settle(), facts)
+
+
+def tell(world: World, facts: ModelFacts = FACTS) -> World:
+    """The Job of the present spec ends with these facts."""
+    found = Report(sources=(SourceReport(volume="weights", commit=COMMIT, facts=facts),))
+    return end_job(report(world, found), "Complete").settle()
+
+
+def test_what_fits_starts_and_the_plan_stands_in_the_status() -> None:
+    world = looked_up(ON_H100, engine={"maxModelLen": 8192}).settle()
+    assert "Deployment" in kinds(world)
+    assert world.condition("MemoryFits") == ("True", "Fits")
+    assert world.message("MemoryFits").startswith("fits on NVIDIA-H100-80GB-HBM3: one sequence of 8192 tokens takes")
+    assert world.status.memory_plan is not None
+    predicted = world.status.memory_plan.predicted
+    assert predicted is not None
+    assert (predicted.gpu, predicted.kv_bytes_per_token) == ("NVIDIA-H100-80GB-HBM3", 131072)
+    assert predicted.kv_cache_tokens.low < predicted.kv_cache_tokens.expected < predicted.kv_cache_tokens.high
+
+
+def test_what_certainly_does_not_fit_makes_no_pod() -> None:
+    world = looked_up(ON_L4, engine=LONG).settle()
+    assert kinds(world) == {"Service", "Job"}, "the Job stays: it is what the model is known by"
+    assert world.condition("MemoryFits") == ("False", "DoesNotFit")
+    assert world.condition("Ready") == ("False", "DoesNotFit")
+    assert world.condition("Stalled")[0] == "True"
+    assert "one sequence of 131072 tokens takes 16.00 GiB of cache" in world.message("Ready")
+    assert "it would with spec.engine.maxModelLen: " in world.message("Ready")
+    decision = world.decide()
+    assert (decision.writes, decision.status) == ((), None)
+    assert decision.look_again_at is not None, "a node may come"
+    world.changes["nodes"] = ON_H100
+    assert "Deployment" in kinds(world.settle())
+
+
+def test_what_fits_on_some_nodes_names_the_selector() -> None:
+    world = looked_up(ON_BOTH, engine=LONG)
+    assert world.condition("Ready") == ("False", "FitsOnSomeNodes")
+    assert "nodeSelector: {nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}" in world.message("Ready")
+    world.edit(scheduling={"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}}).settle()
+    assert "Deployment" in kinds(tell(world))
+
+
+@pytest.mark.parametrize(("policy", "status"), [("Warn", ("False", "DoesNotFit")), ("Off", ("Unknown", "NotPlanned"))])
+def test_the_policy_lets_it_start(policy: str, status: tuple[str, str]) -> None:
+    world = looked_up(ON_L4, engine=LONG, memory={"policy": policy})
+    assert "Deployment" in kinds(world)
+    assert world.settle().condition("MemoryFits") == status
+
+
+def test_an_edit_that_would_not_fit_leaves_what_runs() -> None:
+    world = looked_up(ON_L4, engine={"maxModelLen": 8192}).settle()
+    world.pods = (make_serving(world.revision),)
+    before = world.settle().status.revision
+    assert world.condition("Ready")[0] == "True"
+    world.edit(engine=LONG).settle()
+    tell(world)
+    assert world.status.revision == before
+    assert world.condition("Available")[0] == "True"
+    assert world.condition("Ready") == ("False", "DoesNotFit")
+    assert world.message("Ready").endswith("what was accepted before keeps running")
+    assert world.status.memory_plan is not None
+    assert world.status.memory_plan.predicted is not None, "the plan of what runs"
+    world.edit(engine={"maxModelLen": 8192}).settle()
+    assert world.settle().condition("Ready")[0] == "True"
+
+
+def test_a_revision_that_was_made_goes_on_whatever_nodes_there_are() -> None:
+    world = looked_up(ON_H100, engine=LONG).settle()
+    world.changes["nodes"] = ON_L4
+    assert "Deployment" in kinds(world.settle())
+    assert world.condition("MemoryFits") == ("False", "DoesNotFit")
+
+
+@pytest.mark.parametrize(
+    ("seen", "facts", "spec", "reason", "words"),
+    [
+        (NodesSeen(), FACTS, {}, "NoMatchingNode", "none of 0 nodes"),
+        (NodesSeen((make_node("a", {}),)), FACTS, {}, "GpuUnknown", "node a does not say"),
+        (NodesSeen(why_unknown="the nodes cannot be listed: 403"), FACTS, {}, "NodesUnknown", "403"),
+        (ON_L4, ModelFacts(), {}, "NotPlanned", "was not looked into"),
+        (
+            ON_L4,
+            ModelFacts(architecture="Odd", shapeless="odd layers"),
+            {},
+            "ModelNotUnderstood",
+            "Odd: odd layers; the",
+        ),
+        (ON_L4, FACTS, {"engine": {"extraArgs": {"cpu_offload_gb": 8}}}, "ModelNotUnderstood", "cpu_offload_gb"),
+        (ON_L4, FACTS, {"engine": {"quantization": "bitsandbytes"}}, "ModelNotUnderstood", "quantization bitsandbytes"),
+        (ON_L4, FACTS, {"engine": {"speculativeConfig": {"method": "mtp"}}}, "ModelNotUnderstood", "drafts tokens"),
+    ],
+)
+def test_what_is_not_known_is_said_and_starts(
+    seen: NodesSeen, facts: ModelFacts, spec: dict[str, Any], reason: str, words: str
+) -> None:
+    world = looked_up(seen, facts, **spec)
+    assert "Deployment" in kinds(world)
+    assert world.settle().condition("MemoryFits") == ("Unknown", reason)
+    assert words in world.message("MemoryFits")
+
+
+def test_a_length_that_the_engine_chooses_fits() -> None:
+    world = looked_up(ON_L4, engine={"maxModelLen": "Auto"}).settle()
+    assert world.condition("MemoryFits")[0] == "True"
+
+
+def test_what_was_found_stands_when_nodes_are_not_looked_at() -> None:
+    world = looked_up(ON_H100, engine={"maxModelLen": 8192}).settle()
+    before = world.status
+    world.changes["nodes"] = None
+    assert world.decide().status is None
+    assert world.status == before
+
+
+def test_the_plan_stands_beside_what_was_measured() -> None:
+    world = looked_up(ON_H100, engine={"maxModelLen": 8192}).settle()
+    world.pods = (make_serving(world.revision),)
+    world.settle()
+    world.changes |= {"nodes": None, "inspection": Inspection("GPU KV cache size: 439,552 tokens", {"backend": "vllm"})}
+    world.settle()
+    assert world.status.memory_plan is not None
+    assert world.status.memory_plan.predicted is not None
+    assert world.status.memory_plan.measured is not None
+    assert world.status.memory_plan.measured.kv_cache_tokens == 439552
+
+
+def test_the_job_that_told_it_is_not_started_again() -> None:
+    world = looked_up(ON_L4, engine=LONG)
+    name = job_of(world).name
+    assert job_of(world.settle()).name == name
