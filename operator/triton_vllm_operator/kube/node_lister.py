@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from triton_vllm_operator.kube.client import KubeClient
-from triton_vllm_operator.kube.errors import ApiError
+from triton_vllm_operator.kube.errors import Gone, Refused
 from triton_vllm_operator.kube.nodes import Node, project_node
 from triton_vllm_operator.kube.resources import NODE
 
 _LOG = logging.getLogger(__name__)
 _FRESH_SECONDS: Final = 30.0
 """For so long one list serves all decisions."""
+_REFUSED_SECONDS: Final = 600.0
+"""A right that is missing does not come from one minute to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +32,31 @@ class NodesSeen:
 class NodeLister:
     """One list of nodes for all who ask within half a minute."""
 
-    def __init__(self, client: KubeClient) -> None:
+    def __init__(self, client: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._clock = clock
         self._lock = asyncio.Lock()
-        self._seen: tuple[float, NodesSeen] | None = None
+        self._seen = NodesSeen()
+        self._until = -math.inf
 
     async def nodes(self) -> NodesSeen:
-        """The nodes; also why they cannot be had."""
-        async with self._lock:
-            now = time.monotonic()
-            if self._seen is None or now - self._seen[0] > _FRESH_SECONDS:
-                self._seen = (now, await self._list())
-            return self._seen[1]
+        """The nodes; also why they may not be had.
 
-    async def _list(self) -> NodesSeen:
+        Raises:
+            ApiError: the API server gave no answer: nothing is decided without it.
+        """
+        async with self._lock:
+            if self._clock() >= self._until:
+                self._seen, seconds = await self._list()
+                self._until = self._clock() + seconds
+            return self._seen
+
+    async def _list(self) -> tuple[NodesSeen, float]:
+        """The nodes, and for how many seconds that holds."""
         try:
-            return NodesSeen(tuple([project_node(body) async for body in self._client.list_all(NODE, None, None)]))
-        except ApiError as error:
+            nodes = [project_node(body) async for body in self._client.list_all(NODE, None, None)]
+        except (Refused, Gone) as error:
             # Models start all the same; only whether they fit is not known.
             _LOG.warning("the nodes cannot be listed: %s", error)
-            return NodesSeen(why_unknown=f"the nodes cannot be listed: {error}")
+            return NodesSeen(why_unknown=f"the nodes cannot be listed: {error}"), _REFUSED_SECONDS
+        return NodesSeen(tuple(nodes)), _FRESH_SECONDS

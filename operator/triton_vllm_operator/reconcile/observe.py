@@ -42,7 +42,7 @@ async def observe(
     """What there is; None if the LLMDeployment is gone or going.
 
     Raises:
-        ApiError: an object that had our name could not be looked up.
+        ApiError: an object that had our name could not be looked up, or the nodes not be listed.
     """
     body = cache.resource(key)
     if body is None or "deletionTimestamp" in metadata_of(body):
