@@ -1,14 +1,14 @@
 """A model that does not fit takes no GPU: nodes are pretended, and a hub of this cluster serves the model."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from cluster.kubectl import kubectl, kubectl_json
 from support.hub_pod import REPOSITORY, start_hub
-from support.llm import apply, condition, get_llm, wait_for
+from support.llm import SMOLLM2, apply, condition, get_llm, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -34,13 +34,21 @@ def gpu_nodes(cluster: str) -> Iterator[None]:
     kubectl("delete", "node", "pretended-small", "pretended-large")
 
 
-def gpu_llm(namespace: str, endpoint: str, **spec: Any) -> dict[str, Any]:
+def in_a_hub(namespace: str) -> dict[str, Any]:
+    return {"huggingFace": {"repository": REPOSITORY, "endpoint": start_hub(namespace)}}
+
+
+def in_an_image(_: str) -> dict[str, Any]:
+    return dict(SMOLLM2["model"])
+
+
+def gpu_llm(namespace: str, model: dict[str, Any], **spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "triton-vllm.dev/v1alpha1",
         "kind": "LLMDeployment",
         "metadata": {"name": NAME, "namespace": namespace},
         "spec": {
-            "model": {"huggingFace": {"repository": REPOSITORY, "endpoint": endpoint}},
+            "model": model,
             "runtime": {"version": "26.08"},
             # A node without a kubelet is tainted.
             "scheduling": {"tolerations": [{"operator": "Exists"}]},
@@ -53,9 +61,12 @@ def deployments(namespace: str) -> list[str]:
     return [found["metadata"]["name"] for found in kubectl_json("-n", namespace, "get", "deployments")["items"]]
 
 
-def test_a_model_that_does_not_fit_takes_no_gpu(namespace: str, gpu_nodes: None) -> None:
-    endpoint = start_hub(namespace)
-    apply(gpu_llm(namespace, endpoint))
+@pytest.mark.parametrize("source", [in_a_hub, in_an_image])
+def test_a_model_that_does_not_fit_takes_no_gpu(
+    namespace: str, gpu_nodes: None, source: Callable[[str], dict[str, Any]]
+) -> None:
+    model = source(namespace)
+    apply(gpu_llm(namespace, model))
     wait_for(namespace, NAME, "does not fit", 90, lambda x: condition(x, "MemoryFits").get("status") == "False")
     llm = get_llm(namespace, NAME)
     fits, ready = condition(llm, "MemoryFits"), condition(llm, "Ready")
@@ -67,7 +78,7 @@ def test_a_model_that_does_not_fit_takes_no_gpu(namespace: str, gpu_nodes: None)
     wide = kubectl("-n", namespace, "get", "llm", NAME, "-o", "wide")
     assert "FitsOnSomeNodes" in wide
     # What only warns makes its pods.
-    apply(gpu_llm(namespace, endpoint, memory={"policy": "Warn"}))
+    apply(gpu_llm(namespace, model, memory={"policy": "Warn"}))
     wait_for(namespace, NAME, "is made all the same", 30, lambda x: "revision" in x["status"])
     assert deployments(namespace) == [NAME]
     predicted = get_llm(namespace, NAME)["status"]["memoryPlan"]["predicted"]
@@ -76,7 +87,7 @@ def test_a_model_that_does_not_fit_takes_no_gpu(namespace: str, gpu_nodes: None)
 
 def test_without_a_node_that_matches_pods_are_made(namespace: str) -> None:
     """Autoscalers make nodes for pods that wait."""
-    apply(gpu_llm(namespace, start_hub(namespace)))
+    apply(gpu_llm(namespace, in_a_hub(namespace)))
     wait_for(namespace, NAME, "is made", 90, lambda x: "revision" in x["status"])
     found = condition(get_llm(namespace, NAME), "MemoryFits")
     assert (found["status"], found["reason"]) == ("Unknown", "NoMatchingNode")

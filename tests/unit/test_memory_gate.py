@@ -1,18 +1,23 @@
 """What becomes of a model that does not fit: no pod asks for a GPU, and one sentence says what would help."""
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from perf.memory import read_model
 from support.checkpoints import LLAMA
-from support.fetches import COMMIT, HUB, end_job, job_of, kinds, report
+from support.fetches import COMMIT, HUB, end_job, fetch_pod, job_of, kinds, report
 from support.nodes import H100, L4, make_node
 from support.pods import make_serving
-from support.simulate import World
+from support.simulate import NOW, World
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.kube.node_lister import NodesSeen
-from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport
+from triton_vllm_operator.kube.resources import Key
+from triton_vllm_operator.reconcile.turns import Turns
+from triton_vllm_operator.sources.report import Fault, ModelFacts, Report, SourceReport, fault_report
 
 SHAPE = read_model(LLAMA)
 FACTS = ModelFacts(architecture="LlamaForCausalLM", shape=SHAPE)
@@ -107,6 +112,7 @@ def test_a_revision_that_was_made_goes_on_whatever_nodes_there_are() -> None:
         (NodesSeen((make_node("a", {}),)), FACTS, {}, "GpuUnknown", "node a does not say"),
         (NodesSeen(why_unknown="the nodes cannot be listed: 403"), FACTS, {}, "NodesUnknown", "403"),
         (ON_L4, ModelFacts(), {}, "NotPlanned", "was not looked into"),
+        (NodesSeen(), ModelFacts(), {}, "NoMatchingNode", "none of 0 nodes"),
         (
             ON_L4,
             ModelFacts(architecture="Odd", shapeless="odd layers"),
@@ -157,3 +163,106 @@ def test_the_job_that_told_it_is_not_started_again() -> None:
     world = looked_up(ON_L4, engine=LONG)
     name = job_of(world).name
     assert job_of(world.settle()).name == name
+
+
+IMAGE: dict[str, Any] = {"image": {"reference": "registry/llama:1"}}
+
+
+def in_an_image(seen: NodesSeen, **spec: Any) -> World:
+    world = World(spec={"model": IMAGE, "runtime": {"version": "26.08"}, **spec})
+    world.changes["nodes"] = seen
+    return world.settle()
+
+
+def tell_of_image(world: World, facts: ModelFacts = FACTS) -> World:
+    found = Report(sources=(SourceReport(volume="weights", facts=facts),))
+    return end_job(report(world, found), "Complete").settle()
+
+
+def test_a_model_in_an_image_is_looked_into_before_a_gpu_is_asked_for() -> None:
+    world = in_an_image(ON_L4, engine=LONG)
+    assert kinds(world) == {"Service", "Job"}
+    pod = job_of(world).body["spec"]["template"]["spec"]  # type: ignore[index, call-overload]
+    assert "nvidia.com/gpu" not in str(pod["containers"][0]["resources"])
+    assert pod["volumes"][0]["image"] == {"reference": "registry/llama:1"}
+    assert pod["containers"][0]["volumeMounts"][0]["readOnly"] is True
+    tell_of_image(world)
+    assert world.condition("Ready") == ("False", "DoesNotFit")
+    world.edit(engine={"maxModelLen": 8192}).settle()
+    tell_of_image(world)
+    assert "Deployment" in kinds(world)
+    assert world.settle().condition("MemoryFits")[0] == "True"
+
+
+def test_a_model_that_was_looked_into_is_not_again() -> None:
+    world = tell_of_image(in_an_image(ON_H100, engine={"maxModelLen": 8192})).settle()
+    assert "Job" not in kinds(world)
+    world.edit(engine={"maxModelLen": 4096}).settle()
+    assert "Job" not in kinds(world)
+    assert world.settle().condition("MemoryFits") == ("True", "Fits")
+    world.edit(model={"image": {"reference": "registry/llama:2"}}).settle()
+    assert "Job" in kinds(world)
+
+
+@pytest.mark.parametrize(
+    ("seen", "spec"),
+    [
+        (NodesSeen(), {}),
+        (NodesSeen((make_node("a", {}),)), {}),
+        (NodesSeen(why_unknown="403"), {}),
+        (ON_L4, {"memory": {"policy": "Off"}}),
+        (ON_L4, {"runtime": {"version": "cpu-0.32.0"}, "accelerator": {"cpu": {}}}),
+    ],
+)
+def test_where_nothing_can_be_planned_nothing_is_looked_into(seen: NodesSeen, spec: dict[str, Any]) -> None:
+    world = in_an_image(seen, **spec)
+    assert "Job" not in kinds(world)
+    assert "Deployment" in kinds(world)
+
+
+def test_what_keeps_the_look_from_running_keeps_nobody_from_trying() -> None:
+    world = in_an_image(ON_L4, engine=LONG)
+    job = job_of(world)
+    world.children["Job", job.name] = replace(job, body={**job.body, "status": {"startTime": NOW.isoformat()}})
+    waits = {"waiting_reason": "ImagePullBackOff", "waiting_message": "no such image"}
+    pod = fetch_pod(world, phase="Pending", running=False, **waits)
+    world.changes["fetch_pods"] = (pod,)
+    assert "Deployment" not in kinds(world.later(30).settle())
+    assert world.condition("Progressing") == ("True", "ImagePullFailed")
+    assert "Deployment" in kinds(world.later(31).settle())
+    assert world.settle().condition("MemoryFits") == ("Unknown", "ModelNotUnderstood")
+    assert "it could not be looked into: " in world.message("MemoryFits")
+
+
+def test_what_cannot_be_served_is_said_before_a_gpu_is_taken() -> None:
+    world = in_an_image(ON_L4)
+    fault = fault_report(Fault(reason=Reason.MODEL_NOT_SERVABLE, message="spec.model: no weights in /models"))
+    report(world, fault, phase="Failed")
+    end_job(world, "Failed").settle()
+    assert kinds(world) == {"Service", "Job"}
+    assert world.condition("Ready") == ("False", "ModelNotServable")
+
+
+def test_only_so_many_are_looked_into_at_once() -> None:
+    world = World(spec={"model": IMAGE, "runtime": {"version": "26.08"}})
+    world.changes |= {"nodes": ON_L4, "may_look": False}
+    world.settle()
+    assert kinds(world) == {"Service"}
+    assert "this one has its turn after them" in world.message("Ready")
+    assert world.decide().look_again_at is not None
+    world.changes["may_look"] = True
+    assert "Job" in kinds(world.settle())
+
+
+def test_eight_have_their_turn() -> None:
+    turns = Turns()
+    for number in range(8):
+        key = Key("ns", f"m{number}")
+        assert turns.is_free(key, NOW)
+        turns.note(key, NOW)
+    ninth = Key("ns", "m8")
+    assert not turns.is_free(ninth, NOW)
+    assert turns.is_free(Key("ns", "m0"), NOW), "its own Job is at work already"
+    assert turns.is_free(ninth, NOW + timedelta(minutes=11)), "a Job without a place keeps nobody waiting"
+    turns.note(Key("ns", "m3"), None)
+    assert turns.is_free(ninth, NOW)

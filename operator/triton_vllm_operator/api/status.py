@@ -71,7 +71,7 @@ class EngineStatus(ApiModel):
 
 
 class ModelStatus(ApiModel):
-    """What was found out about a model of the hub."""
+    """What was found out about the model before its pods were made."""
 
     commit: str | None = Field(
         None, max_length=64, description="Commit that spec.model.huggingFace.revision stood for."
@@ -152,7 +152,7 @@ class LLMDeploymentStatus(ApiModel):
     url: str | None = Field(None, max_length=512, description="Where the model answers inside the cluster.")
     revision: str | None = Field(None, max_length=253, description="ControllerRevision that the children come from.")
     engine: EngineStatus | None = Field(None, description="What the engine is started with.")
-    model: ModelStatus | None = Field(None, description="What was found out about a model of the hub.")
+    model: ModelStatus | None = Field(None, description="What was found out about the model before its pods were made.")
     memory_plan: MemoryStatus | None = Field(None, description="What of memory the engine takes.")
     replicas: Int32 | None = Field(None, description="Pods that exist and are not being deleted.")
     ready_replicas: Int32 | None = Field(None, description="Pods of the current revision that generate.")

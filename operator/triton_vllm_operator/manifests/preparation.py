@@ -20,12 +20,14 @@ from triton_vllm_operator.manifests.sources import (
     place_sources,
 )
 from triton_vllm_operator.sources.report import EXIT_FAULT
-from triton_vllm_operator.sources.task import CA_BUNDLE_VARIABLE, Action, TaskList
+from triton_vllm_operator.sources.task import CA_BUNDLE_VARIABLE, Action, Role, TaskList
 
 # Requests equal to limits, of all that a quota may count: a namespace with a LimitRange's ratio takes them too.
 _FETCH_RESOURCES: Final = {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1Gi"}
 _LOOK_UP_RESOURCES: Final = {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "256Mi"}
 _RETRIES: Final = 6
+_LOOK: Final = "look"
+"""In the names of Jobs that fetch nothing."""
 
 
 def needs_fetch(spec: LLMDeploymentSpec) -> bool:
@@ -74,10 +76,13 @@ def build_prepare_container(spec: LLMDeploymentSpec, vllm: str, pods: Pods, comm
     return _build_container(names.PREPARE_CONTAINER, pods, tasks, asking, mounts, build_resources(spec.resources))
 
 
-def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods, known: Commits) -> Json:
+def build_fetch_job(
+    owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods, known: Commits, inspects: bool = False
+) -> Json:
     """The Job that resolves every repository of the spec, and fetches those that are kept on volumes.
 
-    What `known` holds was resolved before and is looked up by its commit.
+    What `known` holds was resolved before and is looked up by its commit. `inspects` is whether it looks into a model
+    in an image or on a claim as well: an image that it pulls to a node serves the serving pods there too.
 
     It runs where the serving pods may run, so that a volume is bound to a zone that they can reach, but needs no GPU.
     """
@@ -94,24 +99,38 @@ def build_fetch_job(owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods
         },
         "template": {
             "metadata": build_pod_metadata(spec, names.fetch_labels(owner.name)),
-            "spec": _build_fetch_pod(owner, spec, vllm, pods, known),
+            "spec": _build_fetch_pod(owner, spec, vllm, pods, known, inspects),
         },
     }
     # A Job's name has at most 63 characters, and that of its owner up to 50.
-    name = f"{owner.name}-fetch-{content_hash(content)[:6]}"
+    name = f"{owner.name}-{'fetch' if kept_sources(spec) else _LOOK}-{content_hash(content)[:6]}"
     return build_child(owner, "batch/v1", "Job", name, {"spec": content})
 
 
-def _build_fetch_pod(owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods, known: Commits) -> Json:
-    wanted = [placed for placed in place_sources(spec) if placed.source.hugging_face is not None]
+def only_looks(job: str) -> bool:
+    """Whether a Job of that name fetches nothing."""
+    return job.split("-")[-2:-1] == [_LOOK]
+
+
+def _build_fetch_pod(
+    owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods, known: Commits, inspects: bool
+) -> Json:
+    placed = place_sources(spec)
+    inspected = [each for each in placed if inspects and each.role is Role.MODEL and each.source.hugging_face is None]
+    wanted = [each for each in placed if each.source.hugging_face is not None]
     kept = kept_sources(spec)
     tasks = TaskList(
-        tasks=tuple(
-            build_task(placed, Action.FETCH if _is_kept(placed) else Action.INSPECT, spec, vllm, known)
-            for placed in wanted
+        tasks=(
+            *(build_task(each, Action.CHECK, spec, vllm, known) for each in inspected),
+            *(
+                build_task(each, Action.FETCH if _is_kept(each) else Action.INSPECT, spec, vllm, known)
+                for each in wanted
+            ),
         )
     )
-    mounts: list[Json] = [{"name": placed.volume, "mountPath": placed.mount} for placed in kept]
+    mounts: list[Json] = [{"name": each.volume, "mountPath": each.mount} for each in kept]
+    mounts += [{"name": each.volume, "mountPath": each.mount, "readOnly": True} for each in inspected]
+    on_claims = [*kept, *(each for each in inspected if each.source.persistent_volume_claim is not None)]
     default = _FETCH_RESOURCES if kept else _LOOK_UP_RESOURCES
     resources = build_resources(spec.fetch.resources if spec.fetch else None) or {
         "requests": dict(default),
@@ -124,8 +143,8 @@ def _build_fetch_pod(owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pod
         **({"serviceAccountName": account} if (account := spec.service_account_name) else {}),
         "securityContext": build_pod_security(pods.set_user),
         "containers": [_build_container(names.FETCH_CONTAINER, pods, tasks, wanted, mounts, resources)],
-        "volumes": [*map(build_volume, kept), {"name": "tmp", "emptyDir": {}}],
-        **_build_scheduling(spec, owner.name if kept else None),
+        "volumes": [*map(build_volume, (*kept, *inspected)), {"name": "tmp", "emptyDir": {}}],
+        **_build_scheduling(spec, owner.name if on_claims else None),
     }
 
 

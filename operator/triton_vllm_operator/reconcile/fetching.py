@@ -12,7 +12,7 @@ from triton_vllm_operator.health.failures import Problem, find_problem
 from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import JOB, name_of, start_time, true_condition
-from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
+from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch, only_looks
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.sources import Commits, place_sources
 from triton_vllm_operator.reconcile.model import Child, Observed
@@ -23,6 +23,12 @@ _LOOK: Final = timedelta(seconds=10)
 _POD_LATE_AFTER: Final = timedelta(seconds=60)
 """Without a running pod, and without an event that says why."""
 _RESOURCES: Final = "spec.fetch.resources"
+_TURN: Final = timedelta(seconds=5)
+_WAITS: Final = "other models are looked into; this one has its turn after them"
+_OF_THE_MODEL: Final = frozenset(
+    {Reason.FETCHING_MODEL, Reason.MODEL_NOT_FOUND, Reason.MODEL_NOT_SERVABLE, Reason.MODEL_ACCESS_DENIED}
+)
+"""What is under way, or would be found by the serving pods too."""
 RETRY_AFTER: Final = timedelta(minutes=5)
 """After which a fetch that failed is tried anew: a token may have been mended, terms accepted."""
 
@@ -54,14 +60,25 @@ class Fetching:
 
 
 def find_fetched(
-    observed: Observed, spec: LLMDeploymentSpec, vllm: str, newest: Revision | None, settings: Pods, now: datetime
+    observed: Observed,
+    spec: LLMDeploymentSpec,
+    vllm: str,
+    newest: Revision | None,
+    settings: Pods,
+    now: datetime,
+    inspects: bool = False,
 ) -> Fetched | Fetching:
-    """How far the repositories of a spec are resolved, and those that are kept on volumes fetched."""
-    if not needs_fetch(spec):
+    """How far the repositories of a spec are resolved, and those that are kept on volumes fetched.
+
+    `inspects` is whether a model in an image or on a claim is looked into as well.
+    """
+    if not needs_fetch(spec) and not inspects:
         return Fetched(())
-    job = build_fetch_job(observed.resource.owner, spec, vllm, settings, _known_commits(spec, newest))
+    job = build_fetch_job(observed.resource.owner, spec, vllm, settings, _known_commits(spec, newest), inspects)
     name = name_of(job)
     there = next((child for child in observed.children_of(JOB) if child.name == name), None)
+    if there is None and only_looks(name) and not observed.may_look:
+        return Fetching(None, Problem(Reason.FETCHING_MODEL, _WAITS), False, now + _TURN)
     pods = tuple(pod for pod in observed.fetch_pods if there is not None and pod.job_uid == there.uid)
     if (report := _result(pods, spec)) is not None:
         return Fetched(report.sources, job)
@@ -73,6 +90,27 @@ def find_fetched(
     if there is not None and (complete := true_condition(there.body, "Complete")) and not any(p.running for p in pods):
         return _after_nothing(job, pods, complete.since or now, now)
     return Fetching(job, _under_way(there, pods, observed, now), False, now + _LOOK)
+
+
+def give_up(fetching: Fetching, observed: Observed, now: datetime) -> str:
+    """Why a Job that only looks into a model is not waited for any longer; empty while it is.
+
+    What it would have told spares a start in vain; what keeps its pods from running keeps nobody from trying.
+    """
+    if fetching.problem.reason in _OF_THE_MODEL or fetching.job is None:
+        return ""
+    name = name_of(fetching.job)
+    there = next((child for child in observed.children_of(JOB) if child.name == name), None)
+    began = start_time(there.body) if there is not None else None
+    is_late = began is not None and now - began >= _POD_LATE_AFTER
+    return fetching.problem.message if fetching.failed or is_late else ""
+
+
+def look_began(observed: Observed, now: datetime) -> datetime | None:
+    """When a Job that only looks, and has not ended, began; None if there is none."""
+    bodies = [child.body for child in observed.children_of(JOB) if only_looks(child.name)]
+    running = [body for body in bodies if not any(true_condition(body, kind) for kind in ("Complete", "Failed"))]
+    return min((start_time(body) or now for body in running), default=None)
 
 
 def _after_nothing(job: Json, pods: tuple[Pod, ...], ended_at: datetime, now: datetime) -> Fetching:

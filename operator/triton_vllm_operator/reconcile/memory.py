@@ -1,7 +1,7 @@
 """Whether a model fits into the memory of the GPUs that its pods may get, before any is asked for. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from triton_vllm_operator.api import names
@@ -14,10 +14,10 @@ from triton_vllm_operator.kube.node_lister import NodesSeen
 from triton_vllm_operator.memory.advice import Case, with_longest_that_fits
 from triton_vllm_operator.memory.amounts import Range
 from triton_vllm_operator.memory.fit import Fit, Planned, find_fit
-from triton_vllm_operator.memory.offers import find_offers
+from triton_vllm_operator.memory.offers import Offers, find_offers
 from triton_vllm_operator.memory.reading import find_unplanned, settings_of_spec
 from triton_vllm_operator.memory.settings import Gpu
-from triton_vllm_operator.sources.report import SourceReport
+from triton_vllm_operator.sources.report import ModelFacts, SourceReport
 from triton_vllm_operator.sources.shape import ModelShape
 
 _STATUS: Final[Mapping[Fit, ConditionStatus]] = {
@@ -28,6 +28,9 @@ _STATUS: Final[Mapping[Fit, ConditionStatus]] = {
     Fit.NO_MATCHING_NODE: ConditionStatus.UNKNOWN,
     Fit.GPU_UNKNOWN: ConditionStatus.UNKNOWN,
 }
+
+_LEAST: Final = 1
+"""Tokens of a sequence of which nobody knows how long it may be; no plan is made of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,15 @@ class MemoryFinding:
         return self.status is ConditionStatus.FALSE
 
 
+def wants_inspection(spec: LLMDeploymentSpec, policy: MemoryPolicy, seen: NodesSeen | None) -> bool:
+    """Whether a model in an image or on a claim must be looked into for a plan: there is a GPU to plan for."""
+    resource = spec.gpu_resource
+    if policy is MemoryPolicy.OFF or resource is None or spec.model.hugging_face is not None or seen is None:
+        return False
+    offers = find_offers(seen.nodes, spec.scheduling or Scheduling(), resource, spec.engine.gpus)
+    return any(offer.gpu is not None for offer in offers.found)
+
+
 def find_memory(
     spec: LLMDeploymentSpec, vllm: str, sources: tuple[SourceReport, ...], policy: MemoryPolicy, seen: NodesSeen | None
 ) -> MemoryFinding | None:
@@ -57,33 +69,34 @@ def find_memory(
     resource = spec.gpu_resource
     if resource is None:
         return _unknown(Reason.NOT_PLANNED, "memory is planned on GPUs alone")
-    facts = next((source.facts for source in sources if source.volume == names.MODEL_VOLUME), None)
-    if facts is None or (facts.shape is None and facts.shapeless is None):
-        return _unknown(Reason.NOT_PLANNED, "the model was not looked into, as those of a hub are")
-    if facts.shape is None:
+    facts = next((source.facts for source in sources if source.volume == names.MODEL_VOLUME), None) or ModelFacts()
+    if facts.shapeless is not None:
         of = f"{facts.architecture}: " if facts.architecture else ""
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"{of}{facts.shapeless}; the engine decides")
-    if unplanned := find_unplanned(spec, facts.shape) or ", ".join(facts.shape.strange):
+    if facts.shape is not None and (unplanned := find_unplanned(spec, facts.shape) or ", ".join(facts.shape.strange)):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"no plan counts {unplanned}; the engine decides")
     if seen is None:
         return None
     if seen.why_unknown:
         return _unknown(Reason.NODES_UNKNOWN, seen.why_unknown)
-    return _plan(spec, vllm, facts.shape, resource, seen)
+    offers = find_offers(seen.nodes, spec.scheduling or Scheduling(), resource, spec.engine.gpus)
+    if facts.shape is None and any(offer.gpu is not None for offer in offers.found):
+        return _unknown(Reason.NOT_PLANNED, "the model was not looked into before its pods were made")
+    return _plan(spec, vllm, facts.shape, offers)
 
 
-def _plan(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape, resource: str, seen: NodesSeen) -> MemoryFinding:
-    settings = settings_of_spec(spec, vllm, shape)
-    length = settings.max_model_len or shape.longest
-    if length is None:
-        return _unknown(Reason.MODEL_NOT_UNDERSTOOD, "config.json says no longest sequence; the engine decides")
-    start = Case(shape, settings, Gpu("", 0), length)
+def _plan(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None, offers: Offers) -> MemoryFinding:
+    """The finding over all offers; without a shape none of them tells its GPU."""
 
     def case_of(gpu: Gpu) -> Case:
-        case = replace(start, gpu=gpu)
+        assert shape is not None
+        settings = settings_of_spec(spec, vllm, shape)
+        case = Case(shape, settings, gpu, settings.max_model_len or shape.longest or _LEAST)
         return with_longest_that_fits(case) if spec.engine.max_model_len == AUTO else case
 
-    found = find_fit(find_offers(seen.nodes, spec.scheduling or Scheduling(), resource, spec.engine.gpus), case_of)
+    if shape is not None and shape.longest is None and not isinstance(spec.engine.max_model_len, int):
+        return _unknown(Reason.MODEL_NOT_UNDERSTOOD, "config.json says no longest sequence; the engine decides")
+    found = find_fit(offers, case_of)
     predicted = _predict(found.planned[0]) if found.planned else None
     return MemoryFinding(_STATUS[found.fit], Reason(found.fit.value), found.message, predicted)
 

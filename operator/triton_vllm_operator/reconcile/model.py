@@ -103,6 +103,8 @@ class Observed:
     """Why Kubernetes makes no pod, in its own words, for Jobs that have none, by their names."""
     inspection: Inspection | None = None
     """What a pod of the newest revision says of itself; read once, when the status does not hold it yet."""
+    may_look: bool = True
+    """Whether another Job may look into a model: only so many do at once."""
     nodes: NodesSeen | None = None
     """The nodes, where a decision of this spec may depend on them; None if what the status says of them still holds."""
     probes: Mapping[str, ProbeHistory] = field(default_factory=dict)

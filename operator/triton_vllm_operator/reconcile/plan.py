@@ -4,19 +4,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from triton_vllm_operator.api.spec import MemoryPolicy
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.platform import Pods
+from triton_vllm_operator.api.spec import LLMDeploymentSpec, MemoryPolicy
 from triton_vllm_operator.health.failures import Problem, cannot_begin
 from triton_vllm_operator.kube.resources import DEPLOYMENT, true_condition
+from triton_vllm_operator.manifests.preparation import needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, Revision, render_revision
 from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept, find_runtime
-from triton_vllm_operator.reconcile.fetching import Fetching, find_fetched
+from triton_vllm_operator.reconcile.fetching import Fetched, Fetching, find_fetched, give_up
 from triton_vllm_operator.reconcile.live import Live, live_part, salvage_live_part
-from triton_vllm_operator.reconcile.memory import MemoryFinding, find_memory
+from triton_vllm_operator.reconcile.memory import MemoryFinding, find_memory, wants_inspection
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.refill import find_refill
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
-from triton_vllm_operator.sources.report import SourceReport
+from triton_vllm_operator.sources.report import ModelFacts, SourceReport, cut_warning
 
+_WHY_LIMIT: Final = 200
 _LOOK_AT_NODES: Final = timedelta(seconds=60)
 """Between two looks at the nodes of a cluster in which a model does not fit."""
 
@@ -52,7 +56,7 @@ def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
         refill = find_refill(observed, revision, live, pods, now)
         memory = _find_memory(observed, verdict, live, revision.sources)
         return Plan(revision, live, unchecked=verdict.unchecked, fetching=refill, memory=memory)
-    fetched = find_fetched(observed, verdict.spec, verdict.runtime.vllm, newest, pods, now)
+    fetched = _look_up(observed, verdict, live, newest, pods, now)
     if isinstance(fetched, Fetching):
         return Plan(newest, live, unchecked=verdict.unchecked, fetching=_beside(observed, fetched))
     memory = _find_memory(observed, verdict, live, fetched.sources)
@@ -63,6 +67,41 @@ def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
     resolved = Resolved(verdict.spec, verdict.runtime, pods, fetched.sources)
     revision = render_revision(observed.resource.owner, resolved, newest.number + 1 if newest else 1)
     return Plan(revision, live, unchecked=verdict.unchecked, memory=memory)
+
+
+def _look_up(
+    observed: Observed, verdict: Accepted, live: Live, newest: Revision | None, settings: Pods, now: datetime
+) -> Fetched | Fetching:
+    """What was found out about the sources of a spec: by a Job, or of the same model before."""
+    spec, vllm = verdict.spec, verdict.runtime.vllm
+    known = _known_model(observed, spec)
+    inspects = known is None and wants_inspection(spec, live.memory, observed.nodes)
+    fetched = find_fetched(observed, spec, vllm, newest, settings, now, inspects)
+    if isinstance(fetched, Fetching):
+        why = give_up(fetched, observed, now) if inspects and not needs_fetch(spec) else ""
+        if not why:
+            return fetched
+        said = cut_warning(f"it could not be looked into: {why}")[:_WHY_LIMIT]
+        return Fetched((SourceReport(volume=names.MODEL_VOLUME, facts=ModelFacts(shapeless=said)),))
+    return fetched if known is None else replace(fetched, sources=(known, *fetched.sources))
+
+
+def _known_model(observed: Observed, spec: LLMDeploymentSpec) -> SourceReport | None:
+    """What an earlier revision found out about the same image, or the same folder of a claim."""
+    if spec.model.hugging_face is not None:
+        return None
+    found = (
+        source
+        for revision in observed.revisions
+        if _content(revision.spec) == _content(spec)
+        for source in revision.sources
+        if source.volume == names.MODEL_VOLUME and source.facts is not None and source.facts.shape is not None
+    )
+    return next(found, None)
+
+
+def _content(spec: LLMDeploymentSpec) -> tuple[object, ...]:
+    return spec.model.image, spec.model.persistent_volume_claim
 
 
 def _beside(observed: Observed, fetching: Fetching) -> Fetching:

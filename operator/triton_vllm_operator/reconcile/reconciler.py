@@ -10,11 +10,14 @@ from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone
 from triton_vllm_operator.kube.node_lister import NodeLister
-from triton_vllm_operator.kube.resources import Key
+from triton_vllm_operator.kube.resources import JOB, Key, kind_of, name_of
+from triton_vllm_operator.manifests.preparation import only_looks
 from triton_vllm_operator.reconcile.apply import Writer
 from triton_vllm_operator.reconcile.decide import decide
+from triton_vllm_operator.reconcile.fetching import look_began
 from triton_vllm_operator.reconcile.model import Applied, Observed
 from triton_vllm_operator.reconcile.observe import observe
+from triton_vllm_operator.reconcile.turns import Turns
 from triton_vllm_operator.repository.catalogue import Catalogue
 
 
@@ -42,6 +45,7 @@ class Reconciler:
         self._clock = clock
         self._writer = Writer(client, cache)
         self._nodes = NodeLister(client)
+        self._turns = Turns()
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile one LLMDeployment; the seconds after which to look again, None if only on an event.
@@ -53,9 +57,15 @@ class Reconciler:
         observed = await observe(key, self._cache, self._client, self._probes, self._inspector, self._nodes)
         if observed is None:
             self._probes.sync(key, ())
+            self._turns.note(key, None)
             return None
         now = self._clock()
+        # No other reconcile comes between these lines: what is free is still free when it is taken.
+        self._turns.note(key, look_began(observed, now))
+        observed = replace(observed, may_look=self._turns.is_free(key, now))
         decision = decide(observed, self._catalogue, now)
+        if any(kind_of(write.manifest) == JOB and only_looks(name_of(write.manifest)) for write in decision.writes):
+            self._turns.note(key, now)
         if await self._writer.write_gates(key.namespace, decision.gates):
             # What is said of the pods comes from what they now say of themselves.
             return 0.0
