@@ -176,8 +176,8 @@ def test_the_nodes_of_a_cluster_are_planned_for_together(
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("echo 'nodes is forbidden' >&2; exit 1", "kubectl cannot list the nodes: nodes is forbidden"),
-        ("echo no", "what kubectl printed is no list of nodes"),
+        ("echo 'nodes is forbidden' >&2; exit 1", "kubectl get nodes: nodes is forbidden"),
+        ("echo no", "kubectl get nodes printed no JSON"),
     ],
 )
 def test_a_cluster_that_tells_no_nodes_is_said(
@@ -198,4 +198,67 @@ def test_without_kubectl_that_is_said(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     code, text = plan(capsys, "--model", model, "--nodes", "--vllm-version", "0.27.1")
-    assert (code, text) == (UNREADABLE, "kubectl-llm: --nodes: kubectl is not on the PATH\n")
+    assert (code, text) == (UNREADABLE, "kubectl-llm: kubectl is not on the PATH\n")
+
+
+STATUS = {
+    "conditions": [
+        {
+            "type": "MemoryFits",
+            "status": "True",
+            "observedGeneration": 1,
+            "lastTransitionTime": "2026-11-28T12:00:00Z",
+            "reason": "Fits",
+            "message": "fits on NVIDIA-H100-80GB-HBM3",
+        }
+    ],
+    "memoryPlan": {
+        "predicted": {
+            "gpu": "NVIDIA-H100-80GB-HBM3",
+            "runner": "V2",
+            "weightsBytes": 15 * 2**30,
+            "kvBytesPerToken": 131072,
+            "kvCacheBytes": {"low": 53 * 2**30, "expected": 54 * 2**30, "high": 55 * 2**30},
+            "kvCacheTokens": {"low": 434176, "expected": 442368, "high": 450560},
+        },
+        "measured": {"weightsBytes": 15 * 2**30, "kvCacheTokens": 440000, "graphBytes": 2**29},
+    },
+}
+
+
+def test_a_plan_stands_against_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "llm.json").write_text(json.dumps({"status": STATUS}))
+    put_kubectl(tmp_path, f'echo "$@" > {tmp_path / "asked"}; cat {tmp_path / "llm.json"}', monkeypatch)
+    code, text = plan(capsys, "llama", "-n", "models")
+    asked = "get llmdeployments.triton-vllm.dev llama --namespace models --output=json"
+    assert (code, (tmp_path / "asked").read_text().strip()) == (ACCEPTED, asked)
+    assert text.splitlines() == [
+        "llama: MemoryFits=True (Fits): fits on NVIDIA-H100-80GB-HBM3",
+        "planned for NVIDIA-H100-80GB-HBM3, with vLLM's model runner V2",
+        "",
+        "            planned                             measured        off by",
+        "weights     15.00 GiB                           15.00 GiB       +0.0%",
+        "KV cache    54.00 GiB  (53.00 GiB to 55.00 GiB)",
+        "KV tokens   442,368  (434,176 to 450,560)       440,000         +0.5%",
+        "graphs                                          0.50 GiB",
+    ]
+    _, text = plan(capsys, "llama", "-o", "json")
+    found = json.loads(text)
+    assert (found["verdict"], found["errors"]) == ("Fits", {"weights": 0.0, "KV tokens": 0.0054})
+
+
+def test_one_that_has_no_plan_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_kubectl(tmp_path, "echo '{}'", monkeypatch)
+    assert plan(capsys, "llama") == (
+        ACCEPTED,
+        "llama: MemoryFits is not known yet\nnothing was planned or measured\n",
+    )
+
+
+def test_what_is_planned_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = plan(capsys, "--gpu", "L4")
+    assert (code, "NAME of an LLMDeployment of the cluster, or --model DIR" in text) == (UNREADABLE, True)

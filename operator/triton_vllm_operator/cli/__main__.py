@@ -10,10 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from triton_vllm_operator.api.platform import Allow, Policy
+from triton_vllm_operator.cli.cluster import read_status
 from triton_vllm_operator.cli.explain import explain, judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
 from triton_vllm_operator.cli.plan import Answer, answer
 from triton_vllm_operator.cli.plan_printing import print_plan
+from triton_vllm_operator.cli.plan_running import print_running
 from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests, refusal_lines
 from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, render_revision
@@ -61,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     planning = commands.add_parser("plan", help="say what an engine would do with the memory of a GPU")
     planning.set_defaults(run=_plan)
     planning.add_argument("-f", "--filename", help="file of the LLMDeployment, - for standard input")
-    planning.add_argument("--model", required=True, metavar="DIR", help="folder with config.json and *.safetensors")
+    planning.add_argument("name", nargs="?", help="an LLMDeployment of the cluster: its plan against what was measured")
+    planning.add_argument("-n", "--namespace", help="of that LLMDeployment")
+    planning.add_argument("--model", metavar="DIR", help="folder with config.json and *.safetensors")
     planning.add_argument("--gpu", metavar="NAME", help="as H100-80GB, or a label nvidia.com/gpu.product")
     planning.add_argument("--gpu-memory", type=int, metavar="BYTES", help="of a GPU that is not known, as CUDA says")
     planning.add_argument("--nodes", action="store_true", help="all GPUs of kubectl's cluster that the pods may get")
@@ -100,6 +104,11 @@ def _explain(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, st
 
 
 def _plan(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
+    if options.name is not None:
+        status = read_status(options.name, options.namespace)
+        return ACCEPTED, print_running(options.name, status, options.output is Format.JSON)
+    if options.model is None:
+        raise Unreadable("NAME of an LLMDeployment of the cluster, or --model DIR, says what is planned")
     if options.gpu is None and options.gpu_memory is None and not options.nodes:
         raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
     found = answer(options, catalogue)
