@@ -262,3 +262,16 @@ def test_one_that_has_no_plan_says_so(
 def test_what_is_planned_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:
     code, text = plan(capsys, "--gpu", "L4")
     assert (code, "NAME of an LLMDeployment of the cluster, or --model DIR" in text) == (UNREADABLE, True)
+
+
+def test_explain_says_whether_it_fits(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "llm.yaml"
+    file.write_text(RESOURCE)
+    asked = ["explain", "-f", str(file), "--model", model, "--gpu", "H100"]
+    assert main(asked) == ACCEPTED
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("  memory: LlamaForCausalLM fits on 2 x NVIDIA-H100-80GB with vLLM ") for line in lines)
+    assert main([*asked, "-o", "json"]) == ACCEPTED
+    assert json.loads(capsys.readouterr().out)["memory"]["verdict"] == "Fits"
+    assert main([*asked[:-2]]) == UNREADABLE
+    assert "--gpu NAME, --gpu-memory BYTES or --nodes says which GPU" in capsys.readouterr().err

@@ -6,6 +6,7 @@ Exit codes: 0 accepted, 1 refused, 2 unreadable (also for wrong options).
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from triton_vllm_operator.api.platform import Allow, Policy
 from triton_vllm_operator.cli.cluster import read_status
 from triton_vllm_operator.cli.explain import explain, judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
-from triton_vllm_operator.cli.plan import Answer, answer
-from triton_vllm_operator.cli.plan_printing import print_plan
+from triton_vllm_operator.cli.plan import Answer, Unknown, answer
+from triton_vllm_operator.cli.plan_printing import print_plan, verdict_of
 from triton_vllm_operator.cli.plan_running import print_running
 from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests, refusal_lines
 from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
@@ -60,15 +61,18 @@ def _parser() -> argparse.ArgumentParser:
     explaining = commands.add_parser("explain", help="say whether it is accepted, and what a change of it does")
     explaining.add_argument("--against", metavar="OLD", help="file of the LLMDeployment as it is now")
     explaining.set_defaults(run=_explain)
+    explaining.add_argument("--model", metavar="DIR", help="folder with config.json and *.safetensors: whether it fits")
+    explaining.set_defaults(vllm_version=None, engine_only=False)
     planning = commands.add_parser("plan", help="say what an engine would do with the memory of a GPU")
     planning.set_defaults(run=_plan)
     planning.add_argument("-f", "--filename", help="file of the LLMDeployment, - for standard input")
     planning.add_argument("name", nargs="?", help="an LLMDeployment of the cluster: its plan against what was measured")
     planning.add_argument("-n", "--namespace", help="of that LLMDeployment")
     planning.add_argument("--model", metavar="DIR", help="folder with config.json and *.safetensors")
-    planning.add_argument("--gpu", metavar="NAME", help="as H100-80GB, or a label nvidia.com/gpu.product")
-    planning.add_argument("--gpu-memory", type=int, metavar="BYTES", help="of a GPU that is not known, as CUDA says")
-    planning.add_argument("--nodes", action="store_true", help="all GPUs of kubectl's cluster that the pods may get")
+    for command in (explaining, planning):
+        command.add_argument("--gpu", metavar="NAME", help="as H100-80GB, or a label nvidia.com/gpu.product")
+        command.add_argument("--gpu-memory", type=int, metavar="BYTES", help="of a GPU that is not known, as CUDA says")
+        command.add_argument("--nodes", action="store_true", help="all GPUs of kubectl's cluster that the pods may get")
     planning.add_argument("--vllm-version", metavar="X", help="another vLLM than that of spec.runtime")
     planning.add_argument("--engine-only", action="store_true", help="without the memory that Triton takes for itself")
     planning.add_argument("-o", "--output", type=Format, choices=(Format.TEXT, Format.JSON), default=Format.TEXT)
@@ -100,6 +104,10 @@ def _render(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str
 def _explain(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
     old = read_document(options.against) if options.against else None
     explanation = explain(read_document(options.filename), old, catalogue)
+    if options.model is not None and explanation.accepted:
+        if options.filename == "-":
+            raise Unreadable("with --model, -f names a file: standard input is read once")
+        explanation = replace(explanation, memory=verdict_of(_answer(options, catalogue)))
     return ACCEPTED if explanation.accepted else REFUSED, print_explanation(explanation, options.output)
 
 
@@ -109,15 +117,19 @@ def _plan(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
         return ACCEPTED, print_running(options.name, status, options.output is Format.JSON)
     if options.model is None:
         raise Unreadable("NAME of an LLMDeployment of the cluster, or --model DIR, says what is planned")
-    if options.gpu is None and options.gpu_memory is None and not options.nodes:
-        raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
-    found = answer(options, catalogue)
+    found = _answer(options, catalogue)
     refused = isinstance(found, Answer) and found.judged.verdict is Verdict.DOES_NOT_FIT
     code, as_json = REFUSED if refused else ACCEPTED, options.output is Format.JSON
     if isinstance(found, Answer) and not as_json and sys.stdout.isatty() and find_spec("rich"):
         _draw(found)
         return code, ""
     return code, print_plan(found, as_json)
+
+
+def _answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | Unknown:
+    if options.gpu is None and options.gpu_memory is None and not options.nodes:
+        raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
+    return answer(options, catalogue)
 
 
 def _draw(found: Answer) -> None:

@@ -53,6 +53,8 @@ class Explanation:
     changes: tuple[Change, ...] | None
     """None if there is nothing to compare with."""
     warnings: tuple[str, ...]
+    memory: tuple[str, str] | None = None
+    """Whether the model fits, in a word and in a sentence; None if no model was shown."""
 
     @property
     def effect(self) -> ChangeClass:

@@ -15,6 +15,7 @@ from triton_vllm_operator.cli.explain import judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.memory.advice import Advice, Case, find_advice, what_if
+from triton_vllm_operator.memory.cache import find_unplannable
 from triton_vllm_operator.memory.fit import Finding, find_fit
 from triton_vllm_operator.memory.offers import find_offers
 from triton_vllm_operator.memory.plan import Plan, find_batch
@@ -74,6 +75,8 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | Unknow
     if isinstance(shape, str):
         return Unknown(shape)
     settings = wanted.settings(shape)
+    if why := find_unplannable(shape, settings):
+        return Unknown(why)
     length = settings.max_model_len or shape.longest
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")

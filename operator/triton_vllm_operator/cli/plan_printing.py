@@ -83,6 +83,14 @@ def headline(answer: Answer) -> str:
     return f"{verdict}: {say_why(answer.plan, answer.judged, case.settings)}"
 
 
+def verdict_of(answer: Answer | Unknown) -> tuple[str, str]:
+    """In a word and in a sentence."""
+    if isinstance(answer, Unknown):
+        return "Unknown", f"unknown: {answer.why}"
+    word = answer.finding.fit.value if answer.finding is not None else answer.judged.verdict.value
+    return word, headline(answer)
+
+
 def remarks(answer: Answer) -> list[str]:
     """What would make it fit, and what was taken for granted."""
     return [

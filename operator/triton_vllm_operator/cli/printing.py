@@ -57,6 +57,9 @@ def print_explanation(explanation: Explanation, form: Format) -> str:
 
 def _as_data(explanation: Explanation) -> Json:
     data: Json = TypeAdapter(Explanation).dump_python(explanation, mode="json")
+    del data["memory"]
+    if explanation.memory is not None:
+        data["memory"] = {"verdict": explanation.memory[0], "message": explanation.memory[1]}
     if explanation.changes is not None:
         data["effect"] = explanation.effect.value
         data["changes"] = [
@@ -85,6 +88,8 @@ def _lines(explanation: Explanation) -> list[str]:
         each = " each" if explanation.gpus and explanation.replicas != 1 else ""
         pods = f"{_count(explanation.replicas, 'pod')} on {on}{each}"
         lines.append(f"  {pods}; Triton {runtime.triton}, vLLM {runtime.vllm}, {runtime.image}")
+    if explanation.memory is not None:
+        lines.append(f"  memory: {explanation.memory[1]}")
     if explanation.changes is not None:
         lines += ["", f"changes: {_EFFECTS[explanation.effect] if explanation.changes else 'none'}"]
         rows = [(c.change_class.value, c.path, f"{_show(c.old)} -> {_show(c.new)}") for c in explanation.changes]

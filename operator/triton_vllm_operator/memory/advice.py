@@ -148,5 +148,5 @@ def what_if(case: Case) -> Iterator[Advice]:
         yield Advice("kvCacheDtype fp8", replace(case, settings=replace(case.settings, cache_bytes=1)))
     if not case.settings.quantises:
         yield Advice("quantization fp8", replace(case, settings=replace(case.settings, quantises=True)))
-    for part in (2, 4):
+    for part in (part for part in (2, 4) if case.length >= part):
         yield Advice(f"maxModelLen {case.length // part}", replace(case, length=case.length // part))

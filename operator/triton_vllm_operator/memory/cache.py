@@ -32,11 +32,20 @@ class CacheLayout:
     """Of one token that all layers remember; what groups are padded with is not in it."""
 
 
+def find_unplannable(shape: ModelShape, settings: EngineSettings) -> str:
+    """Why there is no layout to plan with; empty if there is one."""
+    stages, layers = share_layers(len(shape.layers), settings.pipeline_ranks), shape.layers
+    if not all(stages):
+        return f"a pipeline of {settings.pipeline_ranks} stages for {len(layers)} layers"
+    remembers = [any(page_bytes(layers[number], settings) for number in stage) for stage in stages]
+    return "" if all(remembers) else "a stage of the pipeline without a layer that keeps keys and values"
+
+
 def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> CacheLayout:
     """The layout of a stage of the pipeline."""
     layers = shape.layers
     own = [layers[number] for number in share_layers(len(layers), settings.pipeline_ranks)[stage]]
-    kept = [_as_cached(layer, settings.vllm) for layer in own if layer.attention is not Attention.NONE]
+    kept = [_as_cached(layer, settings.vllm) for layer in own if page_bytes(layer, settings)]
     page = max(page_bytes(layer, settings) for layer in kept)
     groups, size = _group(kept, settings.vllm)
     return CacheLayout(groups, page * size, settings.block_tokens, page * len(kept) // settings.block_tokens)
@@ -50,7 +59,9 @@ def _as_cached(layer: LayerKind, vllm: str) -> LayerKind:
 
 
 def page_bytes(layer: LayerKind, settings: EngineSettings) -> int:
-    """Of one block in one layer on one rank."""
+    """Of one block in one layer on one rank; 0 if it keeps none."""
+    if layer.attention is Attention.NONE:
+        return 0
     heads = max(1, layer.heads // settings.tensor_ranks) if layer.attention is not Attention.LATENT else 1
     return settings.block_tokens * heads * layer.size * settings.cache_bytes
 

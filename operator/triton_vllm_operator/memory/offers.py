@@ -105,7 +105,7 @@ def find_node_gpu(node: Node, resource: str) -> Gpu | None:
     known = next((gpu for gpu in candidates if gpu is not None), None)
     if known is not None and (not mib or mib * _MIB < known.total_bytes * _OTHER_PRODUCT):
         return Gpu(product or known.product, known.total_bytes)
-    if not mib:
+    if mib * _MIB <= _RESERVED:
         return None
     return Gpu(product or "a GPU", mib * _MIB - _RESERVED, doubt_bytes=_RESERVED_DOUBT)
 

@@ -13,6 +13,7 @@ from triton_vllm_operator.api.status import Amount, ConditionStatus, PredictedMe
 from triton_vllm_operator.kube.node_lister import NodesSeen
 from triton_vllm_operator.memory.advice import Case, with_longest_that_fits
 from triton_vllm_operator.memory.amounts import Range
+from triton_vllm_operator.memory.cache import find_unplannable
 from triton_vllm_operator.memory.fit import Fit, Planned, find_fit
 from triton_vllm_operator.memory.offers import Offers, find_offers
 from triton_vllm_operator.memory.reading import find_unplanned, settings_of_spec
@@ -94,6 +95,8 @@ def _plan(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None, offers: 
         case = Case(shape, settings, gpu, settings.max_model_len or shape.longest or _LEAST)
         return with_longest_that_fits(case) if spec.engine.max_model_len == AUTO else case
 
+    if shape is not None and (why := find_unplannable(shape, settings_of_spec(spec, vllm, shape))):
+        return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"no plan counts {why}; the engine decides")
     if shape is not None and shape.longest is None and not isinstance(spec.engine.max_model_len, int):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, "config.json says no longest sequence; the engine decides")
     found = find_fit(offers, case_of)

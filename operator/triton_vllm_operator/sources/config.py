@@ -40,6 +40,16 @@ def as_count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
+def as_factor(value: object) -> float | None:
+    """A positive number that a float holds; None for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 < value < _LARGEST_FACTOR else None
+
+
+_LARGEST_FACTOR: Final = 2.0**53
+
+
 def is_multimodal(config: Json) -> bool:
     """Whether a model has parts beside the one that makes text, or under it."""
     return any(isinstance(config.get(part), dict) for part in (*_LANGUAGE, *_OTHER_PARTS))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from triton_vllm_operator.sources.config import as_count, find_count, language_parts
+from triton_vllm_operator.sources.config import as_count, as_factor, find_count, language_parts
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.task import Expectation
@@ -69,10 +69,10 @@ def find_longest(config: Json) -> Length | None:
 def _scale(scaling: Json, base: int) -> int | None:
     """Tokens with that scaling; None if its kind is not known."""
     kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind in _UNSCALED:
-        return base
-    factor = scaling.get("factor")
-    if kind not in _MULTIPLIED or not isinstance(factor, int | float) or isinstance(factor, bool):
+    if not isinstance(kind, str) or kind in _UNSCALED:
+        return base if isinstance(kind, str) else None
+    factor = as_factor(scaling.get("factor"))
+    if kind not in _MULTIPLIED or factor is None:
         return None
     original = as_count(scaling.get("original_max_position_embeddings"))
     # YaRN's factor is of the length before it, which newer versions do not multiply at all.

@@ -5,9 +5,9 @@ Small enough for a termination message: layers that are alike are said once.
 
 import re
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from triton_vllm_operator.sources.task import Said
 
@@ -23,17 +23,24 @@ class Form(StrEnum):
     """Bytes, held as they are stored: quantised weights, their scales."""
 
 
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Elements, bytes or tokens: numbers that a float holds."""
+Some = Annotated[int, Field(ge=1, lt=2**32)]
+"""What there is of anything in a model."""
+MOST_LAYERS: Final = 2000
+
+
 class Allocation(NamedTuple):
     """One tensor of the engine, which may hold several of the files: query, key and value lie in one."""
 
     form: Form
-    divided: int = 0
+    divided: Count = 0
     """What the ranks of tensor parallelism share out."""
-    by_heads: int = 0
+    by_heads: Count = 0
     """What they share out as far as there are heads of keys and values, and then repeat."""
-    whole: int = 0
+    whole: Count = 0
     """What each of them holds."""
-    times: int = 1
+    times: Count = 1
 
 
 class Attention(StrEnum):
@@ -53,43 +60,56 @@ class LayerKind(Said):
     """Layers that remember alike."""
 
     attention: Attention
-    heads: int = Field(0, ge=0)
+    heads: int = Field(0, ge=0, lt=2**32)
     """Of keys and values; 1 if they are compressed."""
-    size: int = Field(0, ge=0)
+    size: int = Field(0, ge=0, lt=2**32)
     """Elements of one head's key and value together; of the compressed vector."""
-    window: int | None = None
+    window: Count | None = None
     """Tokens."""
 
 
 class Experts(Said):
     """A mixture: what each token passes through."""
 
-    per_token: int = Field(ge=1)
-    size: int = Field(ge=1)
+    per_token: Some
+    size: Some
     """Elements between the two halves of one expert."""
+
+
+_RUN: Final = re.compile(r"(\d+)([a-z])")
+
+
+def _check_pattern(pattern: str) -> str:
+    if sum(int(count) for count, _ in _RUN.findall(pattern)) > MOST_LAYERS:
+        raise ValueError(f"more than {MOST_LAYERS} layers")
+    return pattern
+
+
+Pattern = Annotated[str, Field(max_length=4096), AfterValidator(_check_pattern)]
+"""Runs of layers that are alike, as `5a1b`."""
 
 
 class ModelShape(Said):
     """A model, from its config.json and the headers of its weights."""
 
     architecture: str
-    hidden_size: int
-    vocabulary: int
+    hidden_size: Some
+    vocabulary: Some
     """Rows of the embedding, as the model counts them."""
     head_is_tied: bool
     """Whether the embedding is the output's weights too."""
-    longest: int | None = None
+    longest: Count | None = None
     """Tokens of the longest sequence that it knows; None if config.json does not tell."""
-    heads: int
+    heads: Some
     """Of attention, which ranks of tensor parallelism share out."""
     dtype: str
     """That of config.json, as bfloat16: the engine's unless it is told otherwise."""
     kinds: tuple[LayerKind, ...]
-    pattern: str
+    pattern: Pattern
     """Which kind each layer is, as `5a1b5a1b`."""
     weights: tuple[tuple[Allocation, ...], ...]
     """Of the layers that are alike in their weights, one layer."""
-    weight_pattern: str
+    weight_pattern: Pattern
     """Which of these each layer is."""
     adapters: tuple[tuple[Allocation, ...], ...] = ()
     """What one LoRA adapter of rank 1 takes in one layer of each of these kinds; experts are not counted."""
@@ -99,7 +119,7 @@ class ModelShape(Said):
     """After the last layer. The head is not among them."""
     tables: tuple[Allocation, ...] = ()
     """Beside the layers, on every rank: of RoPE."""
-    inner_size: int = 0
+    inner_size: Count = 0
     """Elements between the two halves of a feed-forward; 0 if config.json does not tell."""
     experts: Experts | None = None
     """None if it is no mixture."""
@@ -117,9 +137,6 @@ class ModelShape(Said):
     def layers(self) -> tuple[LayerKind, ...]:
         """The kind of each layer, in order."""
         return tuple(self.kinds[number] for number in expand(self.pattern))
-
-
-_RUN: Final = re.compile(r"(\d+)([a-z])")
 
 
 def expand(pattern: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from triton_vllm_operator.sources.config import HEADS, as_count, find_count, language_parts
 from triton_vllm_operator.sources.files import Json
-from triton_vllm_operator.sources.shape import Attention, LayerKind
+from triton_vllm_operator.sources.shape import MOST_LAYERS, Attention, LayerKind
 
 _CHUNK: Final = "attention_chunk_size"
 _LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -42,6 +42,8 @@ def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
     hidden = find_count(config, *HIDDEN)
     if not count or not heads or not hidden:
         return "config.json does not say its layers, heads and hidden size"
+    if count > MOST_LAYERS:
+        return f"{count} layers"
     if latent := find_count(config, "kv_lora_rank"):
         size = latent + (find_count(config, "qk_rope_head_dim") or 0)
         return (LayerKind(attention=Attention.LATENT, heads=1, size=size),) * count
@@ -82,10 +84,10 @@ def _find_attentions(config: Json, count: int) -> Sequence[Attention] | str:
         (types for part in language_parts(config) if isinstance(types := part.get("layer_types"), list)), None
     )
     if listed is not None:
-        strange = sorted({str(name) for name in listed if name not in _TYPES})
+        strange = sorted({str(name) for name in listed if str(name) not in _TYPES})
         if strange or len(listed) < count:
             return f"layers of the kind {', '.join(strange) or 'that are not listed'}"
-        return [_TYPES[name] for name in listed[:count]]
+        return [_TYPES[str(name)] for name in listed[:count]]
     if find_count(config, _CHUNK):
         return _find_chunks(config, count)
     if not _find_window(config):

@@ -2,7 +2,9 @@
 
 from typing import Final
 
-from triton_vllm_operator.sources.config import HEADS, find_count, is_multimodal, language_parts
+from pydantic import ValidationError
+
+from triton_vllm_operator.sources.config import HEADS, as_factor, find_count, is_multimodal, language_parts
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.generation import architecture_names
 from triton_vllm_operator.sources.lengths import find_longest
@@ -14,6 +16,7 @@ from triton_vllm_operator.sources.shape_tensors import find_weights_shape, is_vo
 _MOST_KINDS: Final = 26
 """Letters of a pattern."""
 _SHOWN_STRANGE: Final = 5
+_SHOWN_ERROR: Final = 100
 _ROPE_FREE: Final = frozenset({"gpt2", "gpt_bigcode", "opt", "mpt", "bloom"})
 _LOCAL_ROPE: Final = "rope_local_base_freq"
 _DEFAULT_DTYPE: Final = "float32"
@@ -21,6 +24,13 @@ _DEFAULT_DTYPE: Final = "float32"
 
 def read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
     """What takes memory; why that cannot be said, where nothing would be certain."""
+    try:
+        return _read_shape(config, tensors)
+    except (ValidationError, OverflowError) as error:
+        return f"config.json holds numbers that no model has: {' '.join(str(error).split())[:_SHOWN_ERROR]}"
+
+
+def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
     layers = find_layers(config)
     if isinstance(layers, str):
         return layers
@@ -98,9 +108,7 @@ def _find_tables(config: Json, layer: LayerKind) -> list[Allocation]:
 
 def _find_fraction(config: Json) -> float:
     given = (part.get(key) for part in language_parts(config) for key in ("partial_rotary_factor", "rotary_pct"))
-    return next(
-        (float(value) for value in given if isinstance(value, int | float) and not isinstance(value, bool)), 1.0
-    )
+    return next((factor for value in given if (factor := as_factor(value)) is not None), 1.0)
 
 
 def _find_factor(config: Json) -> float:
@@ -108,6 +116,5 @@ def _find_factor(config: Json) -> float:
     for part in language_parts(config):
         scaling = part.get("rope_scaling") or part.get("rope_parameters")
         if isinstance(scaling, dict) and scaling.get("rope_type", scaling.get("type")) == "linear":
-            factor = scaling.get("factor")
-            return float(factor) if isinstance(factor, int | float) else 1.0
+            return as_factor(scaling.get("factor")) or 1.0
     return 1.0
