@@ -62,6 +62,12 @@ def test_a_utilization_that_no_gpu_leaves_is_named() -> None:
     assert "it would with spec.engine.gpuMemoryUtilization: 0.98" in found.message
 
 
+@pytest.mark.parametrize("labels", [{"nvidia.com/gpu.memory": "12288"}, {"nvidia.com/gpu.memory": "24576"}])
+def test_the_default_utilization_is_below_the_ceiling_of_small_gpus(labels: dict[str, str]) -> None:
+    (planned,) = fit(make_node("a", labels), utilization=0.92, length=1024).planned
+    assert not planned.judged.exceeds_ceiling
+
+
 def test_the_offer_with_the_least_room_comes_first() -> None:
     planned = fit(make_node("a", H100), make_node("b", L4)).planned
     assert [each.offer.product for each in planned] == ["NVIDIA-L4", "NVIDIA-H100-80GB-HBM3"]

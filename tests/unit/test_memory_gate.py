@@ -139,6 +139,22 @@ def test_a_length_that_the_engine_chooses_fits() -> None:
     assert world.condition("MemoryFits")[0] == "True"
 
 
+def test_nodes_that_go_for_a_while_make_nothing_fit() -> None:
+    world = looked_up(ON_L4, engine=LONG).settle()
+    world.changes["nodes"] = NodesSeen()
+    world.settle()
+    assert "Deployment" not in kinds(world)
+    assert world.condition("MemoryFits") == ("False", "DoesNotFit")
+    world.changes["nodes"] = ON_H100
+    assert "Deployment" in kinds(world.settle())
+
+
+def test_a_shape_that_nobody_could_have_told_keeps_nothing_from_being_seen() -> None:
+    world = looked_up(ON_L4, FACTS.model_copy(update={"shape": SHAPE.model_copy(update={"weight_pattern": "32z"})}))
+    assert "Deployment" in kinds(world)
+    assert world.settle().condition("MemoryFits") == ("Unknown", "ModelNotUnderstood")
+
+
 def test_what_was_found_stands_when_nodes_are_not_looked_at() -> None:
     world = looked_up(ON_H100, engine={"maxModelLen": 8192}).settle()
     before = world.status

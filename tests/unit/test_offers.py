@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from support.nodes import H100, L4, make_node
+from support.nodes import H100, L4, make_node, node_body
 from triton_vllm_operator.api.scheduling import Scheduling
+from triton_vllm_operator.kube.nodes import project_node
 from triton_vllm_operator.memory.offers import find_node_gpu, find_offers
 
 GPU = "nvidia.com/gpu"
@@ -110,6 +111,23 @@ def test_labels_tell_the_gpu(labels: dict[str, str], resource: str, gib: float, 
     assert gpu is not None
     assert gpu.total_bytes / 2**30 == pytest.approx(gib, abs=0.01)
     assert (gpu.doubt_bytes > 0, gpu.is_slice) == (doubtful, is_slice)
+
+
+@pytest.mark.parametrize(
+    ("product", "mib", "gib"),
+    [("NVIDIA-L40", "46068", 44.36), ("NVIDIA-A40-24Q", "24576", 23.38), ("NVIDIA-L4", "2861", 2.17)],
+)
+def test_a_name_that_begins_alike_or_a_part_of_a_product_is_another(product: str, mib: str, gib: float) -> None:
+    gpu = find_node_gpu(make_node("a", {"nvidia.com/gpu.product": product, "nvidia.com/gpu.memory": mib}), GPU)
+    assert gpu is not None
+    assert gpu.total_bytes / 2**30 == pytest.approx(gib, abs=0.01)
+    assert gpu.doubt_bytes > 0
+
+
+def test_an_odd_value_of_a_node_hides_nothing_else() -> None:
+    body = node_body("a", H100, 2)
+    body["status"]["allocatable"]["example.com/odd"] = "-1"
+    assert project_node(body).allocatable[GPU] == 2
 
 
 def test_a_node_without_labels_does_not_tell() -> None:

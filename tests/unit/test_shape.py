@@ -60,11 +60,44 @@ def test_all_experts_of_a_layer_lie_in_two_tensors() -> None:
 
 def test_quantised_weights_and_scales_are_held_as_they_are_stored() -> None:
     shape = read(
-        {},
+        {"quantization_config": {"quant_method": "fp8"}},
         mlp__down_proj__weight=Tensor("F8_E4M3", (64, 128)),
         mlp__down_proj__weight_scale=Tensor("F32", (64, 1)),
     )
     assert shape.weights == ((Allocation(Form.BYTES, divided=8192), Allocation(Form.BYTES, whole=256)),)
+
+
+def test_scales_of_awq_and_gptq_are_no_blocks_of_experts() -> None:
+    shape = read(
+        {"quantization_config": {"quant_method": "awq"}},
+        mlp__down_proj__qweight=Tensor("I32", (128, 8)),
+        mlp__down_proj__scales=Tensor("F16", (1, 64)),
+    )
+    assert shape.weights == ((Allocation(Form.BYTES, divided=4096), Allocation(Form.BYTES, divided=128)),)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"quantization_config": {"kv_cache_scheme": {"num_bits": 8}}}, "kv_cache_scheme chooses the KV cache's dtype"),
+        ({"num_key_value_heads": None}, "num_key_value_heads is no number"),
+        ({"num_key_value_heads": [4, 8]}, "num_key_value_heads is no number"),
+        ({"block_configs": [{}]}, "not alike (block_configs)"),
+        ({}, "quantised weights without quantization_config"),
+    ],
+)
+def test_what_config_json_says_elsewhere_is_not_guessed(config: dict[str, Any], words: str) -> None:
+    tensors = {f"model.layers.{number}.mlp.down_proj.weight": Tensor("F8_E4M3", (64, 128)) for number in range(2)}
+    found = read_shape({**BASE, **config}, {**EMBEDDING, **tensors})
+    assert isinstance(found, str)
+    assert words in found
+
+
+def test_a_length_that_a_scaling_makes_is_not_taken_for_certain() -> None:
+    yarn = {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}, "max_position_embeddings": 40960}
+    weight = Tensor("BF16", (64, 128))
+    assert read(yarn, mlp__down_proj__weight=weight).longest is None
+    assert read({"max_position_embeddings": 40960}, mlp__down_proj__weight=weight).longest == 40960
 
 
 def test_mla_keeps_its_keys_and_values_twice() -> None:
@@ -99,9 +132,12 @@ def test_layers_that_look_at_what_earlier_ones_remember_keep_nothing() -> None:
     ("config", "words"),
     [
         ({"layer_types": ["linear_attention", "full_attention"]}, "layers of the kind linear_attention"),
-        ({"full_attention_interval": 4}, "a state or an index beside attention (full_attention_interval)"),
-        ({"hybrid_override_pattern": "M-M*"}, "a state or an index beside attention (hybrid_override_pattern)"),
-        ({"index_topk": 2048}, "a state or an index beside attention (index_topk)"),
+        ({"full_attention_interval": 4}, "something else than keys and values, or not alike (full_attention_interval)"),
+        (
+            {"hybrid_override_pattern": "M-M*"},
+            "something else than keys and values, or not alike (hybrid_override_pattern)",
+        ),
+        ({"index_topk": 2048}, "something else than keys and values, or not alike (index_topk)"),
         ({"num_attention_heads": None}, "does not say its layers, heads and hidden size"),
         ({"num_hidden_layers": 3}, "the weights hold 2 layers, and config.json says 3"),
     ],

@@ -1,6 +1,6 @@
 """Nodes, reduced to what decides which pods they take and which GPUs those get."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,17 @@ def project_node(body: Json) -> Node:
         name=name_of(body),
         labels={str(key): str(value) for key, value in labels.items()},
         taints=tuple(_taint(taint) for taint in taints or () if isinstance(taint, dict)),
-        allocatable={name: int(parse_quantity(str(size))) for name, size in _dict(status.get("allocatable")).items()},
+        allocatable=dict(_counts(_dict(status.get("allocatable")))),
     )
+
+
+def _counts(allocatable: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """What can be read: one odd value of one node must not keep all others from being seen."""
+    for name, size in allocatable.items():
+        try:
+            yield name, int(parse_quantity(str(size)))
+        except (ValueError, ArithmeticError):
+            continue
 
 
 def _taint(taint: Mapping[str, Any]) -> Taint:

@@ -103,7 +103,7 @@ def find_node_gpu(node: Node, resource: str) -> Gpu | None:
         return Gpu(product, mib * _MIB, is_slice=True) if mib else None
     candidates = (find_product(name) for name in (product, *map(node.labels.get, _CLOUD_PRODUCTS)) if name)
     known = next((gpu for gpu in candidates if gpu is not None), None)
-    if known is not None and (not mib or mib * _MIB < known.total_bytes * _OTHER_PRODUCT):
+    if known is not None and (not mib or 1 / _OTHER_PRODUCT < mib * _MIB / known.total_bytes < _OTHER_PRODUCT):
         return Gpu(product or known.product, known.total_bytes)
     if mib * _MIB <= _RESERVED:
         return None

@@ -54,9 +54,9 @@ def make_plan(shape: ModelShape, settings: EngineSettings, gpu: Gpu, length: int
 def find_batch(settings: EngineSettings, gpu: Gpu) -> BatchClass:
     """How many tokens and sequences go through the engine at once: the user's, else the version's defaults."""
     default = row_of(load_tables().batch, settings.vllm).find(gpu.total_bytes, gpu.product, gpu.is_slice)
-    return BatchClass(
-        tokens=settings.batched_tokens or default.tokens, sequences=settings.sequences or default.sequences
-    )
+    tokens = settings.batched_tokens or default.tokens
+    # https://github.com/vllm-project/vllm/blob/main/vllm/v1/worker/gpu_model_runner.py (profile_run): one token each.
+    return BatchClass(tokens=tokens, sequences=min(settings.sequences or default.sequences, tokens))
 
 
 def _plan_stage(

@@ -27,7 +27,7 @@ def find_product(name: str) -> Gpu | None:
     """The GPU of that label, or of the name that people use; None if it is not known."""
     wanted = name.lower()
     by_name = next((each for each in load_products() if wanted in map(str.lower, each.names)), None)
-    by_label = [each for each in load_products() if wanted.startswith(each.product.lower())]
+    by_label = [each for each in load_products() if f"{wanted}-".startswith(f"{each.product.lower()}-")]
     found = by_name or max(by_label, key=lambda each: len(each.product), default=None)
     return Gpu(found.product if by_name else name, found.bytes) if found else None
 

@@ -17,6 +17,10 @@ _CONTEXT_OF_RANKS: Final = (0.51, 2.0)
 """GiB that the engine's own process holds before it looks at the GPU, least and most; with communicators."""
 _SERVER: Final = 588 * 2**20
 """Bytes of Triton's own on each GPU that it sees: measured, gpu-turn2.md."""
+_MEASURED: Final = 70 * GIB
+"""What a process holds was measured on GPUs from this size on; on smaller ones it is less."""
+_LEAST_CONTEXT: Final = 0.15
+_LEAST_SERVER: Final = 150 * 2**20
 
 
 class Verdict(StrEnum):
@@ -72,5 +76,9 @@ def utilization_ceilings(settings: EngineSettings, gpu: Gpu, with_server: bool) 
     has_ranks = settings.tensor_ranks * settings.pipeline_ranks > 1
     least, most = _CONTEXT_OF_RANKS if has_ranks else _CONTEXT
     server = _SERVER if with_server else 0
-    total = gpu.total_bytes
-    return (total - most * GIB - server) / total, (total - least * GIB - server) / total
+    total = gpu.total_bytes + gpu.doubt_bytes
+    if gpu.is_slice or gpu.total_bytes < _MEASURED:
+        least, least_server = _LEAST_CONTEXT, min(server, _LEAST_SERVER)
+    else:
+        least_server = server
+    return (total - most * GIB - server) / total, (total - least * GIB - least_server) / total

@@ -25,10 +25,9 @@ _POD_LATE_AFTER: Final = timedelta(seconds=60)
 _RESOURCES: Final = "spec.fetch.resources"
 _TURN: Final = timedelta(seconds=5)
 _WAITS: Final = "other models are looked into; this one has its turn after them"
-_OF_THE_MODEL: Final = frozenset(
-    {Reason.FETCHING_MODEL, Reason.MODEL_NOT_FOUND, Reason.MODEL_NOT_SERVABLE, Reason.MODEL_ACCESS_DENIED}
-)
-"""What is under way, or would be found by the serving pods too."""
+_OF_THE_MODEL: Final = frozenset({Reason.MODEL_NOT_FOUND, Reason.MODEL_NOT_SERVABLE, Reason.MODEL_ACCESS_DENIED})
+"""What the serving pods would find too."""
+_LONGEST_PULL: Final = timedelta(minutes=10)
 RETRY_AFTER: Final = timedelta(minutes=5)
 """After which a fetch that failed is tried anew: a token may have been mended, terms accepted."""
 
@@ -102,7 +101,11 @@ def give_up(fetching: Fetching, observed: Observed, now: datetime) -> str:
     name = name_of(fetching.job)
     there = next((child for child in observed.children_of(JOB) if child.name == name), None)
     began = start_time(there.body) if there is not None else None
-    is_late = began is not None and now - began >= _POD_LATE_AFTER
+    if fetching.problem.reason is Reason.FETCHING_MODEL and any(pod.running for pod in observed.fetch_pods):
+        return ""
+    # A pod that waits without a word may be pulling its image.
+    patience = _LONGEST_PULL if fetching.problem.reason is Reason.FETCHING_MODEL else _POD_LATE_AFTER
+    is_late = began is not None and now - began >= patience
     return fetching.problem.message if fetching.failed or is_late else ""
 
 

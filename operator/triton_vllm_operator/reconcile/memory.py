@@ -83,7 +83,13 @@ def find_memory(
     offers = find_offers(seen.nodes, spec.scheduling or Scheduling(), resource, spec.engine.gpus)
     if facts.shape is None and any(offer.gpu is not None for offer in offers.found):
         return _unknown(Reason.NOT_PLANNED, "the model was not looked into before its pods were made")
-    return _plan(spec, vllm, facts.shape, offers)
+    try:
+        return _plan(spec, vllm, facts.shape, offers)
+    except (ArithmeticError, LookupError, ValueError) as error:
+        # What a report or a stored revision holds may be anybody's: it must not keep the LLMDeployment from being seen.
+        return _unknown(
+            Reason.MODEL_NOT_UNDERSTOOD, f"no plan can be made of its shape ({error!r}); the engine decides"
+        )
 
 
 def _plan(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None, offers: Offers) -> MemoryFinding:

@@ -6,7 +6,9 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.platform import Pods
+from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec, MemoryPolicy
+from triton_vllm_operator.api.status import ConditionStatus
 from triton_vllm_operator.health.failures import Problem, cannot_begin
 from triton_vllm_operator.kube.resources import DEPLOYMENT, true_condition
 from triton_vllm_operator.manifests.preparation import needs_fetch
@@ -111,7 +113,18 @@ def _beside(observed: Observed, fetching: Fetching) -> Fetching:
 def _find_memory(
     observed: Observed, verdict: Accepted, live: Live, sources: tuple[SourceReport, ...]
 ) -> MemoryFinding | None:
-    return find_memory(verdict.spec, verdict.runtime.vllm, sources, live.memory, observed.nodes)
+    found = find_memory(verdict.spec, verdict.runtime.vllm, sources, live.memory, observed.nodes)
+    before = observed.resource.status.condition(ConditionType.MEMORY_FITS)
+    if (
+        found is not None
+        and found.reason is Reason.NO_MATCHING_NODE
+        and before is not None
+        and before.status is ConditionStatus.FALSE
+        and before.observed_generation == observed.resource.generation
+    ):
+        # Nodes that go for a while make nothing fit: only others that come do.
+        return MemoryFinding(ConditionStatus.FALSE, Reason(before.reason), before.message)
+    return found
 
 
 def _running(observed: Observed) -> int:

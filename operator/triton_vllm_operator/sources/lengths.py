@@ -31,6 +31,8 @@ class Length:
 
     tokens: int
     told_by: str
+    is_scaled: bool = False
+    """Whether a scaling of positions makes it, of which versions make different lengths."""
 
 
 def check_length(config: Json, expected: Expectation) -> None:
@@ -62,7 +64,7 @@ def find_longest(config: Json) -> Length | None:
         if tokens is None:
             return None
         if tokens > longest.tokens:
-            longest = Length(tokens, f"{base.told_by} with the RoPE scaling")
+            longest = Length(tokens, f"{base.told_by} with the RoPE scaling", is_scaled=True)
     return longest
 
 

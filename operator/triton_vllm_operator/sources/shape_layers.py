@@ -12,7 +12,13 @@ from triton_vllm_operator.sources.shape import MOST_LAYERS, Attention, LayerKind
 
 _CHUNK: Final = "attention_chunk_size"
 _LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_KEY_HEADS: Final = ("num_key_value_heads", "n_head_kv", "num_kv_heads", "multi_query_group_num")
+_KEY_HEADS: Final = (
+    "num_key_value_heads",
+    "num_attention_groups",
+    "n_head_kv",
+    "num_kv_heads",
+    "multi_query_group_num",
+)
 HIDDEN: Final = ("hidden_size", "n_embd", "d_model")
 # What `layer_types` calls them.
 _TYPES: Final = {
@@ -26,8 +32,9 @@ _OF_STATES: Final = (
     *("mamba_d_state", "mamba_d_conv", "mamba_num_heads", "mamba_n_heads", "ssm_state_size", "state_size"),
     *("hybrid_override_pattern", "layers_block_type", "attn_layer_period", "conv_L_cache", "lru_width"),
     *("index_topk", "compress_ratios"),
+    *("block_configs", "num_key_value_heads_per_layer", "attn_config"),
 )
-"""Keys of models that keep more than keys and values: Mamba, linear attention, the index of sparse attention."""
+"""Keys of models that keep more than keys and values, or not alike in all layers, or say it elsewhere."""
 _CHUNK_EVERY: Final = 4
 """Of models that attend in chunks, every nth layer attends to everything, unless they list which."""
 # Models whose every nth layer attends to everything where config.json does not list its layers: transformers' own rule.
@@ -37,7 +44,9 @@ _EVERY: Final = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
     """The kind of each layer, in order; what is not understood, where that is so."""
     if state := _find_state(config):
-        return f"layers that keep a state or an index beside attention ({state})"
+        return f"layers that keep something else than keys and values, or not alike ({state})"
+    if any(not isinstance(part.get("num_key_value_heads", 1), int) for part in language_parts(config)):
+        return "num_key_value_heads is no number"
     count, heads = find_count(config, *_LAYERS), find_count(config, *HEADS)
     hidden = find_count(config, *HIDDEN)
     if not count or not heads or not hidden:

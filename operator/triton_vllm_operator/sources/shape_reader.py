@@ -11,7 +11,7 @@ from triton_vllm_operator.sources.lengths import find_longest
 from triton_vllm_operator.sources.safetensors import Tensors
 from triton_vllm_operator.sources.shape import Allocation, Attention, Experts, Form, LayerKind, ModelShape, contract
 from triton_vllm_operator.sources.shape_layers import HIDDEN, find_layers
-from triton_vllm_operator.sources.shape_tensors import find_weights_shape, is_vocabulary
+from triton_vllm_operator.sources.shape_tensors import HEAD_NAMES, find_weights_shape, is_vocabulary
 
 _MOST_KINDS: Final = 26
 """Letters of a pattern."""
@@ -26,8 +26,9 @@ def read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
     """What takes memory; why that cannot be said, where nothing would be certain."""
     try:
         return _read_shape(config, tensors)
-    except (ValidationError, OverflowError) as error:
-        return f"config.json holds numbers that no model has: {' '.join(str(error).split())[:_SHOWN_ERROR]}"
+    except (ValidationError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # A plan is a service to the model: what it cannot read must not keep the model from being served.
+        return f"its files hold what no model has: {' '.join(str(error).split())[:_SHOWN_ERROR]}"
 
 
 def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
@@ -42,6 +43,8 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
     weights = find_weights_shape(tensors, (heads, 2 * keys.heads))
     if len(weights.layers) < len(layers):
         return f"the weights hold {len(weights.layers)} layers, and config.json says {len(layers)}"
+    if why := _find_own_cache(config, tensors):
+        return why
     # What lies after them drafts tokens, and is not loaded with the model.
     own = weights.layers[: len(layers)]
     kinds, alike = tuple(dict.fromkeys(layers)), tuple(dict.fromkeys(own))
@@ -52,7 +55,7 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         hidden_size=hidden,
         vocabulary=vocabulary,
         head_is_tied=_is_tied(config, tensors),
-        longest=longest.tokens if (longest := find_longest(config)) else None,
+        longest=_find_longest(config),
         heads=heads,
         dtype=_find_dtype(config),
         kinds=kinds,
@@ -70,6 +73,16 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
     )
 
 
+def _find_own_cache(config: Json, tensors: Tensors) -> str:
+    """Whether the checkpoint says, or may say in a file of its own, in which dtype keys and values are kept."""
+    given = next((found for part in language_parts(config) if (found := part.get("quantization_config"))), None)
+    if isinstance(given, dict):
+        key = next((key for key in ("kv_cache_scheme", "kv_cache_quant_algo") if given.get(key)), None)
+        return f"quantization_config.{key} chooses the KV cache's dtype" if key else ""
+    has_bytes = any(tensor.dtype in ("U8", "I8", "F8_E4M3", "F8_E5M2", "I32") for tensor in tensors.values())
+    return "quantised weights without quantization_config in config.json" if has_bytes else ""
+
+
 def _find_experts(config: Json) -> Experts | None:
     per_token = find_count(config, "num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk")
     size = find_count(config, "moe_intermediate_size", "expert_intermediate_size", "intermediate_size")
@@ -77,8 +90,14 @@ def _find_experts(config: Json) -> Experts | None:
     return Experts(per_token=per_token, size=size) if has_experts and per_token and size else None
 
 
+def _find_longest(config: Json) -> int | None:
+    """None also where versions differ in what a scaling of positions makes of it."""
+    longest = find_longest(config)
+    return longest.tokens if longest is not None and not longest.is_scaled else None
+
+
 def _is_tied(config: Json, tensors: Tensors) -> bool:
-    has_head = any(is_vocabulary(name) and ("lm_head" in name or "embed_out" in name) for name in tensors)
+    has_head = any(is_vocabulary(name) and any(head in name for head in HEAD_NAMES) for name in tensors)
     said = next(
         (value for part in language_parts(config) if isinstance(value := part.get("tie_word_embeddings"), bool)), None
     )

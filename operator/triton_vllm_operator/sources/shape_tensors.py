@@ -67,6 +67,9 @@ _BY_INPUT: Final = frozenset({"o", "down"})
 _PARTS: Final = {"qkv_proj": 3, "query_key_value": 3, "c_attn": 3, "Wqkv": 3, "wqkv": 3, "W_pack": 3, "gate_up_proj": 2}
 """Modules that an adapter changes in parts."""
 _PLAIN: Final = ("weight", "bias")
+HEAD_NAMES: Final = ("lm_head", "embed_out", "output_layer")
+_LARGE: Final = 2**24
+"""Elements of a tensor outside layers that is no matter of megabytes."""
 _SMALL: Final = "norms"
 _KEY_VALUE: Final = "kv_b"
 
@@ -124,6 +127,7 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
     ordered = [tuple(sorted(layers[number].items())) for number in sorted(layers)]
     alike = dict.fromkeys(ordered)
     strange = sorted({rest for layer in alike for rest, _ in layer if _is_strange(rest)})
+    strange += sorted(name for name, tensor in others if math.prod(tensor.shape) > _LARGE)
     allocated = {layer: _allocate(layer, fused) for layer in alike}
     adapted = {layer: _count(tuple(_adapt(layer, fused))) for layer in alike}
     return Weights(
@@ -139,8 +143,8 @@ def is_vocabulary(name: str) -> bool:
     """Whether a tensor is the embedding, or the head."""
     words = name.split(".")
     return any(
-        word in ("embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in") for word in words
-    ) or any(word in ("lm_head", "embed_out") for word in words)
+        word in ("embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", *HEAD_NAMES) for word in words
+    )
 
 
 def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> tuple[Allocation, ...]:
@@ -151,7 +155,7 @@ def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> 
         key, rule = _find_rule(module)
         form = _form(tensor, rule, part)
         share = _share(rule, key, part, tensor)
-        size = _padded_blocks(tensor, key) if part in _BLOCKS else _size(tensor, form)
+        size = _padded_blocks(tensor, key) if _is_mxfp4(tensor, key, part) else _size(tensor, form)
         sums[key, form, part].add(size, share, fused)
     rows = [Allocation(form, each.divided, each.by_heads, each.whole) for (_, form, _), each in sums.items()]
     twice = [
@@ -244,6 +248,11 @@ def _form(tensor: Tensor, rule: Rule | None, part: str) -> Form:
 def _is_copied(key: str, part: str) -> bool:
     """MLA keeps the weights of keys and values twice: as they are, and as attention multiplies with them."""
     return key.rpartition(".")[2] == _KEY_VALUE and part == "weight"
+
+
+def _is_mxfp4(tensor: Tensor, key: str, part: str) -> bool:
+    """Whether it holds all experts of a layer in blocks; scales of AWQ and GPTQ have two dimensions."""
+    return part in _BLOCKS and key.startswith("experts.") and len(tensor.shape) > 2 and min(tensor.shape) > 0
 
 
 def _padded_blocks(tensor: Tensor, key: str) -> int:
