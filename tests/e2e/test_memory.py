@@ -88,7 +88,8 @@ def test_a_model_that_does_not_fit_takes_no_gpu(
 def test_without_a_node_that_matches_pods_are_made(namespace: str) -> None:
     """Autoscalers make nodes for pods that wait."""
     apply(gpu_llm(namespace, in_a_hub(namespace)))
-    wait_for(namespace, NAME, "is made", 90, lambda x: "revision" in x["status"])
+    # Nodes of the test before may be remembered for half a minute, and are looked at once a minute.
+    wait_for(namespace, NAME, "is made", 150, lambda x: "revision" in x["status"])
     found = condition(get_llm(namespace, NAME), "MemoryFits")
     assert (found["status"], found["reason"]) == ("Unknown", "NoMatchingNode")
     assert "none of them has any" in found["message"]

@@ -119,11 +119,11 @@ def _find_memory(
         found is not None
         and found.reason is Reason.NO_MATCHING_NODE
         and before is not None
-        and before.status is ConditionStatus.FALSE
+        and before.reason == Reason.DOES_NOT_FIT
         and before.observed_generation == observed.resource.generation
     ):
         # Nodes that go for a while make nothing fit: only others that come do.
-        return MemoryFinding(ConditionStatus.FALSE, Reason(before.reason), before.message)
+        return MemoryFinding(ConditionStatus.FALSE, Reason.DOES_NOT_FIT, before.message)
     return found
 
 
