@@ -23,7 +23,7 @@ from triton_vllm_operator.memory.products import find_product, load_products
 from triton_vllm_operator.memory.reading import read_settings, settings_of_spec
 from triton_vllm_operator.memory.runner import Runner
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
-from triton_vllm_operator.memory.verdict import Judged, Verdict, judge
+from triton_vllm_operator.memory.verdict import Judged, Verdict
 from triton_vllm_operator.memory.versions import BatchClass
 from triton_vllm_operator.reconcile.accept import find_runtime
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
@@ -182,7 +182,7 @@ def _find_gpu(options: argparse.Namespace) -> Gpu:
 
 def _judge(case: Case) -> tuple[Plan, Judged]:
     plan = case.plan()
-    return plan, judge(case.shape, plan, case.settings, case.gpu, case.with_server)
+    return plan, case.judge(plan)
 
 
 def _find_assumptions(case: Case) -> Iterator[str]:

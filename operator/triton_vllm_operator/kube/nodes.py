@@ -6,7 +6,7 @@ from typing import Any
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.quantity import parse_quantity
-from triton_vllm_operator.kube.resources import metadata_of, name_of
+from triton_vllm_operator.kube.resources import as_dict, metadata_of, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,17 @@ class Node:
 
 def project_node(body: Json) -> Node:
     """What is read of a node."""
-    spec, status, labels = _dict(body.get("spec")), _dict(body.get("status")), _dict(metadata_of(body).get("labels"))
+    spec, status, labels = (
+        as_dict(body.get("spec")),
+        as_dict(body.get("status")),
+        as_dict(metadata_of(body).get("labels")),
+    )
     taints = spec.get("taints")
     return Node(
         name=name_of(body),
         labels={str(key): str(value) for key, value in labels.items()},
         taints=tuple(_taint(taint) for taint in taints or () if isinstance(taint, dict)),
-        allocatable=dict(_counts(_dict(status.get("allocatable")))),
+        allocatable=dict(_counts(as_dict(status.get("allocatable")))),
     )
 
 
@@ -52,7 +56,3 @@ def _counts(allocatable: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 def _taint(taint: Mapping[str, Any]) -> Taint:
     return Taint(str(taint.get("key", "")), str(taint.get("value") or ""), str(taint.get("effect", "")))
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

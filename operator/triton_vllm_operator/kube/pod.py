@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.kube.resources import controller_of, metadata_of, name_of
+from triton_vllm_operator.kube.resources import as_dict, controller_of, metadata_of, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +102,15 @@ ADAPTER_FAULT: Final = "; adapter "
 
 def project_pod(body: Json) -> Pod:
     """The projection of a pod as the API server has it."""
-    metadata, status = metadata_of(body), _dict(body.get("status"))
+    metadata, status = metadata_of(body), as_dict(body.get("status"))
     conditions = {c["type"]: c for c in _list(status.get("conditions"))}
     container = _container(status, "containerStatuses", (names.CONTAINER, names.FETCH_CONTAINER))
     prepare = _container(status, "initContainerStatuses", (names.PREPARE_CONTAINER,))
-    state = _dict(container.get("state"))
+    state = as_dict(container.get("state"))
     # Until the weights are there the serving container waits for the init container, which says why.
-    waiting = _dict(_dict(prepare.get("state")).get("waiting")) or _dict(state.get("waiting"))
-    scheduled, open_port = _dict(conditions.get("PodScheduled")), _dict(conditions.get("ContainersReady"))
-    labels = _dict(metadata.get("labels"))
+    waiting = as_dict(as_dict(prepare.get("state")).get("waiting")) or as_dict(state.get("waiting"))
+    scheduled, open_port = as_dict(conditions.get("PodScheduled")), as_dict(conditions.get("ContainersReady"))
+    labels = as_dict(metadata.get("labels"))
     return Pod(
         name=name_of(body),
         uid=str(metadata.get("uid")),
@@ -119,20 +119,20 @@ def project_pod(body: Json) -> Pod:
         phase=str(status.get("phase", "Pending")),
         phase_message=str(status.get("message") or status.get("reason") or ""),
         ip=status.get("podIP"),
-        ready=_dict(conditions.get("Ready")).get("status") == "True",
+        ready=as_dict(conditions.get("Ready")).get("status") == "True",
         gate=_gate(conditions.get(names.READINESS_GATE)),
         container_id=str(container.get("containerID", "")),
         running="running" in state,
         waiting_reason=str(waiting.get("reason", "")),
         waiting_message=str(waiting.get("message", "")),
-        awaited_image=_awaited_image(_dict(body.get("spec")), str(waiting.get("message", ""))),
+        awaited_image=_awaited_image(as_dict(body.get("spec")), str(waiting.get("message", ""))),
         ended=_last_end(container),
         unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
         scheduled_at=_true_since(scheduled),
-        initialized_at=_true_since(_dict(conditions.get("Initialized"))),
+        initialized_at=_true_since(as_dict(conditions.get("Initialized"))),
         containers_ready_at=_true_since(open_port),
         job_uid=_job_uid(body),
-        prepares="running" in _dict(prepare.get("state")),
+        prepares="running" in as_dict(prepare.get("state")),
         prepared=_warning_of(_last_end(prepare)),
         unprepared=end if (end := _last_end(prepare)) is not None and end.exit_code != 0 else None,
     )
@@ -146,7 +146,7 @@ def _awaited_image(spec: dict[str, Any], message: str) -> Image | None:
     """The image of the pod that a kubelet's message names; the longest, if the name of one holds that of another."""
     if not message:
         return None
-    volumes = [(_dict(volume.get("image")).get("reference"), volume["name"]) for volume in _list(spec.get("volumes"))]
+    volumes = [(as_dict(volume.get("image")).get("reference"), volume["name"]) for volume in _list(spec.get("volumes"))]
     containers = [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]
     images = [*volumes, *((container.get("image"), container["name"]) for container in containers)]
     mounts = [mount for container in containers for mount in _list(container.get("volumeMounts"))]
@@ -168,7 +168,7 @@ def _container(status: dict[str, Any], key: str, wanted: tuple[str, ...]) -> dic
 
 
 def _last_end(container: dict[str, Any]) -> Ended | None:
-    state, last = _dict(container.get("state")), _dict(container.get("lastState"))
+    state, last = as_dict(container.get("state")), as_dict(container.get("lastState"))
     return _ended(state.get("terminated") or last.get("terminated"))
 
 
@@ -206,12 +206,8 @@ def _true_since(condition: dict[str, Any]) -> datetime | None:
 
 def image_volumes(body: Json) -> frozenset[str]:
     """The names of the volumes of a pod template that are images."""
-    pod = _dict(_dict(_dict(body.get("spec")).get("template")).get("spec"))
+    pod = as_dict(as_dict(as_dict(body.get("spec")).get("template")).get("spec"))
     return frozenset(str(volume["name"]) for volume in _list(pod.get("volumes")) if volume.get("image"))
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[dict[str, Any]]:

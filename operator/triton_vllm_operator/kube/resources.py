@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
@@ -62,6 +62,11 @@ def metadata_of(body: Json) -> Json:
     """The metadata of an object."""
     metadata = body.get("metadata")
     return metadata if isinstance(metadata, dict) else {}
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """An object of the API; empty for all else."""
+    return value if isinstance(value, dict) else {}
 
 
 def name_of(body: Json) -> str:

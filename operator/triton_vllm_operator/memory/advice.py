@@ -8,7 +8,7 @@ from typing import Final
 from triton_vllm_operator.memory.plan import Plan, make_plan
 from triton_vllm_operator.memory.products import load_products
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
-from triton_vllm_operator.memory.verdict import Verdict, judge, utilization_ceilings
+from triton_vllm_operator.memory.verdict import Judged, Verdict, judge, utilization_ceilings
 from triton_vllm_operator.sources.shape import ModelShape
 
 _STEP: Final = 0.01
@@ -31,9 +31,9 @@ class Case:
         """What the engine would allocate."""
         return make_plan(self.shape, self.settings, self.gpu, self.length)
 
-    def verdict(self) -> Verdict:
-        """Whether it would start."""
-        return judge(self.shape, self.plan(), self.settings, self.gpu, self.with_server).verdict
+    def judge(self, plan: Plan) -> Judged:
+        """Whether it would start by that plan of it."""
+        return judge(self.shape, plan, self.settings, self.gpu, self.with_server)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,7 @@ _KINDS: Final[tuple[Callable[[Case], Advice | None], ...]] = (
 def _starts(case: Case) -> bool:
     """Whether it fits as expected, and not only with luck."""
     plan = case.plan()
-    judged = judge(case.shape, plan, case.settings, case.gpu, case.with_server)
-    return judged.verdict is not Verdict.DOES_NOT_FIT and plan.fits
+    return case.judge(plan).verdict is not Verdict.DOES_NOT_FIT and plan.fits
 
 
 def what_if(case: Case) -> Iterator[Advice]:

@@ -9,7 +9,7 @@ from triton_vllm_operator.memory.advice import Case, find_advice
 from triton_vllm_operator.memory.offers import PRODUCT, Offer, Offers
 from triton_vllm_operator.memory.plan import Plan
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
-from triton_vllm_operator.memory.verdict import Judged, Verdict, judge
+from triton_vllm_operator.memory.verdict import Judged, Verdict
 from triton_vllm_operator.memory.versions import GIB
 
 _SHOWN_NODES: Final = 3
@@ -74,7 +74,7 @@ def find_fit(offers: Offers, case_of: Callable[[Gpu], Case]) -> Finding:
 
 def _plan(offer: Offer, case: Case) -> Planned:
     plan = case.plan()
-    return Planned(offer, case, plan, judge(case.shape, plan, case.settings, case.gpu, case.with_server))
+    return Planned(offer, case, plan, case.judge(plan))
 
 
 def _say_failing(

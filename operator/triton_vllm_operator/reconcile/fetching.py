@@ -75,7 +75,7 @@ def find_fetched(
         return Fetched(())
     job = build_fetch_job(observed.resource.owner, spec, vllm, settings, _known_commits(spec, newest), inspects)
     name = name_of(job)
-    there = next((child for child in observed.children_of(JOB) if child.name == name), None)
+    there = _find_job(observed, name)
     if there is None and only_looks(name) and not observed.may_look:
         return Fetching(None, Problem(Reason.FETCHING_MODEL, _WAITS), False, now + _TURN)
     pods = tuple(pod for pod in observed.fetch_pods if there is not None and pod.job_uid == there.uid)
@@ -91,6 +91,10 @@ def find_fetched(
     return Fetching(job, _under_way(there, pods, observed, now), False, now + _LOOK)
 
 
+def _find_job(observed: Observed, name: str) -> Child | None:
+    return next((child for child in observed.children_of(JOB) if child.name == name), None)
+
+
 def give_up(fetching: Fetching, observed: Observed, now: datetime) -> str:
     """Why a Job that only looks into a model is not waited for any longer; empty while it is.
 
@@ -98,8 +102,7 @@ def give_up(fetching: Fetching, observed: Observed, now: datetime) -> str:
     """
     if fetching.problem.reason in _OF_THE_MODEL or fetching.job is None:
         return ""
-    name = name_of(fetching.job)
-    there = next((child for child in observed.children_of(JOB) if child.name == name), None)
+    there = _find_job(observed, name_of(fetching.job))
     began = start_time(there.body) if there is not None else None
     if fetching.problem.reason is Reason.FETCHING_MODEL and any(pod.running for pod in observed.fetch_pods):
         return ""

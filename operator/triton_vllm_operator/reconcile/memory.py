@@ -54,7 +54,14 @@ def wants_inspection(spec: LLMDeploymentSpec, policy: MemoryPolicy, seen: NodesS
     resource = spec.gpu_resource
     if policy is MemoryPolicy.OFF or resource is None or spec.model.hugging_face is not None or seen is None:
         return False
-    offers = find_offers(seen.nodes, spec.scheduling or Scheduling(), resource, spec.engine.gpus)
+    return _tells_a_gpu(_find_offers(spec, resource, seen))
+
+
+def _find_offers(spec: LLMDeploymentSpec, resource: str, seen: NodesSeen) -> Offers:
+    return find_offers(seen.nodes, spec.scheduling or Scheduling(), resource, spec.engine.gpus)
+
+
+def _tells_a_gpu(offers: Offers) -> bool:
     return any(offer.gpu is not None for offer in offers.found)
 
 
@@ -80,8 +87,8 @@ def find_memory(
         return None
     if seen.why_unknown:
         return _unknown(Reason.NODES_UNKNOWN, seen.why_unknown)
-    offers = find_offers(seen.nodes, spec.scheduling or Scheduling(), resource, spec.engine.gpus)
-    if facts.shape is None and any(offer.gpu is not None for offer in offers.found):
+    offers = _find_offers(spec, resource, seen)
+    if facts.shape is None and _tells_a_gpu(offers):
         return _unknown(Reason.NOT_PLANNED, "the model was not looked into before its pods were made")
     try:
         return _plan(spec, vllm, facts.shape, offers)

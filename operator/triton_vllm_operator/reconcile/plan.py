@@ -20,9 +20,8 @@ from triton_vllm_operator.reconcile.memory import MemoryFinding, find_memory, wa
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.refill import find_refill
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
-from triton_vllm_operator.sources.report import ModelFacts, SourceReport, cut_warning
+from triton_vllm_operator.sources.report import ModelFacts, SourceReport, without_shape
 
-_WHY_LIMIT: Final = 200
 _LOOK_AT_NODES: Final = timedelta(seconds=60)
 """Between two looks at the nodes of a cluster in which a model does not fit."""
 
@@ -83,8 +82,8 @@ def _look_up(
         why = give_up(fetched, observed, now) if inspects and not needs_fetch(spec) else ""
         if not why:
             return fetched
-        said = cut_warning(f"it could not be looked into: {why}")[:_WHY_LIMIT]
-        return Fetched((SourceReport(volume=names.MODEL_VOLUME, facts=ModelFacts(shapeless=said)),))
+        facts = without_shape(ModelFacts(), f"it could not be looked into: {why}")
+        return Fetched((SourceReport(volume=names.MODEL_VOLUME, facts=facts),))
     return fetched if known is None else replace(fetched, sources=(known, *fetched.sources))
 
 

@@ -16,7 +16,7 @@ from triton_vllm_operator.sources.config import is_multimodal
 from triton_vllm_operator.sources.files import list_folder
 from triton_vllm_operator.sources.formats import check_one_file
 from triton_vllm_operator.sources.generation import check_takes_adapters
-from triton_vllm_operator.sources.report import ModelFacts, SourceReport
+from triton_vllm_operator.sources.report import ModelFacts, SourceReport, without_shape
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors, check_content, read_tensors
 from triton_vllm_operator.sources.servable import Checked, check_source
 from triton_vllm_operator.sources.shape_reader import read_shape
@@ -60,12 +60,12 @@ def with_shape(checked: Checked, tensors: Tensors | None, expected: Expectation)
     if facts is None or expected.role is not Role.MODEL:
         return facts
     if expected.overrides_config:
-        return facts.model_copy(update={"shapeless": "hf_overrides changes what config.json says"})
+        return without_shape(facts, "hf_overrides changes what config.json says")
     if tensors is None or not checked.config:
-        return facts.model_copy(update={"shapeless": "its weights are no safetensors with a config.json"})
+        return without_shape(facts, "its weights are no safetensors with a config.json")
     shape = read_shape(checked.config, tensors)
     if isinstance(shape, str):
-        return facts.model_copy(update={"shapeless": shape[:200]})
+        return without_shape(facts, shape)
     return facts.model_copy(update={"shape": shape})
 
 

@@ -20,7 +20,7 @@ from triton_vllm_operator.sources.hub import Hub, Snapshot
 from triton_vllm_operator.sources.looking import Looked, find_misfit, look, with_shape
 from triton_vllm_operator.sources.progress import Progress, Say
 from triton_vllm_operator.sources.quantization import MODELOPT_FILE
-from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport, cut_warning, with_warning
+from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport, with_warning, without_shape
 from triton_vllm_operator.sources.safetensors import Tensors, read_tensors
 from triton_vllm_operator.sources.servable import Checked, check_source
 from triton_vllm_operator.sources.store import Store
@@ -32,7 +32,6 @@ _CONFIGURATION: Final = (CONFIG, MISTRAL_CONFIG, ADAPTER_CONFIG, SENTENCE_MODULE
 _FIRST_BYTES: Final = 256 * 2**10
 """Of weights: as much as most headers have."""
 _HEADERS_AT_ONCE: Final = 4
-_WHY_LIMIT: Final = 200
 OpenHub = Callable[[Repository, Say], Hub]
 
 
@@ -155,8 +154,7 @@ def _shape_remotely(hub: Hub, snapshot: Snapshot, checked: Checked, expected: Ex
             tensors = {name: tensor for found in pool.map(read, checked.weights) for name, tensor in found.items()}
     except (SourceFault, TryAgain) as error:
         # The pod looks again at what it has fetched; here only the plan of its memory is missing.
-        why = cut_warning(f"the beginnings of its weights could not be read: {error}")[:_WHY_LIMIT]
-        return checked.facts.model_copy(update={"shapeless": why})
+        return without_shape(checked.facts, f"the beginnings of its weights could not be read: {error}")
     return with_shape(checked, tensors, expected)
 
 

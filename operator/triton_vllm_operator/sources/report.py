@@ -60,6 +60,11 @@ class ModelFacts(Said):
         return shape
 
 
+def without_shape(facts: ModelFacts, why: str) -> ModelFacts:
+    """The facts with why what takes memory is not known; the text is cut to fit."""
+    return facts.model_copy(update={"shapeless": cut_warning(why)[:_SHAPELESS_LIMIT]})
+
+
 class SourceReport(Said):
     """One source that was found good."""
 
