@@ -9,6 +9,7 @@ from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, Fo
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.api.model import ImageReference, LoraAdapter, Model, ModelSource
 from triton_vllm_operator.api.pods import EnvVariable, Fetch, PodMetadata, ServiceSettings
+from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
 
 TOKENIZER_FIELD: Final = "spec.model.tokenizer"
@@ -262,6 +263,12 @@ class LLMDeploymentSpec(ApiModel):
             *([(DRAFT_FIELD, draft)] if draft else []),
             *((adapter_field(adapter), adapter) for adapter in self.model.adapters),
         )
+
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes that the serving container may use; None if the spec does not say."""
+        limit = (self.resources.limits or {}).get("memory") if self.resources else None
+        return None if limit is None else int(parse_quantity(limit))
 
     @property
     def gpu_resource(self) -> str | None:

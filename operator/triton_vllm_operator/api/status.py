@@ -119,7 +119,7 @@ class Amount(ApiModel):
 class PredictedMemory(ApiModel):
     """What the operator computed before the start, for that of the admitted GPUs with the least room."""
 
-    gpu: str = Field(max_length=128, description="The GPU, as its node names it.")
+    gpu: str = Field(max_length=128, description="The GPU, as its node names it, or CPU.")
     runner: str = Field(max_length=16, description="Which of vLLM's model runners the version takes: V1 or V2.")
     weights_bytes: int | None = _bytes_of("of weights on one GPU")
     kv_bytes_per_token: int | None = _bytes_of("of one token in the KV cache of one GPU")

@@ -58,17 +58,19 @@ def find_advice(case: Case) -> tuple[Advice, ...]:
     return tuple(advice for advice in found if advice is not None)
 
 
-def _shorter(case: Case) -> Advice | None:
-    low, high = 0, case.length
+def find_longest(length: int, block: int, starts: Callable[[int], bool]) -> int:
+    """The longest sequence in whole blocks below a length with which an engine starts; 0 if it is no remedy."""
+    low, high = 0, length
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _starts(replace(case, length=middle)) else (low, middle)
-    block = case.settings.block_tokens
-    length = low // block * block
-    shorter = replace(case, length=length)
-    if length < _LEAST_LENGTH or not _starts(shorter):
-        return None
-    return Advice(f"spec.engine.maxModelLen: {length}", shorter)
+        low, high = (middle, high) if starts(middle) else (low, middle)
+    found = low // block * block
+    return found if found >= _LEAST_LENGTH and starts(found) else 0
+
+
+def _shorter(case: Case) -> Advice | None:
+    length = find_longest(case.length, case.settings.block_tokens, lambda length: _starts(replace(case, length=length)))
+    return Advice(f"spec.engine.maxModelLen: {length}", replace(case, length=length)) if length else None
 
 
 def _more_of_the_gpu(case: Case) -> Advice | None:

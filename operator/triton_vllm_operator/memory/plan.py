@@ -34,11 +34,13 @@ class Plan:
     """What the engine's line of tokens will say."""
     sequence_bytes: int
     """That one sequence of the longest length takes."""
+    least_cache: int
+    """Bytes of the smallest cache with which the engine starts: one sequence, and what its version keeps back."""
 
     @property
     def fits(self) -> bool:
         """Whether one sequence of the longest length has room, as expected."""
-        return self.cache.expected >= self.sequence_bytes
+        return self.cache.expected >= self.least_cache
 
 
 def make_plan(shape: ModelShape, settings: EngineSettings, gpu: Gpu, length: int) -> Plan:
@@ -76,6 +78,7 @@ def _plan_stage(
     if settings.fixed_cache is not None:
         cache = exactly(settings.fixed_cache)
     layout = lay_out(shape, settings, stage)
+    kept_back = int(row_of(load_tables().null_block, settings.vllm).is_counted)
 
     def tokens(available: int) -> int:
         return count_tokens(layout, count_blocks(layout, available), length, batch.tokens, settings.vllm)
@@ -91,4 +94,5 @@ def _plan_stage(
         length=length,
         tokens=Range(tokens(cache.low), tokens(cache.expected), tokens(cache.high)),
         sequence_bytes=blocks_of_sequence(layout, length, batch.tokens, settings.vllm) * layout.block_bytes,
+        least_cache=(blocks_of_sequence(layout, length, batch.tokens, settings.vllm) + kept_back) * layout.block_bytes,
     )

@@ -1,15 +1,17 @@
 """The settings of a plan, from the fields of an LLMDeployment. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from triton_vllm_operator.api.engine import Dtype, Engine
 from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.quantity import parse_quantity
-from triton_vllm_operator.api.spec import LLMDeploymentSpec
-from triton_vllm_operator.memory.runner import choose_runner
+from triton_vllm_operator.api.spec import Cpu, LLMDeploymentSpec
+from triton_vllm_operator.memory.runner import Runner, choose_runner
 from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings
+from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.sources.shape import ModelShape
 
@@ -57,6 +59,20 @@ def settings_of_spec(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape) -> E
     """The settings of the engine that a spec asks for."""
     environment = {variable.name: variable.value for variable in spec.env or ()}
     return read_settings(spec.engine, vllm, shape, environment, len(spec.model.adapters))
+
+
+def settings_on_cpu(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelShape) -> EngineSettings:
+    """The settings of an engine on a CPU."""
+    settings, row = settings_of_spec(spec, vllm, shape), row_of(load_tables().cpu, vllm)
+    return replace(
+        settings,
+        # The second runner needs Triton's compiler, which is for GPUs.
+        runner=Runner.V1,
+        block_tokens=row.block,
+        batched_tokens=settings.batched_tokens or row.tokens,
+        sequences=settings.sequences or row.sequences,
+        fixed_cache=int(parse_quantity(cpu.kv_cache_size)),
+    )
 
 
 def find_unplanned(spec: LLMDeploymentSpec, shape: ModelShape) -> str:

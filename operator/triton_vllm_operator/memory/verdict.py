@@ -51,12 +51,12 @@ def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, wit
     exceeds = settings.utilization > ceiling
     if misfit := find_misfit(shape, settings):
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds, misfit)
-    if exceeds or plan.cache.high < plan.sequence_bytes:
+    if exceeds or plan.cache.high < plan.least_cache:
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds)
     # Graphs that the cache leaves no room for are captured into what the utilization leaves of the GPU.
     outside = (doubtful - settings.utilization) * gpu.total_bytes
     captured = max(0, graphs_taken(settings).expected - plan.graphs.expected)
-    fits = plan.cache.low >= plan.sequence_bytes * _TIGHT and outside >= captured
+    fits = plan.cache.low >= plan.least_cache * _TIGHT and outside >= captured
     return Judged(Verdict.FITS if fits else Verdict.TIGHT, ceiling, exceeds)
 
 

@@ -123,6 +123,27 @@ class WindowRow(Row):
     batches: int
 
 
+class NullBlockRow(Row):
+    """The block that no sequence gets."""
+
+    is_counted: bool
+
+
+class CpuRow(Row):
+    """An engine on a CPU."""
+
+    block: int
+    """Tokens."""
+    tokens: int
+    """Default of `max_num_batched_tokens`."""
+    sequences: int
+    """Default of `max_num_seqs`."""
+    processes: tuple[float, float, float]
+    """GiB that Triton's and the engine's processes hold at their fullest: least, expected, most."""
+    weights: tuple[float, float, float]
+    """How many times the weights are held."""
+
+
 class Tables(BaseModel):
     """All tables, oldest rows first."""
 
@@ -138,6 +159,8 @@ class Tables(BaseModel):
     tokens_line: tuple[TokensLineRow, ...]
     chunks: tuple[ChunksRow, ...]
     window: tuple[WindowRow, ...]
+    null_block: tuple[NullBlockRow, ...]
+    cpu: tuple[CpuRow, ...]
 
 
 AnyRow = TypeVar("AnyRow", bound=Row)

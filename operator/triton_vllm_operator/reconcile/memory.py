@@ -1,6 +1,6 @@
 """Whether a model fits into the memory of the GPUs that its pods may get, before any is asked for. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,16 +8,18 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.engine import AUTO
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.scheduling import Scheduling
-from triton_vllm_operator.api.spec import LLMDeploymentSpec, MemoryPolicy
+from triton_vllm_operator.api.spec import Cpu, LLMDeploymentSpec, MemoryPolicy
 from triton_vllm_operator.api.status import Amount, ConditionStatus, PredictedMemory
 from triton_vllm_operator.kube.node_lister import NodesSeen
 from triton_vllm_operator.memory.advice import Case, with_longest_that_fits
 from triton_vllm_operator.memory.amounts import Range
 from triton_vllm_operator.memory.cache import find_unplannable
+from triton_vllm_operator.memory.cpu import CpuCase, find_cpu_fit, with_longest_sequence
 from triton_vllm_operator.memory.fit import Fit, Planned, find_fit
 from triton_vllm_operator.memory.offers import Offers, find_offers
-from triton_vllm_operator.memory.reading import find_unplanned, settings_of_spec
-from triton_vllm_operator.memory.settings import Gpu
+from triton_vllm_operator.memory.plan import Plan
+from triton_vllm_operator.memory.reading import find_unplanned, settings_of_spec, settings_on_cpu
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.sources.report import ModelFacts, SourceReport
 from triton_vllm_operator.sources.shape import ModelShape
 
@@ -30,6 +32,8 @@ _STATUS: Final[Mapping[Fit, ConditionStatus]] = {
     Fit.GPU_UNKNOWN: ConditionStatus.UNKNOWN,
 }
 
+_NOT_LOOKED: Final = "the model was not looked into before its pods were made"
+_CPU: Final = "CPU"
 _LEAST: Final = 1
 """Tokens of a sequence of which nobody knows how long it may be; no plan is made of it."""
 
@@ -50,11 +54,13 @@ class MemoryFinding:
 
 
 def wants_inspection(spec: LLMDeploymentSpec, policy: MemoryPolicy, seen: NodesSeen | None) -> bool:
-    """Whether a model in an image or on a claim must be looked into for a plan: there is a GPU to plan for."""
-    resource = spec.gpu_resource
-    if policy is MemoryPolicy.OFF or resource is None or spec.model.hugging_face is not None or seen is None:
+    """Whether a model in an image or on a claim must be looked into for a plan: there is memory to plan for."""
+    if policy is MemoryPolicy.OFF or spec.model.hugging_face is not None:
         return False
-    return _tells_a_gpu(_find_offers(spec, resource, seen))
+    resource = spec.gpu_resource
+    if resource is None:
+        return spec.memory_limit is not None
+    return seen is not None and _tells_a_gpu(_find_offers(spec, resource, seen))
 
 
 def _find_offers(spec: LLMDeploymentSpec, resource: str, seen: NodesSeen) -> Offers:
@@ -74,29 +80,62 @@ def find_memory(
     """
     if policy is MemoryPolicy.OFF:
         return _unknown(Reason.NOT_PLANNED, "spec.memory.policy is Off")
-    resource = spec.gpu_resource
-    if resource is None:
-        return _unknown(Reason.NOT_PLANNED, "memory is planned on GPUs alone")
     facts = next((source.facts for source in sources if source.volume == names.MODEL_VOLUME), None) or ModelFacts()
     if facts.shapeless is not None:
         of = f"{facts.architecture}: " if facts.architecture else ""
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"{of}{facts.shapeless}; the engine decides")
     if facts.shape is not None and (unplanned := find_unplanned(spec, facts.shape) or ", ".join(facts.shape.strange)):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"no plan counts {unplanned}; the engine decides")
+    resource = spec.gpu_resource
+    if resource is None:
+        return _find_on_cpu(spec, vllm, facts.shape)
     if seen is None:
         return None
     if seen.why_unknown:
         return _unknown(Reason.NODES_UNKNOWN, seen.why_unknown)
     offers = _find_offers(spec, resource, seen)
     if facts.shape is None and _tells_a_gpu(offers):
-        return _unknown(Reason.NOT_PLANNED, "the model was not looked into before its pods were made")
+        return _unknown(Reason.NOT_PLANNED, _NOT_LOOKED)
+    return _try(lambda: _plan(spec, vllm, facts.shape, offers))
+
+
+def _find_on_cpu(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None) -> MemoryFinding:
+    cpu = spec.accelerator.cpu if spec.accelerator else None
+    if shape is None or cpu is None:
+        has_limit = spec.memory_limit is not None
+        return _unknown(Reason.NOT_PLANNED, _NOT_LOOKED if has_limit else "spec.resources.limits.memory is unset")
+    return _try(lambda: _plan_on_cpu(spec, cpu, vllm, shape))
+
+
+def _try(plan: Callable[[], MemoryFinding]) -> MemoryFinding:
+    """What a report or a stored revision holds may be anybody's: it must not keep the LLMDeployment from being seen."""
     try:
-        return _plan(spec, vllm, facts.shape, offers)
+        return plan()
     except (ArithmeticError, LookupError, ValueError) as error:
-        # What a report or a stored revision holds may be anybody's: it must not keep the LLMDeployment from being seen.
         return _unknown(
             Reason.MODEL_NOT_UNDERSTOOD, f"no plan can be made of its shape ({error!r}); the engine decides"
         )
+
+
+def _plan_on_cpu(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelShape) -> MemoryFinding:
+    settings = settings_on_cpu(spec, cpu, vllm, shape)
+    if why := _find_unknown(spec, shape, settings):
+        return _unknown(Reason.MODEL_NOT_UNDERSTOOD, why)
+    case = CpuCase(shape, settings, spec.memory_limit, settings.max_model_len or shape.longest or _LEAST)
+    if spec.engine.max_model_len == AUTO:
+        case = with_longest_sequence(case)
+    found = find_cpu_fit(case)
+    predicted = _as_status(case.plan(), _CPU, settings)
+    return MemoryFinding(_STATUS[found.fit], Reason(found.fit.value), found.message, predicted)
+
+
+def _find_unknown(spec: LLMDeploymentSpec, shape: ModelShape, settings: EngineSettings) -> str:
+    """Why there is nothing to plan with; empty if there is."""
+    if why := find_unplannable(shape, settings):
+        return f"no plan counts {why}; the engine decides"
+    if shape.longest is None and not isinstance(spec.engine.max_model_len, int):
+        return "config.json says no longest sequence; the engine decides"
+    return ""
 
 
 def _plan(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None, offers: Offers) -> MemoryFinding:
@@ -108,20 +147,21 @@ def _plan(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None, offers: 
         case = Case(shape, settings, gpu, settings.max_model_len or shape.longest or _LEAST)
         return with_longest_that_fits(case) if spec.engine.max_model_len == AUTO else case
 
-    if shape is not None and (why := find_unplannable(shape, settings_of_spec(spec, vllm, shape))):
-        return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"no plan counts {why}; the engine decides")
-    if shape is not None and shape.longest is None and not isinstance(spec.engine.max_model_len, int):
-        return _unknown(Reason.MODEL_NOT_UNDERSTOOD, "config.json says no longest sequence; the engine decides")
+    if shape is not None and (why := _find_unknown(spec, shape, settings_of_spec(spec, vllm, shape))):
+        return _unknown(Reason.MODEL_NOT_UNDERSTOOD, why)
     found = find_fit(offers, case_of)
     predicted = _predict(found.planned[0]) if found.planned else None
     return MemoryFinding(_STATUS[found.fit], Reason(found.fit.value), found.message, predicted)
 
 
 def _predict(planned: Planned) -> PredictedMemory:
-    plan = planned.plan
+    return _as_status(planned.plan, planned.offer.product or planned.case.gpu.product, planned.case.settings)
+
+
+def _as_status(plan: Plan, product: str, settings: EngineSettings) -> PredictedMemory:
     return PredictedMemory(
-        gpu=(planned.offer.product or planned.case.gpu.product)[:128],
-        runner=planned.case.settings.runner.value,
+        gpu=product[:128],
+        runner=settings.runner.value,
         weights_bytes=plan.weights,
         kv_bytes_per_token=plan.layout.token_bytes,
         kv_cache_bytes=_amount(plan.cache),
