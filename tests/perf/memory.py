@@ -86,6 +86,7 @@ def _plan(row: dict[str, Any], config: dict[str, Any]) -> Start:
         adapters=row.get("adapters", 0),
         adapter_rank=row.get("rank", 0),
         quantises=row.get("quantises", False),
+        caches_prefixes=row.get("arguments", {}).get("enable_prefix_caching"),
     )
     gpu = Gpu(row["gpu"]["product"], int(row["gpu"]["gib"] * GIB))
     plan = make_plan(shape, settings, gpu, row["length"])

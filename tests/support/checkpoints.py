@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from support.state_checkpoints import keeps_state, make_state
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 
 Config = dict[str, Any]
@@ -32,13 +33,24 @@ def make_tensors(config: Config, dtype: str = "BF16") -> Tensors:
     tensors = dict(_ends(text, prefix, dtype))
     for number in range(text["num_hidden_layers"]):
         layer = f"{prefix}.layers.{number}"
-        tensors |= dict(_latent(text, layer, dtype) if "kv_lora_rank" in text else _attention(text, layer, dtype))
+        tensors |= dict(_mixing(text, layer, number, dtype))
         tensors |= dict(_feed_forward(text, layer, number, dtype))
         tensors |= {f"{layer}.{name}.weight": Tensor(dtype, (text["hidden_size"],)) for name in _norms(text)}
     if "vision_config" in config:
         tensors |= dict(_vision(config["vision_config"], text["hidden_size"], dtype))
     method = config.get("quantization_config", {}).get("quant_method")
     return _quantised(tensors, config) if method not in (None, "mxfp4") else tensors
+
+
+def _mixing(text: Config, layer: str, number: int, dtype: str) -> Named:
+    """What looks at other tokens: attention, or a state, or both."""
+    holds_state = keeps_state(text, number)
+    if holds_state:
+        yield from make_state(text, layer, dtype)
+    if text.get("hybrid_override_pattern", "*" * (number + 1))[number] != "*" or "num_attention_heads" not in text:
+        return
+    if text["model_type"] == "falcon_h1" or not holds_state:
+        yield from _latent(text, layer, dtype) if "kv_lora_rank" in text else _attention(text, layer, dtype)
 
 
 def _ends(text: Config, prefix: str, dtype: str) -> Named:
@@ -82,11 +94,31 @@ def _latent(text: Config, layer: str, dtype: str) -> Named:
 
 
 def _feed_forward(text: Config, layer: str, number: int, dtype: str) -> Named:
-    hidden = text["hidden_size"]
-    experts = text.get("num_local_experts") or text.get("num_experts") or text.get("n_routed_experts")
-    if not experts or number < text.get("first_k_dense_replace", 0):
-        yield from _gated(f"{layer}.mlp", text["intermediate_size"], hidden, dtype, text["model_type"] == "phi3")
+    if text["model_type"] in ("mamba", "falcon_mamba", "mamba2"):
         return
+    if pattern := text.get("hybrid_override_pattern"):
+        yield from _squared(text, layer, dtype) if pattern[number] == "-" else ()
+        return
+    if text["model_type"] == "granitemoehybrid":
+        yield from _granite_experts(text, layer, dtype)
+        return
+    experts = text.get("num_local_experts") or text.get("num_experts") or text.get("n_routed_experts")
+    period, offset = text.get("expert_layer_period", 1), text.get("expert_layer_offset", 0)
+    if not experts or number < text.get("first_k_dense_replace", 0) or number % period != offset:
+        yield from _gated(f"{layer}.mlp", _inner_size(text), text["hidden_size"], dtype, text["model_type"] == "phi3")
+        return
+    yield from _experts(text, layer, experts, dtype)
+
+
+def _squared(text: Config, layer: str, dtype: str) -> Named:
+    """A feed-forward of Nemotron-H, which has no gate."""
+    hidden, inner = text["hidden_size"], text["intermediate_size"]
+    yield f"{layer}.mixer.up_proj.weight", Tensor(dtype, (inner, hidden))
+    yield f"{layer}.mixer.down_proj.weight", Tensor(dtype, (hidden, inner))
+
+
+def _experts(text: Config, layer: str, experts: int, dtype: str) -> Named:
+    hidden = text["hidden_size"]
     if text["model_type"] == "gpt_oss":
         yield from _packed_experts(f"{layer}.mlp", experts, text["intermediate_size"], hidden)
         return
@@ -99,14 +131,33 @@ def _feed_forward(text: Config, layer: str, number: int, dtype: str) -> Named:
             yield f"{at}.w2.weight", Tensor(dtype, (hidden, text["intermediate_size"]))
         return
     yield f"{layer}.mlp.gate.weight", Tensor(dtype, (experts, hidden))
+    size = text.get("moe_intermediate_size") or text["intermediate_size"]
     for expert in range(experts):
-        yield from _gated(f"{layer}.mlp.experts.{expert}", text["moe_intermediate_size"], hidden, dtype)
+        yield from _gated(f"{layer}.mlp.experts.{expert}", size, hidden, dtype)
     if text.get("shared_expert_intermediate_size"):
         yield from _gated(f"{layer}.mlp.shared_expert", text["shared_expert_intermediate_size"], hidden, dtype)
         yield f"{layer}.mlp.shared_expert_gate.weight", Tensor(dtype, (1, hidden))
-    if text.get("n_shared_experts"):
-        size = text["n_shared_experts"] * text["moe_intermediate_size"]
-        yield from _gated(f"{layer}.mlp.shared_experts", size, hidden, dtype)
+    if shared := text.get("n_shared_experts") or text.get("num_shared_experts"):
+        yield from _gated(f"{layer}.mlp.shared_experts", shared * text["moe_intermediate_size"], hidden, dtype)
+
+
+def _inner_size(text: Config) -> int:
+    """LFM2 takes two thirds of what it says, in whole blocks."""
+    if not text.get("block_auto_adjust_ff_dim"):
+        return int(text["intermediate_size"])
+    size, step = int(2 * text["block_ff_dim"] / 3), text["block_multiple_of"]
+    return step * -(-size // step)
+
+
+def _granite_experts(text: Config, layer: str, dtype: str) -> Named:
+    """A mixture of Granite: all experts in one tensor, and a feed-forward beside them."""
+    hidden, at = text["hidden_size"], f"{layer}.block_sparse_moe"
+    experts, size, shared = text["num_local_experts"], text["intermediate_size"], text["shared_intermediate_size"]
+    yield f"{at}.router.layer.weight", Tensor(dtype, (experts, hidden))
+    yield f"{at}.input_linear.weight", Tensor(dtype, (experts, 2 * size, hidden))
+    yield f"{at}.output_linear.weight", Tensor(dtype, (experts, hidden, size))
+    yield f"{layer}.shared_mlp.input_linear.weight", Tensor(dtype, (2 * shared, hidden))
+    yield f"{layer}.shared_mlp.output_linear.weight", Tensor(dtype, (hidden, shared))
 
 
 def _packed_experts(at: str, experts: int, size: int, hidden: int) -> Named:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from triton_vllm_operator.memory.plan import Plan, make_plan
+from triton_vllm_operator.memory.cache import count_blocks
+from triton_vllm_operator.memory.plan import Plan, find_batch, make_plan
 from triton_vllm_operator.memory.products import load_products
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.verdict import Judged, Verdict, judge, utilization_ceilings
@@ -73,6 +74,16 @@ def _shorter(case: Case) -> Advice | None:
     return Advice(f"spec.engine.maxModelLen: {length}", replace(case, length=length)) if length else None
 
 
+def _fewer_sequences(case: Case) -> Advice | None:
+    """Of layers that keep a state for each."""
+    plan = case.plan()
+    count = count_blocks(plan.layout, plan.cache.low)
+    if not plan.layout.keeps_states or not 0 < count < find_batch(case.settings, case.gpu).sequences:
+        return None
+    changed = replace(case, settings=replace(case.settings, sequences=count))
+    return Advice(f"spec.engine.maxNumSeqs: {count}", changed) if _starts(changed) else None
+
+
 def _more_of_the_gpu(case: Case) -> Advice | None:
     ceiling, _ = utilization_ceilings(case.settings, case.gpu, case.with_server)
     least, most = math.ceil(case.settings.utilization / _STEP) + 1, math.floor(ceiling / _STEP)
@@ -122,6 +133,7 @@ def _another_gpu(case: Case) -> Advice | None:
 
 
 _KINDS: Final[tuple[Callable[[Case], Advice | None], ...]] = (
+    _fewer_sequences,
     _shorter,
     _more_of_the_gpu,
     _less_of_the_gpu,

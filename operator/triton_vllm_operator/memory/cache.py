@@ -4,12 +4,13 @@ https://github.com/vllm-project/vllm/blob/main/vllm/v1/core/kv_cache_utils.py
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from triton_vllm_operator.memory.settings import EngineSettings
+from triton_vllm_operator.memory.states import Kept, find_kept, round_block, state_bytes
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.memory.weights import share_layers
-from triton_vllm_operator.sources.shape import Attention, LayerKind, ModelShape
+from triton_vllm_operator.sources.shape import Attention, LayerKind, ModelShape, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,18 @@ class CacheLayout:
     block_tokens: int
     token_bytes: int
     """Of one token that all layers remember; what groups are padded with is not in it."""
+    state_blocks: Kept = Kept.ONE
+    """Of a sequence in each group of layers that keep states."""
+
+    @property
+    def keeps_states(self) -> bool:
+        """Whether some layers keep a state for each sequence."""
+        return any(group.kind.state is not None for group in self.groups)
+
+    @property
+    def keeps_tokens(self) -> bool:
+        """Whether some layers keep keys and values."""
+        return any(group.kind.state is None for group in self.groups)
 
 
 def find_unplannable(shape: ModelShape, settings: EngineSettings) -> str:
@@ -37,18 +50,37 @@ def find_unplannable(shape: ModelShape, settings: EngineSettings) -> str:
     stages, layers = share_layers(len(shape.layers), settings.pipeline_ranks), shape.layers
     if not all(stages):
         return f"a pipeline of {settings.pipeline_ranks} stages for {len(layers)} layers"
-    remembers = [any(page_bytes(layers[number], settings) for number in stage) for stage in stages]
-    return "" if all(remembers) else "a stage of the pipeline without a layer that keeps keys and values"
+    if not all(any(_cached_parts(layers[number], settings.vllm) for number in stage) for stage in stages):
+        return "a stage of the pipeline without a layer that keeps keys and values"
+    attend = any(page_bytes(layer, settings) for layer in layers)
+    return "" if attend or not settings.caches_prefixes else "states whose prefixes are cached, without attention"
 
 
 def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> CacheLayout:
     """The layout of a stage of the pipeline."""
     layers = shape.layers
     own = [layers[number] for number in share_layers(len(layers), settings.pipeline_ranks)[stage]]
-    kept = [_as_cached(layer, settings.vllm) for layer in own if page_bytes(layer, settings)]
-    page = max(page_bytes(layer, settings) for layer in kept)
+    kept = [part for layer in own for part in _cached_parts(layer, settings.vllm)]
+    attending = [part for part in kept if part.state is None]
+    state = next((layer.state for layer in layers if layer.state is not None), None)
+    attends = any(page_bytes(layer, settings) for layer in layers)
+    if state is not None and attends:
+        settings = replace(settings, block_tokens=_block_for_states(state, layers, settings, shape.architecture))
+    pages = [page_bytes(layer, settings) for layer in (own if state is None else layers)]
+    # Hybrids pad a state to the page of attention.
+    page = max(pages) if attends else state_bytes(state or State(), settings)
     groups, size = _group(kept, settings.vllm)
-    return CacheLayout(groups, page * size, settings.block_tokens, page * len(kept) // settings.block_tokens)
+    token_bytes = page * len(attending) // settings.block_tokens
+    blocks = find_kept(settings, shape.architecture)
+    return CacheLayout(groups, page * size, settings.block_tokens, token_bytes, blocks)
+
+
+def _cached_parts(layer: LayerKind, vllm: str) -> tuple[LayerKind, ...]:
+    """What a layer keeps, keys and values apart from a state: each has blocks of its own."""
+    attends = layer.attention is not Attention.NONE and layer.heads * layer.size
+    keys = _as_cached(layer.model_copy(update={"state": None}), vllm)
+    state = LayerKind(attention=Attention.NONE, state=layer.state)
+    return (*((keys,) if attends else ()), *((state,) if layer.state is not None else ()))
 
 
 def _as_cached(layer: LayerKind, vllm: str) -> LayerKind:
@@ -59,11 +91,19 @@ def _as_cached(layer: LayerKind, vllm: str) -> LayerKind:
 
 
 def page_bytes(layer: LayerKind, settings: EngineSettings) -> int:
-    """Of one block in one layer on one rank; 0 if it keeps none."""
+    """Of the keys and values of one block in one layer on one rank; 0 if it keeps none."""
     if layer.attention is Attention.NONE:
         return 0
     heads = max(1, layer.heads // settings.tensor_ranks) if layer.attention is not Attention.LATENT else 1
     return settings.block_tokens * heads * layer.size * settings.cache_bytes
+
+
+def _block_for_states(state: State, layers: tuple[LayerKind, ...], settings: EngineSettings, architecture: str) -> int:
+    """Tokens of a block of a hybrid: as many as make its page hold a state."""
+    one = replace(settings, block_tokens=1)
+    token = max(page_bytes(layer, one) for layer in layers)
+    is_latent = any(layer.attention is Attention.LATENT for layer in layers)
+    return round_block(state, token, is_latent, settings, architecture)
 
 
 def _group(layers: list[LayerKind], vllm: str) -> tuple[tuple[Group, ...], int]:
@@ -85,10 +125,13 @@ def count_blocks(layout: CacheLayout, available: int) -> int:
 def blocks_of_sequence(layout: CacheLayout, tokens: int, batched_tokens: int, vllm: str) -> int:
     """Blocks, of all groups, that one sequence of so many tokens takes."""
     in_flight = batched_tokens * row_of(load_tables().window, vllm).batches
-    return sum(_group_blocks(group.kind, tokens, in_flight, layout.block_tokens) for group in layout.groups)
+    block, states = layout.block_tokens, layout.state_blocks
+    return sum(_group_blocks(group.kind, tokens, in_flight, block, states) for group in layout.groups)
 
 
-def _group_blocks(kind: LayerKind, tokens: int, in_flight: int, block: int) -> int:
+def _group_blocks(kind: LayerKind, tokens: int, in_flight: int, block: int, states: Kept) -> int:
+    if kind.state is not None:
+        return {Kept.ONE: 1, Kept.TWO: 2, Kept.ALL: math.ceil(tokens / block)}[states]
     if kind.window is None:
         return math.ceil(tokens / block)
     if kind.attention is Attention.CHUNK:
@@ -98,6 +141,6 @@ def _group_blocks(kind: LayerKind, tokens: int, in_flight: int, block: int) -> i
 
 def count_tokens(layout: CacheLayout, blocks: int, length: int, batched_tokens: int, vllm: str) -> int:
     """What the engine's own line of tokens will say."""
-    if row_of(load_tables().tokens_line, vllm).by_concurrency:
+    if row_of(load_tables().tokens_line, vllm).by_concurrency or not layout.keeps_tokens:
         return int(blocks / blocks_of_sequence(layout, length, batched_tokens, vllm) * length)
     return blocks // len(layout.groups) * layout.block_tokens

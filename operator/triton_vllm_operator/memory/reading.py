@@ -50,6 +50,7 @@ def read_settings(
         is_eager=bool(engine.enforce_eager),
         adapters=adapters,
         adapter_rank=(engine.max_lora_rank or DEFAULT_LORA_RANK) if adapters else 0,
+        caches_prefixes=engine.enable_prefix_caching,
         quantises=not shape.is_quantised and (engine.quantization or "").lower() in _ONLINE,
         fixed_cache=int(parse_quantity(fixed)) if fixed is not None else None,
     )
@@ -95,7 +96,15 @@ def find_unplanned(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
 
 _UNPLANNED: Final = (
     *("cpu_offload", "offload", "kv_offloading", "num_gpu_blocks_override", "data_parallel", "enable_expert_parallel"),
-    *("language_model_only", "limit_mm_per_prompt", "mm_", "compilation_config", "enable_sleep_mode", "block_size"),
+    *(
+        "mamba_",
+        "language_model_only",
+        "limit_mm_per_prompt",
+        "mm_",
+        "compilation_config",
+        "enable_sleep_mode",
+        "block_size",
+    ),
     *("decode_context_parallel", "prefill_context_parallel", "enable_dbo", "quantization_config", "kv_transfer"),
     *(
         "disable_hybrid_kv_cache_manager",

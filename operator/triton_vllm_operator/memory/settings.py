@@ -50,5 +50,7 @@ class EngineSettings:
     """LoRA adapters for which there is room (`max_loras`)."""
     adapter_rank: int = 0
     """`max_lora_rank`."""
+    caches_prefixes: bool | None = None
+    """`enable_prefix_caching`; None is the version's default. It matters to layers that keep states."""
     quantises: bool = False
     """Whether the engine quantises linear layers to 8 bits when it loads them."""

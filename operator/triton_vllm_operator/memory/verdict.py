@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from triton_vllm_operator.memory.cache import count_blocks
 from triton_vllm_operator.memory.overheads import graphs_taken
-from triton_vllm_operator.memory.plan import Plan
+from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
-from triton_vllm_operator.memory.versions import GIB
+from triton_vllm_operator.memory.versions import GIB, load_tables, row_of
 from triton_vllm_operator.memory.weights import padded_vocabulary
 from triton_vllm_operator.sources.shape import ModelShape
 
@@ -42,7 +43,7 @@ class Judged:
     exceeds_ceiling: bool
     """Whether the utilization is certainly above it."""
     misfit: str = ""
-    """Why the model cannot be shared out among the ranks at all; empty if it can."""
+    """What is refused whatever room there is for one sequence; empty if nothing is."""
 
 
 def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, with_server: bool = True) -> Judged:
@@ -51,13 +52,31 @@ def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, wit
     exceeds = settings.utilization > ceiling
     if misfit := find_misfit(shape, settings):
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds, misfit)
+    if refused := _find_lacking_blocks(plan, settings, gpu, plan.cache.high):
+        return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds, refused)
     if exceeds or plan.cache.high < plan.least_cache:
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds)
     # Graphs that the cache leaves no room for are captured into what the utilization leaves of the GPU.
     outside = (doubtful - settings.utilization) * gpu.total_bytes
     captured = max(0, graphs_taken(settings).expected - plan.graphs.expected)
-    fits = plan.cache.low >= plan.least_cache * _TIGHT and outside >= captured
+    lacks_blocks = bool(_find_lacking_blocks(plan, settings, gpu, plan.cache.low))
+    fits = plan.cache.low >= plan.least_cache * _TIGHT and outside >= captured and not lacks_blocks
     return Judged(Verdict.FITS if fits else Verdict.TIGHT, ceiling, exceeds)
+
+
+def _find_lacking_blocks(plan: Plan, settings: EngineSettings, gpu: Gpu, cache: int) -> str:
+    """Why CUDA graphs are not captured: each sequence needs a block for its state.
+
+    https://github.com/vllm-project/vllm/issues/34094
+    """
+    if settings.is_eager or not plan.layout.keeps_states:
+        return ""
+    blocks, sequences = count_blocks(plan.layout, cache), find_batch(settings, gpu).sequences
+    if sequences <= blocks or not row_of(load_tables().states, settings.vllm).needs_a_block_each:
+        return ""
+    return (
+        f"the cache has {blocks} blocks at most, and each of maxNumSeqs {sequences} sequences needs one for its state"
+    )
 
 
 def find_misfit(shape: ModelShape, settings: EngineSettings) -> str:

@@ -123,6 +123,19 @@ class WindowRow(Row):
     batches: int
 
 
+class StatesRow(Row):
+    """Layers that keep states."""
+
+    caches_prefixes: bool = False
+    """Whether prefixes of hybrid models are cached unless the user says otherwise."""
+    keeps_all: tuple[str, ...] = ()
+    """Architectures that keep a state for each block of a prefix, not the newest alone."""
+    needs_a_block_each: bool = False
+    """Whether an engine with CUDA graphs is refused that has less blocks than sequences."""
+    latent_block: int = 0
+    """Tokens of which a block is a multiple where attention is compressed (MLA)."""
+
+
 class NullBlockRow(Row):
     """The block that no sequence gets."""
 
@@ -159,6 +172,7 @@ class Tables(BaseModel):
     tokens_line: tuple[TokensLineRow, ...]
     chunks: tuple[ChunksRow, ...]
     window: tuple[WindowRow, ...]
+    states: tuple[StatesRow, ...]
     null_block: tuple[NullBlockRow, ...]
     cpu: tuple[CpuRow, ...]
 

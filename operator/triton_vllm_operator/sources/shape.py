@@ -56,6 +56,24 @@ class Attention(StrEnum):
     NONE = "None"
 
 
+class State(Said):
+    """What a layer keeps of all that came before, however long that is: of Mamba, linear attention, a convolution.
+
+    Elements that ranks of tensor parallelism share out.
+    """
+
+    divided: Count = 0
+    """Of the convolution, in the engine's dtype."""
+    per_group: Count = 0
+    """The same for each group, of which there are at least as many as ranks."""
+    groups: Count = 0
+    recurrent: Count = 0
+    recurrent_bytes: int = Field(0, ge=0, le=8)
+    """Of one recurrent element; 0 if it is held in the engine's dtype."""
+    chunk: Some = 1
+    """Tokens by which states are kept where prefixes are cached."""
+
+
 class LayerKind(Said):
     """Layers that remember alike."""
 
@@ -66,6 +84,8 @@ class LayerKind(Said):
     """Elements of one head's key and value together; of the compressed vector."""
     window: Count | None = None
     """Tokens."""
+    state: State | None = None
+    """What the layer keeps beside keys and values, or instead of them."""
 
 
 class Experts(Said):

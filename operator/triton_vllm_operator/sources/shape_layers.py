@@ -9,6 +9,7 @@ from typing import Final
 from triton_vllm_operator.sources.config import HEADS, as_count, find_count, language_parts
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.shape import MOST_LAYERS, Attention, LayerKind
+from triton_vllm_operator.sources.shape_states import States, find_states, is_of_states
 
 _CHUNK: Final = "attention_chunk_size"
 _LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -31,6 +32,9 @@ _OF_STATES: Final = (
     *("full_attention_interval", "linear_num_value_heads", "linear_attn_config", "attn_type_list", "layer_group_size"),
     *("mamba_d_state", "mamba_d_conv", "mamba_num_heads", "mamba_n_heads", "ssm_state_size", "state_size"),
     *("hybrid_override_pattern", "layers_block_type", "attn_layer_period", "conv_L_cache", "lru_width"),
+)
+"""Keys of models that keep states, of families that are not known (shape_states.py)."""
+_OF_OTHERS: Final = (
     *("index_topk", "compress_ratios"),
     *("block_configs", "num_key_value_heads_per_layer", "attn_config"),
 )
@@ -43,19 +47,27 @@ _EVERY: Final = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 
 def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
     """The kind of each layer, in order; what is not understood, where that is so."""
-    if state := _find_state(config):
-        return f"layers that keep something else than keys and values, or not alike ({state})"
+    if key := _find_unknown_state(config):
+        return f"layers that keep something else than keys and values, or not alike ({key})"
     if any(not isinstance(part.get("num_key_value_heads", 1), int) for part in language_parts(config)):
         return "num_key_value_heads is no number"
     count, heads = find_count(config, *_LAYERS), find_count(config, *HEADS)
     hidden = find_count(config, *HIDDEN)
-    if not count or not heads or not hidden:
+    if not count or not hidden or (not heads and not is_of_states(_model_type(config))):
         return "config.json does not say its layers, heads and hidden size"
     if count > MOST_LAYERS:
         return f"{count} layers"
+    states = find_states(config, _model_type(config), count)
+    if isinstance(states, str):
+        return states
+    heads = heads or 1
     if latent := find_count(config, "kv_lora_rank"):
         size = latent + (find_count(config, "qk_rope_head_dim") or 0)
-        return (LayerKind(attention=Attention.LATENT, heads=1, size=size),) * count
+        return _with_states((LayerKind(attention=Attention.LATENT, heads=1, size=size),) * count, states)
+    if states is not None:
+        size = find_count(config, "head_dim", "attention_head_dim") or hidden // heads
+        full = LayerKind(attention=Attention.FULL, heads=_find_key_heads(config, heads), size=2 * size)
+        return _with_states((full,) * count, states)
     attentions = _find_attentions(config, count)
     if isinstance(attentions, str):
         return attentions
@@ -78,14 +90,27 @@ def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
     return (*own, *(LayerKind(attention=Attention.NONE),) * shared)
 
 
-def _find_state(config: Json) -> str | None:
-    """The key by which a model says that it keeps one; a list of ones (MiniMax) says that all layers attend."""
-    said = ((key, part.get(key)) for part in language_parts(config) for key in _OF_STATES)
+def _find_unknown_state(config: Json) -> str | None:
+    """The key by which a model says that it keeps what is not known here; a list of ones says that all attend."""
+    keys = _OF_OTHERS if is_of_states(_model_type(config)) else (*_OF_OTHERS, *_OF_STATES)
+    said = ((key, part.get(key)) for part in language_parts(config) for key in keys)
     return next((key for key, value in said if value and not _is_all_ones(value)), None)
 
 
 def _is_all_ones(value: object) -> bool:
     return isinstance(value, list) and all(item == 1 for item in value)
+
+
+def _with_states(layers: tuple[LayerKind, ...], states: States | None) -> tuple[LayerKind, ...]:
+    """What each layer keeps, of a model of which all that attend do so alike."""
+    if states is None:
+        return layers
+    return tuple(
+        (layer if place.attends else LayerKind(attention=Attention.NONE)).model_copy(
+            update={"state": states.state if place.keeps_state else None}
+        )
+        for layer, place in zip(layers, states.places, strict=True)
+    )
 
 
 def _find_attentions(config: Json, count: int) -> Sequence[Attention] | str:

@@ -15,9 +15,15 @@ from triton_vllm_operator.sources.shape_tensors import HEAD_NAMES, find_weights_
 
 _MOST_KINDS: Final = 26
 """Letters of a pattern."""
+_WITHOUT_HEADS: Final = (Attention.LATENT, Attention.NONE)
 _SHOWN_STRANGE: Final = 5
 _SHOWN_ERROR: Final = 100
-_ROPE_FREE: Final = frozenset({"gpt2", "gpt_bigcode", "opt", "mpt", "bloom"})
+_ROPE_FREE: Final = frozenset(
+    {
+        *("gpt2", "gpt_bigcode", "opt", "mpt", "bloom"),
+        *("mamba", "mamba2", "falcon_mamba", "jamba", "nemotron_h", "kimi_linear"),
+    }
+)
 _LOCAL_ROPE: Final = "rope_local_base_freq"
 _DEFAULT_DTYPE: Final = "float32"
 
@@ -38,9 +44,9 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
     hidden, vocabulary = find_count(config, *HIDDEN), find_count(config, "vocab_size", "padded_vocab_size")
     if not hidden or not vocabulary:
         return "config.json does not say its vocabulary and hidden size"
-    keys = next((layer for layer in layers if layer.attention is not Attention.LATENT), layers[0])
+    keys = next((layer for layer in layers if layer.attention not in _WITHOUT_HEADS), layers[0])
     heads = find_count(config, *HEADS) or 1
-    weights = find_weights_shape(tensors, (heads, 2 * keys.heads))
+    weights = find_weights_shape(tensors, (heads, 2 * max(1, keys.heads)))
     if len(weights.layers) < len(layers):
         return f"the weights hold {len(weights.layers)} layers, and config.json says {len(layers)}"
     if why := _find_own_cache(config, tensors):
@@ -116,7 +122,8 @@ def _find_tables(config: Json, layer: LayerKind) -> list[Allocation]:
     """
     rows = find_count(config, "max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
     model_type = next((name for part in language_parts(config) if isinstance(name := part.get("model_type"), str)), "")
-    if rows is None or model_type in _ROPE_FREE:
+    positions = (part.get("position_embedding_type") for part in language_parts(config))
+    if rows is None or model_type in _ROPE_FREE or "nope" in positions:
         return []
     rotary = find_count(config, "qk_rope_head_dim") or int(layer.size // 2 * _find_fraction(config))
     table = Allocation(Form.FLOAT, whole=int(rows * _find_factor(config)) * rotary)

@@ -17,6 +17,11 @@ from triton_vllm_operator.sources.shape import Allocation, Form
 
 # The layers of the language model; of other parts the numbers only count.
 _LAYER: Final = re.compile(r"(?P<prefix>.*?)(?:^|\.)(?:layers|h|blocks|block|resblocks)\.(?P<number>\d+)\.(?P<rest>.+)")
+_LEFT_OUT: Final = re.compile(r"(^|\.)(mtp|talker|token2wav|code_predictor)\.")
+"""What drafts tokens or speaks, and is not loaded with the model."""
+_WIDE_STATES: Final = ("A_log", "A")
+"""Parameters of states that are held in 4 bytes."""
+_OF_STATES: Final = (*_WIDE_STATES, "D", "dt_bias")
 _TOWER: Final = re.compile(rf"(^|\.)({TOWERS})\.")
 _FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
 _BYTES: Final = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
@@ -60,10 +65,22 @@ _RULES: Final = (
     Rule(("kv_b_proj",), "kv_b", Share.DIVIDED),
     Rule(("q_a_proj", "kv_a_proj_with_mqa"), "a", Share.WHOLE),
     Rule(("gate", "router", "shared_expert_gate"), "router", Share.WHOLE, is_linear=False),
+    # Mixtures of Granite: all experts in one tensor, and the router in a module of its own.
+    Rule(("input_linear",), "gate_up", Share.DIVIDED),
+    Rule(("output_linear",), "down", Share.DIVIDED),
+    Rule(("layer",), "router", Share.WHOLE, is_linear=False),
+    # Mamba, linear attention, short convolutions.
+    Rule(("in_proj", "in_proj_qkvz", "in_proj_qkv", "in_proj_z"), "in", Share.DIVIDED),
+    Rule(("in_proj_ba", "in_proj_b", "in_proj_a"), "in_ba", Share.DIVIDED),
+    Rule(("x_proj",), "x", Share.DIVIDED),
+    Rule(("dt_proj", "f_b_proj", "g_b_proj", "b_proj"), "steps", Share.DIVIDED),
+    Rule(("f_a_proj", "g_a_proj"), "halves", Share.WHOLE),
+    Rule(("conv1d", "conv"), "conv", Share.DIVIDED, is_linear=False),
+    Rule(("q_conv1d", "k_conv1d", "v_conv1d"), "conv", Share.DIVIDED, is_linear=False),
 )
 _BY_NAME: Final = {name: rule for rule in _RULES for name in rule.names}
 # Linear layers whose inputs are shared out: each rank adds the whole bias.
-_BY_INPUT: Final = frozenset({"o", "down"})
+_BY_INPUT: Final = frozenset({"o", "down", "x"})
 _PARTS: Final = {"qkv_proj": 3, "query_key_value": 3, "c_attn": 3, "Wqkv": 3, "wqkv": 3, "W_pack": 3, "gate_up_proj": 2}
 """Modules that an adapter changes in parts."""
 _PLAIN: Final = ("weight", "bias")
@@ -117,6 +134,8 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
     others: list[tuple[str, Tensor]] = []
     for name, tensor in tensors.items():
         found = _LAYER.fullmatch(name)
+        if _LEFT_OUT.search(name):
+            continue
         if _TOWER.search(name):
             towers.append((name, tensor))
         elif found is not None:
@@ -142,6 +161,8 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
 def is_vocabulary(name: str) -> bool:
     """Whether a tensor is the embedding, or the head."""
     words = name.split(".")
+    if words[-2:] == ["embeddings", "weight"]:
+        return True
     return any(
         word in ("embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", *HEAD_NAMES) for word in words
     )
@@ -155,8 +176,7 @@ def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> 
         key, rule = _find_rule(module)
         form = _form(tensor, rule, part)
         share = _share(rule, key, part, tensor)
-        size = _padded_blocks(tensor, key) if _is_mxfp4(tensor, key, part) else _size(tensor, form)
-        sums[key, form, part].add(size, share, fused)
+        sums[key, form, part].add(_held(tensor, key, form, part), share, fused)
     rows = [Allocation(form, each.divided, each.by_heads, each.whole) for (_, form, _), each in sums.items()]
     twice = [
         row._replace(form=Form.FLOAT) for ((key, _, part), row) in zip(sums, rows, strict=True) if _is_copied(key, part)
@@ -230,6 +250,8 @@ def _is_strange(rest: str) -> bool:
 
 
 def _share(rule: Rule | None, key: str, part: str, tensor: Tensor) -> Share:
+    if part in _OF_STATES:
+        return Share.DIVIDED
     if rule is None:
         return Share.WHOLE
     is_by_input = key.rpartition(".")[2] in _BY_INPUT
@@ -239,6 +261,8 @@ def _share(rule: Rule | None, key: str, part: str, tensor: Tensor) -> Share:
 
 
 def _form(tensor: Tensor, rule: Rule | None, part: str) -> Form:
+    if part in _OF_STATES:
+        return Form.BYTES if part in _WIDE_STATES else Form.FLOAT
     # Scales are held as they are stored.
     if tensor.dtype not in _FLOATS or part not in _PLAIN:
         return Form.BYTES
@@ -260,6 +284,13 @@ def _padded_blocks(tensor: Tensor, key: str) -> int:
     _, outputs, groups, *_ = tensor.shape
     inner = outputs // 2 if key.endswith("gate_up") else groups * 32
     return _size(tensor, Form.BYTES) * (-(-inner // _BLOCK_STEP) * _BLOCK_STEP) // inner
+
+
+def _held(tensor: Tensor, key: str, form: Form, part: str) -> int:
+    """What the engine holds of it, in elements or bytes."""
+    if part in _WIDE_STATES:
+        return 4 * math.prod(tensor.shape)
+    return _padded_blocks(tensor, key) if _is_mxfp4(tensor, key, part) else _size(tensor, form)
 
 
 def _size(tensor: Tensor, form: Form) -> int:

@@ -1,0 +1,125 @@
+"""Layers that keep states: what a sequence takes of the cache, and what an engine refuses."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+
+from perf.memory import STARTS, read_model
+from support.checkpoints import LLAMA
+from triton_vllm_operator.memory.advice import Case, find_advice
+from triton_vllm_operator.memory.cache import CacheLayout, find_unplannable, lay_out
+from triton_vllm_operator.memory.plan import make_plan
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.states import Kept
+from triton_vllm_operator.memory.verdict import Verdict
+from triton_vllm_operator.memory.versions import GIB
+from triton_vllm_operator.sources.shape import Attention
+from triton_vllm_operator.sources.shape_reader import read_shape
+
+MODELS: dict[str, Any] = yaml.safe_load((STARTS / "models.yaml").read_text())
+H200 = Gpu("NVIDIA-H200", int(139.8 * GIB))
+OF_STATES = (
+    *("granite-4.0-h-tiny", "nemotron-h-8b", "qwen3-next-80b-a3b", "qwen3.5-9b-text", "falcon-h1-7b", "lfm2-1.2b"),
+    *("jamba-1.5-mini", "kimi-linear-48b", "mamba2-2.7b", "falcon-mamba-7b"),
+)
+
+
+def layout_of(name: str, **settings: Any) -> CacheLayout:
+    return lay_out(read_model(MODELS[name]), EngineSettings(**{"vllm": "0.24.0", **settings}))
+
+
+@pytest.mark.parametrize("name", OF_STATES)
+def test_every_family_is_understood(name: str) -> None:
+    shape = read_model(MODELS[name])
+    assert shape.strange == ()
+    assert any(kind.state is not None for kind in shape.kinds)
+    assert len(shape.model_dump_json(exclude_defaults=True)) < 2000
+    assert find_unplannable(shape, EngineSettings("0.24.0")) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        # "Setting attention block size to N tokens to ensure that attention page size is >= mamba page size."
+        ("granite-4.0-h-tiny", 400),
+        ("qwen3-next-80b-a3b", 544),
+        ("lfm2-1.2b", 16),
+    ],
+)
+def test_a_block_of_attention_takes_what_a_state_does(name: str, tokens: int) -> None:
+    assert layout_of(name).block_tokens == tokens
+
+
+def test_layers_that_do_both_keep_both() -> None:
+    layout = layout_of("falcon-h1-7b")
+    assert [(group.kind.attention, group.layers) for group in layout.groups] == [
+        (Attention.FULL, 44),
+        (Attention.NONE, 44),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("vllm", "caches", "kept"),
+    [
+        ("0.24.0", None, Kept.ONE),
+        ("0.24.0", True, Kept.ALL),
+        ("0.27.1", None, Kept.ALL),
+        ("0.27.1", False, Kept.ONE),
+        ("0.28.0", None, Kept.TWO),
+    ],
+)
+def test_versions_keep_states_of_prefixes_in_their_own_ways(vllm: str, caches: bool | None, kept: Kept) -> None:
+    assert layout_of("nemotron-h-8b", vllm=vllm, caches_prefixes=caches).state_blocks is kept
+
+
+def test_models_that_do_not_say_all_states_keep_two() -> None:
+    assert layout_of("qwen3-next-80b-a3b", caches_prefixes=True).state_blocks is Kept.TWO
+
+
+def test_ranks_share_states_out() -> None:
+    alone, shared = layout_of("qwen3.5-9b-text"), layout_of("qwen3.5-9b-text", tensor_ranks=2)
+    # Heads of keys and values are shared out as well, so that a block holds as many tokens in half the bytes.
+    assert (shared.block_tokens, shared.block_bytes * 2) == (alone.block_tokens, alone.block_bytes)
+
+
+def test_a_sequence_of_states_takes_one_block_however_long_it_is() -> None:
+    shape, settings = read_model(MODELS["falcon-mamba-7b"]), EngineSettings("0.24.0")
+    short, long = (make_plan(shape, settings, H200, length) for length in (1024, 65536))
+    assert short.sequence_bytes == long.sequence_bytes == short.layout.block_bytes
+    assert long.tokens.expected == pytest.approx(64 * short.tokens.expected, rel=1e-3)
+
+
+def test_an_engine_with_graphs_needs_a_block_for_each_sequence() -> None:
+    settings = EngineSettings("0.24.0", sequences=1024, batched_tokens=8192)
+    case = Case(read_model(MODELS["nemotron-h-8b"]), settings, Gpu("NVIDIA-L4", 24 * GIB), 8192)
+    judged = case.judge(case.plan())
+    assert judged.verdict is Verdict.DOES_NOT_FIT
+    assert judged.misfit.endswith("each of maxNumSeqs 1024 sequences needs one for its state")
+    advice = {each.text.partition(":")[0]: each for each in find_advice(case)}
+    changed = advice["spec.engine.maxNumSeqs"].case
+    assert changed.judge(changed.plan()).verdict is not Verdict.DOES_NOT_FIT
+    eager = replace(case, settings=replace(settings, is_eager=True))
+    assert eager.judge(eager.plan()).verdict is not Verdict.DOES_NOT_FIT
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"layer_types": ["mamba", "strange"] * 20}, "what a layer strange is"),
+        ({"mamba_d_state": None}, "mamba_d_state or ssm_state_size"),
+        ({"layer_types": ["mamba"] * 3}, "lists 3 for 40 layers"),
+        ({"layer_types": "mamba"}, "layer_types or layers_block_type"),
+    ],
+)
+def test_what_config_json_does_not_say_is_said(changes: dict[str, Any], words: str) -> None:
+    shape = read_shape({**MODELS["granite-4.0-h-tiny"], **changes}, {})
+    assert isinstance(shape, str)
+    assert words in shape
+
+
+def test_a_family_that_is_not_listed_is_not_understood() -> None:
+    shape = read_shape({**LLAMA, "model_type": "new_hybrid", "mamba_d_state": 128}, {})
+    assert isinstance(shape, str)
+    assert "mamba_d_state" in shape
