@@ -23,6 +23,7 @@ SHAPE = read_model(LLAMA)
 FACTS = ModelFacts(architecture="LlamaForCausalLM", shape=SHAPE)
 ON_L4, ON_H100 = NodesSeen((make_node("a", L4),)), NodesSeen((make_node("b", H100, 2),))
 ON_BOTH = NodesSeen(ON_L4.nodes + ON_H100.nodes)
+SLICED = replace(make_node("a", {}, 0), sliced_gpus=8)
 LONG: dict[str, Any] = {"maxModelLen": 131072}
 
 
@@ -110,6 +111,7 @@ def test_a_revision_that_was_made_goes_on_whatever_nodes_there_are() -> None:
     [
         (NodesSeen(), FACTS, {}, "NoMatchingNode", "none of 0 nodes"),
         (NodesSeen((make_node("a", {}),)), FACTS, {}, "GpuUnknown", "node a does not say"),
+        (NodesSeen((SLICED,)), FACTS, {}, "GpuUnknown", "the GPUs of node a stand in ResourceSlices (DRA)"),
         (NodesSeen(why_unknown="the nodes cannot be listed: 403"), FACTS, {}, "NodesUnknown", "403"),
         (ON_L4, ModelFacts(), {}, "NotPlanned", "was not looked into"),
         (NodesSeen(), ModelFacts(), {}, "NoMatchingNode", "none of 0 nodes"),

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from support.nodes import H100, node_body
-from triton_vllm_operator.kube.errors import ApiError, Refused, Unavailable
+from triton_vllm_operator.kube.errors import ApiError, Gone, Refused, Unavailable
 from triton_vllm_operator.kube.node_lister import NodeLister
+from triton_vllm_operator.kube.resources import RESOURCE_SLICE, Kind
 
 
 class Cluster:
@@ -18,9 +19,16 @@ class Cluster:
         self.now = 0.0
         self.lists = 0
         self.error: ApiError | None = None
+        self.slices: list[dict[str, Any]] | None = None
         self.lister = NodeLister(self, lambda: self.now)  # type: ignore[arg-type]
 
-    async def list_all(self, *_: Any) -> AsyncIterator[dict[str, Any]]:
+    async def list_all(self, kind: Kind, *_: Any) -> AsyncIterator[dict[str, Any]]:
+        if kind is RESOURCE_SLICE:
+            if self.slices is None:
+                raise Gone(404, "list resourceslices", "the server could not find the requested resource")
+            for body in self.slices:
+                yield body
+            return
         self.lists += 1
         await asyncio.sleep(0)
         if self.error is not None:
@@ -57,3 +65,16 @@ async def test_without_an_answer_nothing_is_decided() -> None:
         await cluster.lister.nodes()
     cluster.error = None
     assert (await cluster.lister.nodes()).nodes
+
+
+async def test_gpus_in_resource_slices_are_counted_by_node() -> None:
+    cluster = Cluster()
+    gpu = {"name": "gpu-0", "attributes": {"type": {"string": "gpu"}}}
+    cluster.slices = [
+        {"spec": {"driver": "gpu.nvidia.com", "nodeName": "a", "devices": [gpu, gpu]}},
+        {"spec": {"driver": "gpu.nvidia.com", "nodeName": "a", "devices": [gpu]}},
+        {"spec": {"driver": "net.example.com", "nodeName": "a", "devices": [gpu]}},
+        {"spec": {"driver": "gpu.nvidia.com", "devices": "odd"}},
+    ]
+    (node,) = (await cluster.lister.nodes()).nodes
+    assert node.sliced_gpus == 3

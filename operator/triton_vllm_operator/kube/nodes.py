@@ -1,12 +1,15 @@
 """Nodes, reduced to what decides which pods they take and which GPUs those get."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.kube.resources import as_dict, metadata_of, name_of
+
+_GPU_DRIVER: Final = "gpu.nvidia.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Node:
     taints: tuple[Taint, ...]
     allocatable: Mapping[str, int]
     """Of each resource, in whole units: GPUs, bytes of memory."""
+    sliced_gpus: int = 0
+    """GPUs that stand in ResourceSlices (dynamic resource allocation), for which pods ask in another way."""
 
 
 def project_node(body: Json) -> Node:
@@ -43,6 +48,20 @@ def project_node(body: Json) -> Node:
         taints=tuple(_taint(taint) for taint in taints or () if isinstance(taint, dict)),
         allocatable=dict(_counts(as_dict(status.get("allocatable")))),
     )
+
+
+def count_sliced(slices: Iterable[Json]) -> Mapping[str, int]:
+    """GPUs of NVIDIA's driver for dynamic resource allocation, by node.
+
+    https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/
+    """
+    counts: dict[str, int] = defaultdict(int)
+    for body in slices:
+        spec = as_dict(body.get("spec"))
+        devices = spec.get("devices")
+        if spec.get("driver") == _GPU_DRIVER and isinstance(devices, list):
+            counts[str(spec.get("nodeName", ""))] += len(devices)
+    return counts
 
 
 def _counts(allocatable: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

@@ -46,6 +46,7 @@ JOB: Final = Kind("batch", "v1", "jobs", "Job")
 POD: Final = Kind("", "v1", "pods", "Pod")
 EVENT: Final = Kind("", "v1", "events", "Event")
 NODE: Final = Kind("", "v1", "nodes", "Node")
+RESOURCE_SLICE: Final = Kind("resource.k8s.io", "v1", "resourceslices", "ResourceSlice")
 
 CHILDREN: Final = (CONFIG_MAP, DEPLOYMENT, SERVICE, REVISION, JOB)
 WATCHED: Final = (LLM_DEPLOYMENT, *CHILDREN, POD)

@@ -50,7 +50,7 @@ class Finding:
 def find_fit(offers: Offers, case_of: Callable[[Gpu], Case]) -> Finding:
     """Plan for each offer; `case_of` is the start on one GPU."""
     if not offers.found:
-        return Finding(Fit.NO_MATCHING_NODE, offers.why_none)
+        return Finding(Fit.GPU_UNKNOWN if offers.are_dynamic else Fit.NO_MATCHING_NODE, offers.why_none)
     known = [(offer, offer.gpu) for offer in offers.found if offer.gpu is not None]
     planned = tuple(
         sorted((_plan(offer, case_of(gpu)) for offer, gpu in known), key=lambda each: each.plan.cache.expected)

@@ -29,6 +29,7 @@ _RESERVED: Final = 640 * _MIB
 _RESERVED_DOUBT: Final = 320 * _MIB
 _SLICE_DOUBT: Final = 0.05
 """Part of a slice of which only the profile's name tells the size."""
+_SHOWN: Final = 3
 _OTHER_PRODUCT: Final = 1.2
 """A label of memory that differs so much from a product's own speaks of another one."""
 
@@ -54,6 +55,8 @@ class Offers:
     found: tuple[Offer, ...]
     why_none: str = ""
     """Empty if there are some."""
+    are_dynamic: bool = False
+    """Whether there are none since the GPUs stand in ResourceSlices."""
 
 
 def find_offers(nodes: Sequence[Node], scheduling: Scheduling, resource: str, gpus: int) -> Offers:
@@ -62,6 +65,11 @@ def find_offers(nodes: Sequence[Node], scheduling: Scheduling, resource: str, gp
     if not admitted:
         return Offers((), f"none of {len(nodes)} nodes takes the pods by its labels and taints")
     most = max(node.allocatable.get(resource, 0) for node in admitted)
+    if most < gpus and (sliced := [node.name for node in admitted if node.sliced_gpus]):
+        why = (
+            f"the GPUs of node {', '.join(sliced[:_SHOWN])} stand in ResourceSlices (DRA), and pods ask for {resource}"
+        )
+        return Offers((), why, are_dynamic=True)
     if most < gpus:
         has = f"the most that one has is {most}" if most else "none of them has any"
         return Offers((), f"no node that takes the pods has {gpus} {resource}: {has}")
