@@ -204,6 +204,8 @@ def test_a_model_in_an_image_is_looked_into_before_a_gpu_is_asked_for() -> None:
     assert "nvidia.com/gpu" not in str(pod["containers"][0]["resources"])
     assert pod["volumes"][0]["image"] == {"reference": "registry/llama:1"}
     assert pod["containers"][0]["volumeMounts"][0]["readOnly"] is True
+    (preferred,) = pod["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert preferred["preference"]["matchExpressions"] == [{"key": "nvidia.com/gpu.product", "operator": "Exists"}]
     tell_of_image(world)
     assert world.condition("Ready") == ("False", "DoesNotFit")
     world.edit(engine={"maxModelLen": 8192}).settle()

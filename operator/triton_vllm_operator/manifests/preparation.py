@@ -27,6 +27,7 @@ _FETCH_RESOURCES: Final = {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1G
 _LOOK_UP_RESOURCES: Final = {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "256Mi"}
 _RETRIES: Final = 6
 _LOOK: Final = "look"
+_PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 """In the names of Jobs that fetch nothing."""
 
 
@@ -144,7 +145,7 @@ def _build_fetch_pod(
         "securityContext": build_pod_security(pods.set_user),
         "containers": [_build_container(names.FETCH_CONTAINER, pods, tasks, wanted, mounts, resources)],
         "volumes": [*map(build_volume, (*kept, *inspected)), {"name": "tmp", "emptyDir": {}}],
-        **_build_scheduling(spec, owner.name if on_claims else None),
+        **_build_scheduling(spec, owner.name if on_claims else None, near_gpus=bool(inspected)),
     }
 
 
@@ -199,8 +200,8 @@ def _build_proxies(proxy: Proxy) -> list[Json]:
     return [{"name": name, "value": value} for key, value in found.items() for name in (key, key.upper())]
 
 
-def _build_scheduling(spec: LLMDeploymentSpec, instance: str | None) -> Json:
-    """`instance` is whose pods may hold the volume already."""
+def _build_scheduling(spec: LLMDeploymentSpec, instance: str | None, near_gpus: bool) -> Json:
+    """`instance` is whose pods may hold the volume already; `near_gpus`: where serving pods of GPUs may come to run."""
     scheduling = spec.scheduling or Scheduling()
     # Rules between serving pods do not hold for this one: anti-affinity to them could keep it from every node.
     left_out: dict[str, bool | set[str]] = {
@@ -212,6 +213,8 @@ def _build_scheduling(spec: LLMDeploymentSpec, instance: str | None) -> Json:
     built: dict[str, Any] = scheduling.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=left_out)
     if instance is not None:
         built["affinity"] = {**built.get("affinity", {}), "podAffinity": _near_the_pods(instance)}
+    if near_gpus and spec.gpu_resource is not None:
+        built["affinity"] = _prefer_gpus(built.get("affinity", {}))
     tolerations = [t.model_dump(mode="json", by_alias=True, exclude_none=True) for t in scheduling.tolerations or ()]
     if spec.gpu_resource is not None:
         # Kubernetes gives a pod that asks for GPUs this toleration by itself, and this one asks for none.
@@ -220,8 +223,18 @@ def _build_scheduling(spec: LLMDeploymentSpec, instance: str | None) -> Json:
     return {**built, "tolerations": tolerations} if tolerations else built
 
 
+def _prefer_gpus(affinity: Json) -> Json:
+    """An image is pulled once, if to a node with GPUs; what the user prefers counts beside it."""
+    own = affinity.get("nodeAffinity")
+    given = own if isinstance(own, dict) else {}
+    preferred = given.get(_PREFERRED)
+    term = {"weight": 100, "preference": {"matchExpressions": [{"key": names.GPU_PRODUCT_LABEL, "operator": "Exists"}]}}
+    terms = [*(preferred if isinstance(preferred, list) else ()), term]
+    return {**affinity, "nodeAffinity": {**given, _PREFERRED: terms}}
+
+
 def _near_the_pods(instance: str) -> Json:
     """A ReadWriteOnce volume that they hold can be had on their node alone."""
     selector = {"matchLabels": names.child_labels(instance)}
     term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": selector}
-    return {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
+    return {_PREFERRED: [{"weight": 100, "podAffinityTerm": term}]}

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from triton_vllm_operator.api.names import GPU_PRODUCT_LABEL
 from triton_vllm_operator.memory.advice import Case, find_advice
-from triton_vllm_operator.memory.offers import PRODUCT, Offer, Offers
+from triton_vllm_operator.memory.offers import Offer, Offers
 from triton_vllm_operator.memory.plan import Plan
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.verdict import Judged, Verdict
@@ -61,9 +62,8 @@ def find_fit(offers: Offers, case_of: Callable[[Gpu], Case]) -> Finding:
         return _say_failing(failing, [each for each in planned if each not in failing], planned, unknown)
     if len(planned) < len(offers.found):
         nameless = next(offer for offer in offers.found if offer.gpu is None)
-        message = (
-            f"node {_name_nodes(nameless)} does not say which GPU it has: no label {PRODUCT} or nvidia.com/gpu.memory"
-        )
+        labels = f"{GPU_PRODUCT_LABEL} or nvidia.com/gpu.memory"
+        message = f"node {_name_nodes(nameless)} does not say which GPU it has: no label {labels}"
         return Finding(Fit.GPU_UNKNOWN, message, planned)
     worst = planned[0]
     tight = next((each for each in planned if each.judged.verdict is Verdict.TIGHT), None)
@@ -86,7 +86,11 @@ def _say_failing(
         changes = " or ".join(advice.text for advice in find_advice(worst.case)[:_SHOWN_CHANGES])
         return Finding(Fit.DOES_NOT_FIT, f"{why}; {f'it would with {changes}' if changes else _NOTHING}", planned)
     named = next((each.offer.product for each in fitting if each.offer.product), "")
-    fix = f"spec.scheduling.nodeSelector: {{{PRODUCT}: {named}}} keeps it to where it does" if named else _ELSEWHERE
+    fix = (
+        f"spec.scheduling.nodeSelector: {{{GPU_PRODUCT_LABEL}: {named}}} keeps it to where it does"
+        if named
+        else _ELSEWHERE
+    )
     return Finding(Fit.ON_SOME_NODES, f"{why}; {fix}", planned)
 
 

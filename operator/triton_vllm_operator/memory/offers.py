@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from triton_vllm_operator.api.names import GPU_PRODUCT_LABEL
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.kube.nodes import Node
 from triton_vllm_operator.memory.admission import admits
 from triton_vllm_operator.memory.products import find_product
 from triton_vllm_operator.memory.settings import Gpu
 
-PRODUCT: Final = "nvidia.com/gpu.product"
 _MEMORY: Final = "nvidia.com/gpu.memory"
 _REPLICAS: Final = "nvidia.com/gpu.replicas"
 _STRATEGY: Final = "nvidia.com/gpu.sharing-strategy"
@@ -91,7 +91,7 @@ def _offer(node: Node, resource: str) -> Offer:
     is_shared = shared_by > 1 and strategy not in ("", "none")
     return Offer(
         gpu=find_node_gpu(node, resource),
-        product=node.labels.get(PRODUCT, ""),
+        product=node.labels.get(GPU_PRODUCT_LABEL, ""),
         nodes=(),
         sharing=strategy if is_shared else "",
         shared_by=shared_by if is_shared else 1,
@@ -105,7 +105,7 @@ def find_node_gpu(node: Node, resource: str) -> Gpu | None:
         named = int(profile["gb"]) * 2**30
         doubt = 0 if mib else int(named * _SLICE_DOUBT)
         return Gpu(resource, mib * _MIB or named - doubt, doubt_bytes=doubt, is_slice=True)
-    product = node.labels.get(PRODUCT, "")
+    product = node.labels.get(GPU_PRODUCT_LABEL, "")
     mib = _count(node.labels.get(_MEMORY)) or _count(node.labels.get(_CLOUD_MEMORY))
     if _SLICED in product:
         return Gpu(product, mib * _MIB, is_slice=True) if mib else None

@@ -8,10 +8,10 @@ from typing import Final
 import yaml
 from pydantic import TypeAdapter
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 
 # Labels of NVIDIA's GPU feature discovery.
-_PRODUCT: Final = "nvidia.com/gpu.product"
 _MAJOR: Final = "nvidia.com/gpu.compute.major"
 _MINOR: Final = "nvidia.com/gpu.compute.minor"
 
@@ -39,7 +39,7 @@ def find_gpu(spec: LLMDeploymentSpec) -> Gpu | None:
     major, minor = selector.get(_MAJOR, ""), selector.get(_MINOR, "")
     if major.isdigit() and minor.isdigit():
         return Gpu("the GPU of the node selector", int(major) * 10 + int(minor))
-    product = selector.get(_PRODUCT, "")
+    product = selector.get(names.GPU_PRODUCT_LABEL, "")
     known = max((name for name in load_capabilities() if product.startswith(name)), key=len, default=None)
     return Gpu(product, load_capabilities()[known]) if known else None
 
