@@ -275,3 +275,51 @@ def test_explain_says_whether_it_fits(model: str, tmp_path: Path, capsys: pytest
     assert json.loads(capsys.readouterr().out)["memory"]["verdict"] == "Fits"
     assert main([*asked[:-2]]) == UNREADABLE
     assert "--gpu NAME, --gpu-memory BYTES or --nodes says which GPU" in capsys.readouterr().err
+
+
+ON_CPU = """
+apiVersion: triton-vllm.dev/v1alpha1
+kind: LLMDeployment
+metadata: {name: llama}
+spec:
+  model: {huggingFace: {repository: a/b}}
+  runtime: {version: cpu-0.32.0}
+  accelerator: {cpu: {kvCacheSize: 2Gi}}
+  engine: {maxModelLen: 8192}
+  resources: {limits: {memory: LIMIT}}
+"""
+
+
+@pytest.mark.parametrize(("limit", "code", "verdict"), [("64Gi", ACCEPTED, "Fits"), ("16Gi", REFUSED, "DoesNotFit")])
+def test_an_engine_on_a_cpu_needs_no_gpu_to_be_planned(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], limit: str, code: int, verdict: str
+) -> None:
+    file = tmp_path / "cpu.yaml"
+    file.write_text(ON_CPU.replace("LIMIT", limit))
+    found = plan(capsys, "-f", str(file), "--model", model, "-o", "json")
+    assert found[0] == code
+    data = json.loads(found[1])
+    assert data["verdict"] == verdict
+    assert data["kvCacheTokens"]["expected"] == 2**31 // (128 * 131072) * 128
+    text = plan(capsys, "-f", str(file), "--model", model)[1]
+    assert text.startswith("LlamaForCausalLM on a CPU with vLLM 0.32.0 ")
+    assert "weights       14.99 GiB" in text
+
+
+def test_auto_takes_the_longest_sequence_that_fits(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "auto.yaml"
+    file.write_text(RESOURCE.replace("8192, tensorParallelSize: 2, kvCacheDtype: fp8", "Auto"))
+    data = json.loads(plan(capsys, "-f", str(file), "--model", model, "--gpu", "L4", "-o", "json")[1])
+    assert data["verdict"] == "Tight"
+    assert 8192 < data["maxModelLen"] < 131072
+
+
+def test_what_no_plan_counts_is_among_the_assumptions(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "draft.yaml"
+    file.write_text(RESOURCE.replace("kvCacheDtype: fp8", "extraArgs: {cpu_offload_gb: 4}"))
+    text = plan(capsys, "-f", str(file), "--model", model, "--gpu", "H100-80GB")[1]
+    assert "assumed: not counted: spec.engine.extraArgs.cpu_offload_gb" in text

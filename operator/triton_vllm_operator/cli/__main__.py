@@ -20,7 +20,6 @@ from triton_vllm_operator.cli.plan_running import print_running
 from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests, refusal_lines
 from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, render_revision
-from triton_vllm_operator.memory.verdict import Verdict
 from triton_vllm_operator.reconcile.accept import NotAccepted
 from triton_vllm_operator.reconcile.decide import build_children
 from triton_vllm_operator.reconcile.live import live_part
@@ -107,7 +106,7 @@ def _explain(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, st
     if options.model is not None and explanation.accepted:
         if options.filename == "-":
             raise Unreadable("with --model, -f names a file: standard input is read once")
-        explanation = replace(explanation, memory=verdict_of(_answer(options, catalogue)))
+        explanation = replace(explanation, memory=verdict_of(answer(options, catalogue)))
     return ACCEPTED if explanation.accepted else REFUSED, print_explanation(explanation, options.output)
 
 
@@ -117,19 +116,13 @@ def _plan(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
         return ACCEPTED, print_running(options.name, status, options.output is Format.JSON)
     if options.model is None:
         raise Unreadable("NAME of an LLMDeployment of the cluster, or --model DIR, says what is planned")
-    found = _answer(options, catalogue)
-    refused = isinstance(found, Answer) and found.judged.verdict is Verdict.DOES_NOT_FIT
+    found = answer(options, catalogue)
+    refused = not isinstance(found, Unknown) and found.does_not_fit
     code, as_json = REFUSED if refused else ACCEPTED, options.output is Format.JSON
     if isinstance(found, Answer) and not as_json and sys.stdout.isatty() and find_spec("rich"):
         _draw(found)
         return code, ""
     return code, print_plan(found, as_json)
-
-
-def _answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | Unknown:
-    if options.gpu is None and options.gpu_memory is None and not options.nodes:
-        raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
-    return answer(options, catalogue)
 
 
 def _draw(found: Answer) -> None:

@@ -9,10 +9,11 @@ from typing import Final
 
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.api.scheduling import Scheduling
-from triton_vllm_operator.api.spec import DEFAULT_GPU_RESOURCE, LLMDeploymentSpec
+from triton_vllm_operator.api.spec import DEFAULT_GPU_RESOURCE, Cpu, LLMDeploymentSpec
 from triton_vllm_operator.cli.cluster import read_nodes
 from triton_vllm_operator.cli.explain import judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
+from triton_vllm_operator.cli.plan_cpu import CpuAnswer, answer_on_cpu
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.memory.advice import Advice, Case, find_advice, what_if
 from triton_vllm_operator.memory.cache import find_unplannable
@@ -20,7 +21,13 @@ from triton_vllm_operator.memory.fit import Finding, find_fit
 from triton_vllm_operator.memory.offers import find_offers
 from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.products import find_product, load_products
-from triton_vllm_operator.memory.reading import read_settings, settings_of_spec
+from triton_vllm_operator.memory.reading import (
+    find_unplanned,
+    read_case,
+    read_cpu_case,
+    read_settings,
+    settings_of_spec,
+)
 from triton_vllm_operator.memory.runner import Runner
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.verdict import Judged, Verdict
@@ -55,6 +62,11 @@ class Answer:
     finding: Finding | None = None
     """What comes of all nodes together, where those of a cluster are planned for; `case` has the least room."""
 
+    @property
+    def does_not_fit(self) -> bool:
+        """Whether it is certain."""
+        return self.judged.verdict is Verdict.DOES_NOT_FIT
+
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
@@ -63,7 +75,7 @@ class Unknown:
     why: str
 
 
-def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | Unknown:
+def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAnswer | Unknown:
     """Plan what the options ask for.
 
     Raises:
@@ -80,15 +92,27 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | Unknow
     length = settings.max_model_len or shape.longest
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
-    start = Case(shape, settings, Gpu("", 0), length, with_server=not options.engine_only)
+    if wanted.spec is not None and wanted.cpu is not None:
+        return answer_on_cpu(read_cpu_case(wanted.spec, wanted.cpu, wanted.vllm, shape, length))
+    if options.gpu is None and options.gpu_memory is None and not options.nodes:
+        raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
+
+    def case_of(gpu: Gpu) -> Case:
+        if wanted.spec is None:
+            case = Case(shape, settings, gpu, length)
+        else:
+            case = read_case(wanted.spec, wanted.vllm, shape, gpu, length)
+        return replace(case, with_server=not options.engine_only)
+
+    uncounted = find_unplanned(wanted.spec, shape) if wanted.spec else ""
     if not options.nodes:
-        return _say(replace(start, gpu=_find_gpu(options)), None)
+        return _say(case_of(_find_gpu(options)), None, uncounted)
     offers = find_offers(read_nodes(), wanted.scheduling, wanted.resource, wanted.engine.gpus)
-    finding = find_fit(offers, lambda gpu: replace(start, gpu=gpu))
-    return _say(finding.planned[0].case, finding) if finding.planned else Unknown(finding.message)
+    finding = find_fit(offers, case_of)
+    return _say(finding.planned[0].case, finding, uncounted) if finding.planned else Unknown(finding.message)
 
 
-def _say(case: Case, finding: Finding | None) -> Answer:
+def _say(case: Case, finding: Finding | None, uncounted: str) -> Answer:
     plan, judged = _judge(case)
     return Answer(
         case=case,
@@ -97,7 +121,7 @@ def _say(case: Case, finding: Finding | None) -> Answer:
         batch=find_batch(case.settings, case.gpu),
         advice=find_advice(case) if judged.verdict is Verdict.DOES_NOT_FIT else (),
         others=tuple((other, *_judge(other.case)) for other in what_if(case)),
-        assumptions=tuple(_find_assumptions(case)),
+        assumptions=tuple(_find_assumptions(case, uncounted)),
         finding=finding,
     )
 
@@ -147,6 +171,11 @@ class Wanted:
         """What they ask for of a node."""
         return (self.spec.gpu_resource if self.spec else None) or DEFAULT_GPU_RESOURCE
 
+    @property
+    def cpu(self) -> Cpu | None:
+        """None on GPUs."""
+        return self.spec.accelerator.cpu if self.spec and self.spec.accelerator else None
+
     def settings(self, shape: ModelShape) -> EngineSettings:
         """Those of the engine for a model."""
         if self.spec is None:
@@ -185,7 +214,9 @@ def _judge(case: Case) -> tuple[Plan, Judged]:
     return plan, case.judge(plan)
 
 
-def _find_assumptions(case: Case) -> Iterator[str]:
+def _find_assumptions(case: Case, uncounted: str) -> Iterator[str]:
+    if uncounted:
+        yield f"not counted: {uncounted}; in a cluster the operator says that it does not know"
     yield f"the GPU is empty, and has {case.gpu.total_bytes} bytes by CUDA"
     if case.settings.max_model_len is None:
         yield f"sequences may be as long as the model knows: {case.length} tokens"

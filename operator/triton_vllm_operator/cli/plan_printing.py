@@ -5,6 +5,7 @@ from typing import Final
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.cli.plan import Answer, Unknown
+from triton_vllm_operator.cli.plan_cpu import CpuAnswer, headline_on_cpu, print_on_cpu
 from triton_vllm_operator.memory.amounts import Range
 from triton_vllm_operator.memory.cache import blocks_of_sequence
 from triton_vllm_operator.memory.fit import gib, say_why
@@ -22,8 +23,10 @@ WORDS: Final = {
 }
 
 
-def print_plan(answer: Answer | Unknown, as_json: bool) -> str:
+def print_plan(answer: Answer | CpuAnswer | Unknown, as_json: bool) -> str:
     """The plan."""
+    if isinstance(answer, CpuAnswer):
+        return print_on_cpu(answer, as_json)
     if isinstance(answer, Unknown):
         data = {"verdict": "Unknown", "why": answer.why}
         return json.dumps(data, indent=2) + "\n" if as_json else f"unknown: {answer.why}\n"
@@ -83,8 +86,10 @@ def headline(answer: Answer) -> str:
     return f"{verdict}: {say_why(answer.plan, answer.judged, case.settings)}"
 
 
-def verdict_of(answer: Answer | Unknown) -> tuple[str, str]:
+def verdict_of(answer: Answer | CpuAnswer | Unknown) -> tuple[str, str]:
     """In a word and in a sentence."""
+    if isinstance(answer, CpuAnswer):
+        return answer.finding.fit.value, headline_on_cpu(answer)
     if isinstance(answer, Unknown):
         return "Unknown", f"unknown: {answer.why}"
     word = answer.finding.fit.value if answer.finding is not None else answer.judged.verdict.value

@@ -5,12 +5,14 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from triton_vllm_operator.api.engine import Dtype, Engine
+from triton_vllm_operator.api.engine import AUTO, Dtype, Engine
 from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.spec import Cpu, LLMDeploymentSpec
+from triton_vllm_operator.memory.advice import Case, with_longest_that_fits
+from triton_vllm_operator.memory.cpu import CpuCase, with_longest_sequence
 from triton_vllm_operator.memory.runner import Runner, choose_runner
-from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings
+from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.sources.shape import ModelShape
@@ -74,6 +76,20 @@ def settings_on_cpu(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelSh
         sequences=settings.sequences or row.sequences,
         fixed_cache=int(parse_quantity(cpu.kv_cache_size)),
     )
+
+
+def read_case(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape, gpu: Gpu, longest: int) -> Case:
+    """The start on GPUs of one kind that a spec asks for; `longest` holds where it names no length."""
+    settings = settings_of_spec(spec, vllm, shape)
+    case = Case(shape, settings, gpu, settings.max_model_len or longest)
+    return with_longest_that_fits(case) if spec.engine.max_model_len == AUTO else case
+
+
+def read_cpu_case(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelShape, longest: int) -> CpuCase:
+    """The start on a CPU that a spec asks for; `longest` holds where it names no length."""
+    settings = settings_on_cpu(spec, cpu, vllm, shape)
+    case = CpuCase(shape, settings, spec.memory_limit, settings.max_model_len or longest)
+    return with_longest_sequence(case) if spec.engine.max_model_len == AUTO else case
 
 
 def find_unplanned(spec: LLMDeploymentSpec, shape: ModelShape) -> str:

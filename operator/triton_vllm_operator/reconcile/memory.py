@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.engine import AUTO
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.api.spec import Cpu, LLMDeploymentSpec, MemoryPolicy
 from triton_vllm_operator.api.status import Amount, ConditionStatus, PredictedMemory
 from triton_vllm_operator.kube.node_lister import NodesSeen
-from triton_vllm_operator.memory.advice import Case, with_longest_that_fits
+from triton_vllm_operator.memory.advice import Case
 from triton_vllm_operator.memory.amounts import Range
 from triton_vllm_operator.memory.cache import find_unplannable
-from triton_vllm_operator.memory.cpu import CpuCase, find_cpu_fit, with_longest_sequence
+from triton_vllm_operator.memory.cpu import find_cpu_fit
 from triton_vllm_operator.memory.fit import Fit, Planned, find_fit
 from triton_vllm_operator.memory.offers import Offers, find_offers
 from triton_vllm_operator.memory.plan import Plan
-from triton_vllm_operator.memory.reading import find_unplanned, settings_of_spec, settings_on_cpu
+from triton_vllm_operator.memory.reading import find_unplanned, read_case, read_cpu_case, settings_of_spec
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.sources.report import ModelFacts, SourceReport
 from triton_vllm_operator.sources.shape import ModelShape
@@ -118,14 +117,11 @@ def _try(plan: Callable[[], MemoryFinding]) -> MemoryFinding:
 
 
 def _plan_on_cpu(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelShape) -> MemoryFinding:
-    settings = settings_on_cpu(spec, cpu, vllm, shape)
-    if why := _find_unknown(spec, shape, settings):
+    case = read_cpu_case(spec, cpu, vllm, shape, shape.longest or _LEAST)
+    if why := _find_unknown(spec, shape, case.settings):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, why)
-    case = CpuCase(shape, settings, spec.memory_limit, settings.max_model_len or shape.longest or _LEAST)
-    if spec.engine.max_model_len == AUTO:
-        case = with_longest_sequence(case)
     found = find_cpu_fit(case)
-    predicted = _as_status(case.plan(), _CPU, settings)
+    predicted = _as_status(case.plan(), _CPU, case.settings)
     return MemoryFinding(_STATUS[found.fit], Reason(found.fit.value), found.message, predicted)
 
 
@@ -143,9 +139,7 @@ def _plan(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None, offers: 
 
     def case_of(gpu: Gpu) -> Case:
         assert shape is not None
-        settings = settings_of_spec(spec, vllm, shape)
-        case = Case(shape, settings, gpu, settings.max_model_len or shape.longest or _LEAST)
-        return with_longest_that_fits(case) if spec.engine.max_model_len == AUTO else case
+        return read_case(spec, vllm, shape, gpu, shape.longest or _LEAST)
 
     if shape is not None and (why := _find_unknown(spec, shape, settings_of_spec(spec, vllm, shape))):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, why)

@@ -1,0 +1,71 @@
+"""`kubectl llm plan` of an engine on a CPU: its cache, weights and processes, against its container's memory."""
+
+import json
+from dataclasses import dataclass
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.memory.amounts import Range
+from triton_vllm_operator.memory.cpu import CpuCase, find_cpu_fit, find_needed
+from triton_vllm_operator.memory.fit import Finding, Fit, gib
+from triton_vllm_operator.memory.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class CpuAnswer:
+    """All that the command says."""
+
+    case: CpuCase
+    plan: Plan
+    needed: Range
+    finding: Finding
+
+    @property
+    def does_not_fit(self) -> bool:
+        """Whether it is certain."""
+        return self.finding.fit is Fit.DOES_NOT_FIT
+
+
+def answer_on_cpu(case: CpuCase) -> CpuAnswer:
+    """Plan one start."""
+    plan = case.plan()
+    return CpuAnswer(case, plan, find_needed(case, plan), find_cpu_fit(case))
+
+
+def headline_on_cpu(answer: CpuAnswer) -> str:
+    """The verdict and what it rests on."""
+    case = answer.case
+    return f"{case.shape.architecture} on a CPU with vLLM {case.settings.vllm} {answer.finding.message}"
+
+
+def print_on_cpu(answer: CpuAnswer, as_json: bool) -> str:
+    """The plan as text for people, or as JSON for programs."""
+    if as_json:
+        return json.dumps(_as_data(answer), indent=2) + "\n"
+    plan, case, layout = answer.plan, answer.case, answer.plan.layout
+    rows = (
+        ("limit", gib(case.limit) if case.limit is not None else "none"),
+        ("needed", f"{gib(answer.needed.expected)}  ({gib(answer.needed.low)} to {gib(answer.needed.high)})"),
+        ("weights", gib(plan.weights)),
+        ("KV cache", gib(case.cache)),
+        ("KV tokens", f"{plan.tokens.expected:,}"),
+        ("a token", f"{layout.token_bytes:,} bytes, in blocks of {layout.block_tokens}"),
+        ("at once", f"{case.cache / plan.sequence_bytes:.2f} sequences of {plan.length} tokens"),
+    )
+    return "\n".join((headline_on_cpu(answer), "", *(f"{name:14}{text}" for name, text in rows))) + "\n"
+
+
+def _as_data(answer: CpuAnswer) -> Json:
+    plan, case, needed = answer.plan, answer.case, answer.needed
+    return {
+        "verdict": answer.finding.fit.value,
+        "message": answer.finding.message,
+        "vllm": case.settings.vllm,
+        "runner": case.settings.runner.value,
+        "limitBytes": case.limit,
+        "neededBytes": {"low": needed.low, "expected": needed.expected, "high": needed.high},
+        "weightsBytes": plan.weights,
+        "kvBytesPerToken": plan.layout.token_bytes,
+        "kvCacheBytes": dict.fromkeys(("low", "expected", "high"), case.cache),
+        "kvCacheTokens": dict.fromkeys(("low", "expected", "high"), plan.tokens.expected),
+        "maxModelLen": plan.length,
+    }
