@@ -8,7 +8,7 @@ import pytest
 
 from cluster.kubectl import kubectl, kubectl_json
 from support.hub_pod import REPOSITORY, start_hub
-from support.llm import SMOLLM2, apply, condition, get_llm, wait_for
+from support.llm import SMOLLM2, apply, condition, get_llm, make_llm, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -94,3 +94,23 @@ def test_without_a_node_that_matches_pods_are_made(namespace: str) -> None:
     assert (found["status"], found["reason"]) == ("Unknown", "NoMatchingNode")
     assert "none of them has any" in found["message"]
     assert deployments(namespace) == [NAME]
+
+
+def test_a_container_that_is_too_small_is_not_made_and_one_that_fits_is_measured(namespace: str) -> None:
+    """On a CPU: what was planned is what the engine says itself."""
+    small = make_llm(NAME, namespace, memory=None, resources={"limits": {"memory": "3Gi"}})
+    apply(small)
+    wait_for(namespace, NAME, "does not fit", 60, lambda x: condition(x, "Ready").get("reason") == "DoesNotFit")
+    said = condition(get_llm(namespace, NAME), "Ready")["message"]
+    assert "and spec.resources.limits.memory is 3.00 GiB; it would with spec.resources.limits.memory: 5Gi" in said
+    assert deployments(namespace) == []
+    # What it was said to fit in.
+    apply(make_llm(NAME, namespace, memory=None, resources={"limits": {"memory": "5Gi"}}))
+    wait_for(namespace, NAME, "serves", 240, lambda x: condition(x, "Ready")["status"] == "True")
+    wait_for(namespace, NAME, "is measured", 30, lambda x: "measured" in x["status"]["memoryPlan"])
+    llm = get_llm(namespace, NAME)
+    assert condition(llm, "MemoryFits")["reason"] == "Fits"
+    found = llm["status"]["memoryPlan"]
+    assert found["predicted"]["gpu"] == "CPU"
+    assert found["predicted"]["kvCacheTokens"]["expected"] == found["measured"]["kvCacheTokens"]
+    assert found["predicted"]["kvCacheBytes"]["expected"] == found["measured"]["kvCacheBytes"] == 2**30

@@ -72,7 +72,9 @@ def _attention(text: Config, layer: str, dtype: str) -> Named:
     if text["model_type"] == "phi3":
         yield f"{at}.qkv_proj.weight", Tensor(dtype, (queries + 2 * keys, hidden))
     else:
-        for name, rows in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
+        # A gate for the output lies beside the query.
+        gated = 2 if text["model_type"] in ("qwen3_next", "qwen3_5_text") else 1
+        for name, rows in (("q_proj", gated * queries), ("k_proj", keys), ("v_proj", keys)):
             yield f"{at}.{name}.weight", Tensor(dtype, (rows, hidden))
             if text["model_type"].startswith("qwen2"):
                 yield f"{at}.{name}.bias", Tensor(dtype, (rows,))
@@ -222,6 +224,8 @@ def _vision(vision: Config, hidden: int, dtype: str) -> Named:
 def _quantised(tensors: Tensors, config: Config) -> Tensors:
     """Linear layers of the decoder in 8 bits, with a scale for each output."""
     kept = config["quantization_config"]
+    if kept.get("bits") == 4:
+        return dict(_packed(tensors, kept))
     stored = "I8" if kept.get("bits") == "int8" else "F8_E4M3"
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -231,6 +235,21 @@ def _quantised(tensors: Tensors, config: Config) -> Tensors:
         found[name] = Tensor(stored, tensor.shape)
         found[name.replace(".weight", ".weight_scale")] = Tensor("BF16", (tensor.shape[0], 1))
     return found
+
+
+def _packed(tensors: Tensors, kept: Config) -> Named:
+    """Linear layers of the decoder in 4 bits, as AWQ and GPTQ store them: eight in one number, scales for groups."""
+    group, is_awq = kept["group_size"], kept["quant_method"] == "awq"
+    for name, tensor in tensors.items():
+        if ".layers." not in name or len(tensor.shape) != 2 or not name.endswith(".weight"):
+            yield name, tensor
+            continue
+        (outputs, inputs), at = tensor.shape, name.removesuffix(".weight")
+        yield f"{at}.qweight", Tensor("I32", (inputs, outputs // 8) if is_awq else (inputs // 8, outputs))
+        yield f"{at}.qzeros", Tensor("I32", (inputs // group, outputs // 8))
+        yield f"{at}.scales", Tensor("F16", (inputs // group, outputs))
+        if not is_awq:
+            yield f"{at}.g_idx", Tensor("I32", (inputs,))
 
 
 def write_checkpoint(folder: Path, config: Config) -> Path:

@@ -14,6 +14,8 @@ SMOLLM2: dict[str, Any] = {
     "accelerator": {"cpu": {"kvCacheSize": "1Gi"}},
     "engine": {"maxModelLen": 1024, "maxNumSeqs": 128, "enforceEager": True},
     "resources": {"requests": {"cpu": "500m", "memory": "4Gi"}, "limits": {"memory": "8Gi"}},
+    # A Job looks into the model of each unless this says not to; tests/e2e/test_memory.py does without it.
+    "memory": {"policy": "Off"},
     "probe": {"periodSeconds": 2, "timeoutSeconds": 20, "failureThreshold": 2},
 }
 PROBED_ONCE = {"periodSeconds": 3600}

@@ -84,5 +84,18 @@ def test_a_stored_start_plan_stands_in_for_the_profile() -> None:
     assert (found.cache, found.is_planned) == (57612345344, True)
 
 
+@pytest.mark.parametrize(
+    ("line", "cache"),
+    [
+        ("Explicitly set (1.0/8.0) GiB for KV cache on node 0.", 2**30),
+        ("Auto set (3.5/16.0) GiB for KV cache on node 0, with 14.4 GiB requested memory for the worker.", 7 * 2**29),
+    ],
+)
+def test_an_engine_on_a_cpu_says_its_cache_in_words_of_its_own(line: str, cache: int) -> None:
+    found = read_measured(line)
+    assert found is not None
+    assert found.cache == cache
+
+
 def test_a_log_without_memory_says_nothing() -> None:
     assert read_measured("INFO Starting to load model\n") is None

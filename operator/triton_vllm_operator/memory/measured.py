@@ -58,6 +58,7 @@ _LINES: Final = (
     _line("weights", r"Model loading took NUMBER GiB", GIB),
     _line("load_seconds", r"Model loading took [\d.]+ GiB(?: memory)? and NUMBER seconds"),
     _line("cache", r"Available KV cache memory: NUMBER GiB", GIB, min),
+    _line("cache", r"(?:Explicitly|Auto) set \(NUMBER/[\d.]+\)? GiB for KV cache", GIB, min),
     _line("cache", r"Applying persisted startup plan \(fingerprint \S+\): kv_cache_memory_bytes=NUMBER", 1, min),
     _line("tokens", r"KV cache size: NUMBER tokens", 1, min),
     _line("length", r"Maximum concurrency for NUMBER tokens per request"),

@@ -20,7 +20,7 @@ _LAYER: Final = re.compile(r"(?P<prefix>.*?)(?:^|\.)(?:layers|h|blocks|block|res
 _LEFT_OUT: Final = re.compile(r"(^|\.)(mtp|talker|token2wav|code_predictor)\.")
 """What drafts tokens or speaks, and is not loaded with the model."""
 _WIDE_STATES: Final = ("A_log", "A")
-"""Parameters of states that are held in 4 bytes."""
+"""Parameters of states that are held in 4 bytes, and counted as two."""
 _OF_STATES: Final = (*_WIDE_STATES, "D", "dt_bias")
 _TOWER: Final = re.compile(rf"(^|\.)({TOWERS})\.")
 _FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
@@ -262,7 +262,7 @@ def _share(rule: Rule | None, key: str, part: str, tensor: Tensor) -> Share:
 
 def _form(tensor: Tensor, rule: Rule | None, part: str) -> Form:
     if part in _OF_STATES:
-        return Form.BYTES if part in _WIDE_STATES else Form.FLOAT
+        return Form.FLOAT
     # Scales are held as they are stored.
     if tensor.dtype not in _FLOATS or part not in _PLAIN:
         return Form.BYTES
@@ -289,7 +289,7 @@ def _padded_blocks(tensor: Tensor, key: str) -> int:
 def _held(tensor: Tensor, key: str, form: Form, part: str) -> int:
     """What the engine holds of it, in elements or bytes."""
     if part in _WIDE_STATES:
-        return 4 * math.prod(tensor.shape)
+        return 2 * math.prod(tensor.shape)
     return _padded_blocks(tensor, key) if _is_mxfp4(tensor, key, part) else _size(tensor, form)
 
 
