@@ -21,7 +21,7 @@ from triton_vllm_operator.memory.measured import read_measured
 from triton_vllm_operator.memory.versions import GIB
 
 MODELS: Final = Path(__file__).parents[1] / "perf" / "starts" / "models.yaml"
-LONGEST_START: Final = 180.0
+LONGEST_START: Final = 240.0
 """Seconds after which a start is ended: some kernels tune themselves for longer than anybody waits."""
 Row = dict[str, Any]
 # The keys of a row, as AsyncEngineArgs calls them.

@@ -286,3 +286,81 @@ def test_eight_have_their_turn() -> None:
     assert turns.is_free(ninth, NOW + timedelta(minutes=11)), "a Job without a place keeps nobody waiting"
     turns.note(Key("ns", "m3"), None)
     assert turns.is_free(ninth, NOW)
+
+
+def measured_engine(world: World, cache_gib: str, tokens: str) -> World:
+    """A pod of the revision serves, and its log is read."""
+    log = f"Model loading took 14.99 GiB and 0.8 seconds\nAvailable KV cache memory: {cache_gib} GiB\n"
+    world.changes["inspection"] = Inspection(f"{log}GPU KV cache size: {tokens} tokens\n", {"name": "llama"})
+    world.pods = (make_serving(world.revision),)
+    world.settle()
+    del world.changes["inspection"]
+    return world.settle()
+
+
+def test_the_error_of_a_plan_stands_beside_it() -> None:
+    world = looked_up(ON_H100, engine={"maxModelLen": 8192}).settle()
+    before = world.status.memory_plan
+    assert before is not None
+    assert before.predicted is not None
+    assert before.errors is None
+    measured_engine(world, "50.00", "409,600")
+    found = world.status.memory_plan
+    assert found is not None
+    assert found.errors is not None
+    assert found.predicted == before.predicted, "a plan stays as it was made"
+    off = 100 * (before.predicted.kv_cache_tokens.expected / 409600 - 1)
+    assert float(found.errors.kv_cache_tokens_percent or "") == pytest.approx(off, abs=0.01)
+    assert found.errors.result == "Missed"
+
+
+def test_a_plan_that_was_wrong_is_told_once() -> None:
+    world = looked_up(ON_H100, engine={"maxModelLen": 8192}).settle()
+    log = "Available KV cache memory: 50.00 GiB\nGPU KV cache size: 409,600 tokens\n"
+    world.pods = (make_serving(world.revision),)
+    world.settle()
+    assert (world.decide().news, world.decide().plan_error) == ((), None)
+    world.changes["inspection"] = Inspection(log, {"name": "llama"})
+    decision = world.decide()
+    (news,) = decision.news
+    assert news.reason == "MemoryPlanMissed"
+    assert news.message.startswith("the KV cache holds 409,600 tokens, and ")
+    assert news.about == world.status.revision
+    assert decision.plan_error == pytest.approx(0.13, abs=0.01)
+    del world.changes["inspection"]
+    assert world.settle().decide().news == ()
+
+
+def test_the_next_plan_starts_from_what_the_engine_measured() -> None:
+    world = measured_engine(looked_up(ON_H100, engine={"maxModelLen": 8192}).settle(), "50.00", "409,600")
+    first = world.status.memory_plan
+    assert first is not None
+    assert first.predicted is not None
+    world.edit(engine={"maxModelLen": 4096}).settle()
+    tell(world).settle()
+    second = world.status.memory_plan
+    assert second is not None
+    assert second.predicted is not None
+    assert second.predicted.correction_bytes == 50 * 2**30 - first.predicted.kv_cache_bytes.expected
+    assert second.predicted.kv_cache_bytes.expected == 50 * 2**30
+    assert "GiB less than computed, as the engine before it measured)" in world.message("MemoryFits")
+    # It holds for the revision for which it was made, and is no part of what the next one learns.
+    again = world.settle().status.memory_plan
+    assert again is not None
+    assert again.predicted == second.predicted
+    measured_engine(world, "50.00", "409,600")
+    world.edit(engine={"maxModelLen": 2048}).settle()
+    tell(world).settle()
+    third = world.status.memory_plan
+    assert third is not None
+    assert third.predicted is not None
+    assert third.predicted.correction_bytes == second.predicted.correction_bytes
+
+
+def test_what_was_measured_teaches_nothing_of_another_batch_or_gpu() -> None:
+    world = measured_engine(looked_up(ON_H100, engine={"maxModelLen": 8192}).settle(), "50.00", "409,600")
+    world.edit(engine={"maxModelLen": 8192, "maxNumSeqs": 64}).settle()
+    tell(world).settle()
+    assert world.status.memory_plan is not None
+    assert world.status.memory_plan.predicted is not None
+    assert world.status.memory_plan.predicted.correction_bytes is None

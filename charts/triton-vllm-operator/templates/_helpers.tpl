@@ -82,10 +82,10 @@ policy.yaml: |
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
-# Why Kubernetes makes no pod for a Job: nothing else says it.
+# Why Kubernetes makes no pod for a Job: nothing else says it. And to tell that a plan of memory was wrong.
 - apiGroups: [""]
   resources: [events]
-  verbs: [list]
+  verbs: [list, create]
 - apiGroups: [""]
   resources: [pods/status]
   verbs: [patch]

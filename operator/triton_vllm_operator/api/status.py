@@ -125,6 +125,29 @@ class PredictedMemory(ApiModel):
     kv_bytes_per_token: int | None = _bytes_of("of one token in the KV cache of one GPU")
     kv_cache_bytes: Amount = Field(description="Bytes of the KV cache on one GPU.")
     kv_cache_tokens: Amount = Field(description="Tokens that the KV cache holds, as the engine will count them.")
+    correction_bytes: int | None = Field(
+        None,
+        ge=-GENERATION_LIMIT,
+        le=GENERATION_LIMIT,
+        description="By how much the KV cache is expected larger than computed, since that of the engine before was.",
+    )
+
+
+class PlanResult(StrEnum):
+    """What became of a plan."""
+
+    MET = "Met"
+    MISSED = "Missed"
+
+
+class PlanErrors(ApiModel):
+    """By how much the plan was off, in per cent of what was measured: 1.2 is too much, -1.2 too little."""
+
+    weights_percent: str | None = Field(None, max_length=16, description="Of the weights.")
+    kv_cache_tokens_percent: str | None = Field(None, max_length=16, description="Of the tokens of the KV cache.")
+    result: PlanResult | None = Field(
+        None, description="Met if the tokens lie between the plan's low and high, Missed if not."
+    )
 
 
 class MemoryStatus(ApiModel):
@@ -132,6 +155,7 @@ class MemoryStatus(ApiModel):
 
     predicted: PredictedMemory | None = Field(None, description="What it was expected to take.")
     measured: MeasuredMemory | None = Field(None, description="What an engine allocated, once a pod serves.")
+    errors: PlanErrors | None = Field(None, description="By how much the first differs from the second.")
 
 
 class LLMDeploymentStatus(ApiModel):

@@ -31,6 +31,12 @@ class Metrics:
             registry=self.registry,
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
         )
+        self._plan_errors = Histogram(
+            f"{PREFIX}_memory_plan_error_ratio",
+            "By how much planned KV tokens differ from those that the engine measured, as a part of these.",
+            registry=self.registry,
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1),
+        )
         self._events = self._counter("watch_events", "Events of the watches.", ["resource"])
         self._resyncs = self._counter("resyncs", "Comparisons of the cache with fresh lists.", ["result"])
 
@@ -55,6 +61,10 @@ class Metrics:
         """One probe is over."""
         self._probes.labels(result.outcome.value).inc()
         self._probe_seconds.observe(result.seconds)
+
+    def planned(self, error: float) -> None:
+        """A start was measured; by how much its plan was off."""
+        self._plan_errors.observe(abs(error))
 
     def event(self, resource: str) -> None:
         """One event came in."""

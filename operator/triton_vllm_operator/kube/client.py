@@ -162,6 +162,16 @@ class KubeClient:
         ]
         return max(times, default=("", ""))[1]
 
+    async def post_event(self, manifest: Json) -> None:
+        """Create an Event.
+
+        Raises:
+            Conflict: there is one of this name.
+            ApiError: any other answer.
+        """
+        path = EVENT.path(str(metadata_of(manifest)["namespace"]))
+        await self._call("POST", "create", EVENT, path, None, manifest)
+
     async def _read_log(self, namespace: str, pod: str, container: str, **query: str) -> str:
         path = POD.path(namespace, pod, "log")
         text = await self._once("GET", "get", POD, path, {"container": container, **query})

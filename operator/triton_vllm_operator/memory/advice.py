@@ -27,10 +27,12 @@ class Case:
     gpu: Gpu
     length: int
     with_server: bool = True
+    correction: int = 0
+    """Bytes by which the cache of an engine like it was larger than planned."""
 
     def plan(self) -> Plan:
         """What the engine would allocate."""
-        return make_plan(self.shape, self.settings, self.gpu, self.length)
+        return make_plan(self.shape, self.settings, self.gpu, self.length, self.correction)
 
     def judge(self, plan: Plan) -> Judged:
         """Whether it would start by that plan of it."""
@@ -112,13 +114,13 @@ def _smaller_cache(case: Case) -> Advice | None:
 
 def _more_gpus(case: Case) -> Advice | None:
     for ranks in (ranks for ranks in _RANKS if ranks > case.settings.tensor_ranks):
-        if _starts(changed := replace(case, settings=replace(case.settings, tensor_ranks=ranks))):
+        if _starts(changed := replace(case, settings=replace(case.settings, tensor_ranks=ranks), correction=0)):
             return Advice(f"spec.engine.tensorParallelSize: {ranks}", changed)
     return None
 
 
 def _quantised(case: Case) -> Advice | None:
-    changed = replace(case, settings=replace(case.settings, quantises=True))
+    changed = replace(case, settings=replace(case.settings, quantises=True), correction=0)
     if case.settings.quantises or changed.plan().weights == case.plan().weights or not _starts(changed):
         return None
     return Advice("spec.engine.quantization: fp8", changed)
@@ -126,7 +128,7 @@ def _quantised(case: Case) -> Advice | None:
 
 def _another_gpu(case: Case) -> Advice | None:
     for product in sorted(load_products(), key=lambda each: each.bytes):
-        changed = replace(case, gpu=Gpu(product.product, product.bytes))
+        changed = replace(case, gpu=Gpu(product.product, product.bytes), correction=0)
         if product.bytes > case.gpu.total_bytes and product.names and _starts(changed):
             return Advice(f"a GPU of {product.names[0]}'s size", changed)
     return None
@@ -155,11 +157,12 @@ def what_if(case: Case) -> Iterator[Advice]:
     for ranks in (1, *_RANKS[:3]):
         if ranks != case.settings.tensor_ranks and case.shape.heads % ranks == 0:
             yield Advice(
-                f"tensorParallelSize {ranks}", replace(case, settings=replace(case.settings, tensor_ranks=ranks))
+                f"tensorParallelSize {ranks}",
+                replace(case, settings=replace(case.settings, tensor_ranks=ranks), correction=0),
             )
     if case.settings.cache_bytes != 1:
         yield Advice("kvCacheDtype fp8", replace(case, settings=replace(case.settings, cache_bytes=1)))
     if not case.settings.quantises:
-        yield Advice("quantization fp8", replace(case, settings=replace(case.settings, quantises=True)))
+        yield Advice("quantization fp8", replace(case, settings=replace(case.settings, quantises=True), correction=0))
     for part in (part for part in (2, 4) if case.length >= part):
         yield Advice(f"maxModelLen {case.length // part}", replace(case, length=case.length // part))

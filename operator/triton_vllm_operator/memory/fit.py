@@ -56,7 +56,7 @@ def find_fit(offers: Offers, case_of: Callable[[Gpu], Case]) -> Finding:
     planned = tuple(
         sorted((_plan(offer, case_of(gpu)) for offer, gpu in known), key=lambda each: each.plan.cache.expected)
     )
-    shared = _say_shared(planned)
+    beside = _say_correction(planned) + _say_shared(planned)
     if failing := [each for each in planned if each.judged.verdict is Verdict.DOES_NOT_FIT]:
         unknown = len(planned) < len(offers.found)
         return _say_failing(failing, [each for each in planned if each not in failing], planned, unknown)
@@ -68,8 +68,8 @@ def find_fit(offers: Offers, case_of: Callable[[Gpu], Case]) -> Finding:
     worst = planned[0]
     tight = next((each for each in planned if each.judged.verdict is Verdict.TIGHT), None)
     if tight is not None:
-        return Finding(Fit.TIGHT, f"tight on {_name(tight)}: {say_room(tight.plan)}{shared}", planned)
-    return Finding(Fit.FITS, f"fits on {_name(worst)}: {say_room(worst.plan)}{shared}", planned)
+        return Finding(Fit.TIGHT, f"tight on {_name(tight)}: {say_room(tight.plan)}{beside}", planned)
+    return Finding(Fit.FITS, f"fits on {_name(worst)}: {say_room(worst.plan)}{beside}", planned)
 
 
 def _plan(offer: Offer, case: Case) -> Planned:
@@ -82,6 +82,7 @@ def _say_failing(
 ) -> Finding:
     worst = failing[0]
     why = f"does not fit on {_name(worst)}: {say_why(worst.plan, worst.judged, worst.case.settings)}"
+    why += _say_correction([worst])
     if not fitting and not unknown:
         changes = " or ".join(advice.text for advice in find_advice(worst.case)[:_SHOWN_CHANGES])
         return Finding(Fit.DOES_NOT_FIT, f"{why}; {f'it would with {changes}' if changes else _NOTHING}", planned)
@@ -118,6 +119,13 @@ def say_room(plan: Plan) -> str:
         f"one sequence of {plan.length} tokens takes {gib(plan.sequence_bytes)} of cache, and "
         f"{gib(plan.cache.low)} to {gib(plan.cache.high)} are left"
     )
+
+
+def _say_correction(planned: Sequence[Planned]) -> str:
+    """That a plan starts from what an engine of the same LLMDeployment measured."""
+    corrected = next((each.case.correction for each in planned if each.case.correction), 0)
+    more = "more" if corrected > 0 else "less"
+    return f" ({gib(abs(corrected))} {more} than computed, as the engine before it measured)" if corrected else ""
 
 
 def _say_shared(planned: Sequence[Planned]) -> str:

@@ -52,7 +52,7 @@ def _other_passes(shape: ModelShape, settings: EngineSettings, batch: BatchClass
     """A copy of the head, which few sequences leave larger than their logits; and one dense feed-forward."""
     hidden = batch.tokens * shape.hidden_size * settings.dtype_bytes
     beside = 2 * hidden if settings.runner is Runner.V2 else _BESIDE_HEAD * GIB
-    head = shape.vocabulary * shape.hidden_size * settings.dtype_bytes + beside
+    head = shape.vocabulary // settings.tensor_ranks * shape.hidden_size * settings.dtype_bytes + beside
     if shape.experts is not None or not shape.inner_size:
         return head
     inner = batch.tokens * shape.inner_size // settings.tensor_ranks * settings.dtype_bytes
@@ -87,6 +87,8 @@ def beside_torch(settings: EngineSettings) -> Range:
     if settings.tensor_ranks > 1:
         low, expected, high = (int(amount * GIB) for amount in row.several)
         return Range(low, expected, high)
+    if settings.pipeline_ranks > 1:
+        return around(row.pipelined * GIB, 0.07 * GIB, 0.25 * GIB)
     return around(row.alone * GIB, 0.12 * GIB, 0.25 * GIB)
 
 

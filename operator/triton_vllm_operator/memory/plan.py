@@ -43,11 +43,15 @@ class Plan:
         return self.cache.expected >= self.least_cache
 
 
-def make_plan(shape: ModelShape, settings: EngineSettings, gpu: Gpu, length: int) -> Plan:
-    """The plan of the rank that decides. `length` is the longest sequence, in tokens."""
+def make_plan(shape: ModelShape, settings: EngineSettings, gpu: Gpu, length: int, correction: int = 0) -> Plan:
+    """The plan of the rank that decides.
+
+    `length` is the longest sequence, in tokens. `correction` is by how many bytes the cache of an engine like it was
+    larger than planned.
+    """
     batch = find_batch(settings, gpu)
     plans = [
-        _plan_stage(shape, settings, gpu, length, batch, stage, weights)
+        _plan_stage(shape, settings, gpu, length, batch, stage, weights, correction)
         for stage, weights in enumerate(weights_by_rank(shape, settings))
     ]
     return min(plans, key=lambda plan: plan.tokens.expected)
@@ -69,12 +73,13 @@ def _plan_stage(
     batch: BatchClass,
     stage: int,
     weights: int,
+    correction: int,
 ) -> Plan:
     requested = math.ceil(gpu.total_bytes * settings.utilization)
     activations, beside = activation_peak(shape, settings, batch), beside_torch(settings)
     graphs = graphs_reserve(settings)
     doubt = int(gpu.doubt_bytes * settings.utilization)
-    cache = (activations + beside + graphs + Range(-doubt, 0, doubt)).taken_from(requested - weights)
+    cache = (activations + beside + graphs + Range(-doubt, 0, doubt)).taken_from(requested - weights + correction)
     if settings.fixed_cache is not None:
         cache = exactly(settings.fixed_cache)
     layout = lay_out(shape, settings, stage)

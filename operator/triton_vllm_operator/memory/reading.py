@@ -11,6 +11,7 @@ from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.spec import Cpu, LLMDeploymentSpec
 from triton_vllm_operator.memory.advice import Case, with_longest_that_fits
 from triton_vllm_operator.memory.cpu import CpuCase, with_longest_sequence
+from triton_vllm_operator.memory.learned import Learned
 from triton_vllm_operator.memory.runner import Runner, choose_runner
 from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import load_tables, row_of
@@ -78,10 +79,13 @@ def settings_on_cpu(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelSh
     )
 
 
-def read_case(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape, gpu: Gpu, longest: int) -> Case:
+def read_case(
+    spec: LLMDeploymentSpec, vllm: str, shape: ModelShape, gpu: Gpu, longest: int, learned: Learned | None = None
+) -> Case:
     """The start on GPUs of one kind that a spec asks for; `longest` holds where it names no length."""
     settings = settings_of_spec(spec, vllm, shape)
-    case = Case(shape, settings, gpu, settings.max_model_len or longest)
+    correction = learned.correct(shape, settings, gpu.product) if learned is not None else 0
+    case = Case(shape, settings, gpu, settings.max_model_len or longest, correction=correction)
     return with_longest_that_fits(case) if spec.engine.max_model_len == AUTO else case
 
 

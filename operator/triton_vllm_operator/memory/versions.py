@@ -97,6 +97,15 @@ class BesideTorchRow(Row):
     alone: float
     several: tuple[float, float, float]
     """Least, expected and most on each of several GPUs."""
+    pipelined: float
+    """On each of several that share the layers out and nothing else."""
+
+
+class LatentRow(Row):
+    """Compressed attention (MLA)."""
+
+    workspace_tokens: int
+    """For so many tokens, in 4 bytes, each rank keeps room beside the weights."""
 
 
 class GroupsRow(Row):
@@ -168,6 +177,7 @@ class Tables(BaseModel):
     sampler: tuple[SamplerRow, ...]
     experts: tuple[ExpertsRow, ...]
     beside_torch: tuple[BesideTorchRow, ...]
+    latent: tuple[LatentRow, ...]
     groups: tuple[GroupsRow, ...]
     tokens_line: tuple[TokensLineRow, ...]
     chunks: tuple[ChunksRow, ...]

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from triton_vllm_operator.memory.settings import EngineSettings
-from triton_vllm_operator.sources.shape import Allocation, Attention, Form, ModelShape, expand
+from triton_vllm_operator.memory.versions import load_tables, row_of
+from triton_vllm_operator.sources.shape import Allocation, Attention, Form, LayerKind, ModelShape, expand
 
 _MIB: Final = 2**20
+_WIDE: Final = 4
 _SMALLEST: Final = 512
 """Bytes: torch's allocator gives nothing smaller."""
 _LARGE: Final = 10 * _MIB
@@ -44,7 +46,13 @@ def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, numb
     ends = has_embedding + (is_last and not shape.head_is_tied)
     own = sum(_bytes_of(rows, shape, settings)) + ends * _vocabulary_bytes(shape, settings)
     adapted = [row for layer in stage for row in shape.adapters[pattern[layer]]] if settings.adapters else []
+    own += _latent_workspace([shape.layers[layer] for layer in stage if layer < len(shape.layers)], settings)
     return own + sum(_adapter_bytes(adapted, shape, settings, ends if settings.adapters else 0))
+
+
+def _latent_workspace(layers: Iterable[LayerKind], settings: EngineSettings) -> int:
+    sizes = [layer.size for layer in layers if layer.attention is Attention.LATENT]
+    return row_of(load_tables().latent, settings.vllm).workspace_tokens * max(sizes, default=0) * _WIDE
 
 
 def _bytes_of(rows: Iterable[Allocation], shape: ModelShape, settings: EngineSettings) -> Iterator[int]:

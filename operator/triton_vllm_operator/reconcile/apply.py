@@ -1,6 +1,7 @@
 """Apply: the only place that writes for an LLMDeployment."""
 
 import logging
+from datetime import datetime
 from http import HTTPStatus
 
 from triton_vllm_operator.api import names
@@ -19,9 +20,10 @@ from triton_vllm_operator.kube.resources import (
     metadata_of,
     name_of,
 )
+from triton_vllm_operator.manifests.event import build_event
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.reconcile.drift import differs
-from triton_vllm_operator.reconcile.model import IMAGE_VOLUMES_DROPPED, Applied, Child, GatePatch, Refusal, Write
+from triton_vllm_operator.reconcile.model import IMAGE_VOLUMES_DROPPED, Applied, Child, GatePatch, News, Refusal, Write
 
 _LOG = logging.getLogger(__name__)
 
@@ -145,6 +147,16 @@ class Writer:
             self._cache.put(LLM_DEPLOYMENT, await self._client.apply(manifest, "status"))
         except (Gone, Conflict):
             return
+
+    async def tell(self, owner: Owner, news: tuple[News, ...], now: datetime) -> None:
+        """Write Events; one that was told already is not told again, and one that cannot be told keeps nothing up."""
+        for each in news:
+            try:
+                await self._client.post_event(build_event(owner, each.reason, each.message, each.about, now))
+            except Conflict:
+                continue
+            except ApiError as error:
+                _LOG.warning("cannot tell of %s for %s/%s: %s", each.reason, owner.namespace, owner.name, error)
 
 
 def _gate_manifest(namespace: str, patch: GatePatch) -> Json:

@@ -36,6 +36,7 @@ from triton_vllm_operator.reconcile.conditions import (
     unreachable_from,
 )
 from triton_vllm_operator.reconcile.drift import differs
+from triton_vllm_operator.reconcile.learning import find_news, find_plan_error
 from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
@@ -62,6 +63,8 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
         look_again_at=_look_again_at(situation, plan, status, now),
+        news=find_news(observed, status.memory_plan),
+        plan_error=find_plan_error(observed, status.memory_plan),
     )
 
 

@@ -15,6 +15,7 @@ from triton_vllm_operator.memory.amounts import Range
 from triton_vllm_operator.memory.cache import find_unplannable
 from triton_vllm_operator.memory.cpu import find_cpu_fit
 from triton_vllm_operator.memory.fit import Fit, Planned, find_fit
+from triton_vllm_operator.memory.learned import Learned
 from triton_vllm_operator.memory.offers import Offers, find_offers
 from triton_vllm_operator.memory.plan import Plan
 from triton_vllm_operator.memory.reading import find_unplanned, read_case, read_cpu_case, settings_of_spec
@@ -71,11 +72,16 @@ def _tells_a_gpu(offers: Offers) -> bool:
 
 
 def find_memory(
-    spec: LLMDeploymentSpec, vllm: str, sources: tuple[SourceReport, ...], policy: MemoryPolicy, seen: NodesSeen | None
+    spec: LLMDeploymentSpec,
+    vllm: str,
+    sources: tuple[SourceReport, ...],
+    policy: MemoryPolicy,
+    seen: NodesSeen | None,
+    learned: Learned | None = None,
 ) -> MemoryFinding | None:
     """Hold a spec against the nodes; None if it takes nodes to say, and none were looked at.
 
-    `sources` is what was found out about its model.
+    `sources` is what was found out about its model; `learned` what an engine of this LLMDeployment measured.
     """
     if policy is MemoryPolicy.OFF:
         return _unknown(Reason.NOT_PLANNED, "spec.memory.policy is Off")
@@ -95,7 +101,7 @@ def find_memory(
     offers = _find_offers(spec, resource, seen)
     if facts.shape is None and _tells_a_gpu(offers):
         return _unknown(Reason.NOT_PLANNED, _NOT_LOOKED)
-    return _try(lambda: _plan(spec, vllm, facts.shape, offers))
+    return _try(lambda: _plan(spec, vllm, facts.shape, offers, learned))
 
 
 def _find_on_cpu(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None) -> MemoryFinding:
@@ -134,12 +140,14 @@ def _find_unknown(spec: LLMDeploymentSpec, shape: ModelShape, settings: EngineSe
     return ""
 
 
-def _plan(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None, offers: Offers) -> MemoryFinding:
+def _plan(
+    spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None, offers: Offers, learned: Learned | None
+) -> MemoryFinding:
     """The finding over all offers; without a shape none of them tells its GPU."""
 
     def case_of(gpu: Gpu) -> Case:
         assert shape is not None
-        return read_case(spec, vllm, shape, gpu, shape.longest or _LEAST)
+        return read_case(spec, vllm, shape, gpu, shape.longest or _LEAST, learned)
 
     if shape is not None and (why := _find_unknown(spec, shape, settings_of_spec(spec, vllm, shape))):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, why)
@@ -149,11 +157,13 @@ def _plan(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None, offers: 
 
 
 def _predict(planned: Planned) -> PredictedMemory:
-    return _as_status(planned.plan, planned.offer.product or planned.case.gpu.product, planned.case.settings)
+    case = planned.case
+    return _as_status(planned.plan, planned.offer.product or case.gpu.product, case.settings, case.correction)
 
 
-def _as_status(plan: Plan, product: str, settings: EngineSettings) -> PredictedMemory:
+def _as_status(plan: Plan, product: str, settings: EngineSettings, correction: int = 0) -> PredictedMemory:
     return PredictedMemory(
+        correction_bytes=correction or None,
         gpu=product[:128],
         runner=settings.runner.value,
         weights_bytes=plan.weights,

@@ -135,6 +135,16 @@ class GatePatch:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What happened once, and is told in an Event."""
+
+    reason: str
+    message: str
+    about: str
+    """By which it is known that it was told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What to do now: nothing of it is written when it is there already."""
 
@@ -146,6 +156,9 @@ class Decision:
     """None when the status is as it should be."""
     look_again_at: datetime | None
     """When time alone may change this decision."""
+    news: tuple[News, ...] = ()
+    plan_error: float | None = None
+    """Of the tokens of a start that was measured now, as a part of what was measured."""
 
     @property
     def manifests(self) -> tuple[Json, ...]:

@@ -15,6 +15,7 @@ from triton_vllm_operator.manifests.preparation import needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, Revision, render_revision
 from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept, find_runtime
 from triton_vllm_operator.reconcile.fetching import Fetched, Fetching, find_fetched, give_up
+from triton_vllm_operator.reconcile.learning import find_learned
 from triton_vllm_operator.reconcile.live import Live, live_part, salvage_live_part
 from triton_vllm_operator.reconcile.memory import MemoryFinding, find_memory, wants_inspection
 from triton_vllm_operator.reconcile.model import Observed
@@ -55,12 +56,12 @@ def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
     if verdict.known is not None:
         revision = _again_the_newest(_mended(observed, verdict, verdict.known, catalogue), newest)
         refill = find_refill(observed, revision, live, pods, now)
-        memory = _find_memory(observed, verdict, live, revision.sources)
+        memory = _find_memory(observed, verdict, live, revision.sources, revision.name)
         return Plan(revision, live, unchecked=verdict.unchecked, fetching=refill, memory=memory)
     fetched = _look_up(observed, verdict, live, newest, pods, now)
     if isinstance(fetched, Fetching):
         return Plan(newest, live, unchecked=verdict.unchecked, fetching=_beside(observed, fetched))
-    memory = _find_memory(observed, verdict, live, fetched.sources)
+    memory = _find_memory(observed, verdict, live, fetched.sources, None)
     if memory is not None and memory.refuses and live.memory is MemoryPolicy.ENFORCE:
         # The Job stays: its report is what the model is known by.
         waiting = Fetching(fetched.job, Problem(memory.reason, memory.message), True, now + _LOOK_AT_NODES)
@@ -110,9 +111,10 @@ def _beside(observed: Observed, fetching: Fetching) -> Fetching:
 
 
 def _find_memory(
-    observed: Observed, verdict: Accepted, live: Live, sources: tuple[SourceReport, ...]
+    observed: Observed, verdict: Accepted, live: Live, sources: tuple[SourceReport, ...], revision: str | None
 ) -> MemoryFinding | None:
-    found = find_memory(verdict.spec, verdict.runtime.vllm, sources, live.memory, observed.nodes)
+    learned = find_learned(observed, revision)
+    found = find_memory(verdict.spec, verdict.runtime.vllm, sources, live.memory, observed.nodes, learned)
     before = observed.resource.status.condition(ConditionType.MEMORY_FITS)
     if (
         found is not None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
@@ -11,11 +12,12 @@ from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone
 from triton_vllm_operator.kube.node_lister import NodeLister
 from triton_vllm_operator.kube.resources import JOB, Key, kind_of, name_of
+from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.preparation import only_looks
 from triton_vllm_operator.reconcile.apply import Writer
 from triton_vllm_operator.reconcile.decide import decide
 from triton_vllm_operator.reconcile.fetching import look_began
-from triton_vllm_operator.reconcile.model import Applied, Observed
+from triton_vllm_operator.reconcile.model import Applied, Decision, Observed
 from triton_vllm_operator.reconcile.observe import observe
 from triton_vllm_operator.reconcile.turns import Turns
 from triton_vllm_operator.repository.catalogue import Catalogue
@@ -36,6 +38,7 @@ class Reconciler:
         inspector: Inspector,
         catalogue: Catalogue,
         clock: Callable[[], datetime],
+        on_plan_error: Callable[[float], None],
     ) -> None:
         self._cache = cache
         self._client = client
@@ -43,6 +46,7 @@ class Reconciler:
         self._inspector = inspector
         self._catalogue = catalogue
         self._clock = clock
+        self._on_plan_error = on_plan_error
         self._writer = Writer(client, cache)
         self._nodes = NodeLister(client)
         self._turns = Turns()
@@ -87,12 +91,19 @@ class Reconciler:
             await self._writer.prune(key.namespace, decision.prunes)
         self._probes.sync(key, decision.probes)
         if decision.status is not None:
-            await self._writer.write_status(observed.resource.owner, decision.status)
+            await self._say(observed.resource.owner, decision, decision.status, now)
         if unsettled := _unsettled(observed, applied):
             raise NotSettled(unsettled)
         if decision.look_again_at is None:
             return None
         return (decision.look_again_at - now).total_seconds()
+
+    async def _say(self, owner: Owner, decision: Decision, status: LLMDeploymentStatus, now: datetime) -> None:
+        """Write the status, and tell what happened once."""
+        await self._writer.write_status(owner, status)
+        await self._writer.tell(owner, decision.news, now)
+        if decision.plan_error is not None:
+            self._on_plan_error(decision.plan_error)
 
 
 def _unsettled(observed: Observed, applied: Applied) -> str:

@@ -21,6 +21,7 @@ from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.service import generate_url
 from triton_vllm_operator.memory.measured import Measured, read_measured
 from triton_vllm_operator.reconcile.conditions import Situation, find_conditions, to_conditions
+from triton_vllm_operator.reconcile.learning import compare
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.repository.arguments import load_arguments
@@ -91,7 +92,9 @@ def _memory_status(observed: Observed, plan: Plan, revision: Revision) -> Memory
     if observed.inspection is not None:
         found = read_measured(observed.inspection.log)
         measured = _as_status(found) if found is not None else None
-    return MemoryStatus(predicted=predicted, measured=measured) if predicted or measured else None
+    if predicted is None and measured is None:
+        return None
+    return MemoryStatus(predicted=predicted, measured=measured, errors=compare(predicted, measured))
 
 
 def _as_status(found: Measured) -> MeasuredMemory:

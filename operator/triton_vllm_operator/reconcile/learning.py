@@ -1,0 +1,104 @@
+"""What a start of an LLMDeployment taught about its memory: its plan beside what the engine measured. Pure."""
+
+from typing import Final
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.status import (
+    Amount,
+    MeasuredMemory,
+    MemoryStatus,
+    PlanErrors,
+    PlanResult,
+    PredictedMemory,
+)
+from triton_vllm_operator.manifests.revision import Revision
+from triton_vllm_operator.memory.learned import Learned
+from triton_vllm_operator.memory.reading import settings_of_spec
+from triton_vllm_operator.reconcile.model import News, Observed
+from triton_vllm_operator.sources.shape import ModelShape
+
+PLAN_MISSED: Final = "MemoryPlanMissed"
+
+
+def find_learned(observed: Observed, spec_revision: str | None) -> Learned | None:
+    """What the revision taught that the status speaks of. `spec_revision` is what is planned; None for a new spec.
+
+    A revision's own plan stays as it was made: it is what was measured against.
+    """
+    status = observed.resource.status
+    running = next((each for each in observed.revisions if each.name == status.revision), None)
+    found = status.memory_plan
+    if running is None or found is None or found.predicted is None:
+        return None
+    made_with = found.predicted.correction_bytes or 0
+    if running.name == spec_revision:
+        return _learn(running, found.predicted, made_with)
+    measured = found.measured.kv_cache_bytes if found.measured else None
+    if measured is None:
+        return _learn(running, found.predicted, made_with)
+    return _learn(running, found.predicted, measured - found.predicted.kv_cache_bytes.expected + made_with)
+
+
+def _learn(revision: Revision, predicted: PredictedMemory, correction: int) -> Learned | None:
+    shape = _find_shape(revision)
+    if shape is None or not correction:
+        return None
+    return Learned(shape, settings_of_spec(revision.spec, revision.runtime.vllm, shape), predicted.gpu, correction)
+
+
+def _find_shape(revision: Revision) -> ModelShape | None:
+    model = next((source for source in revision.sources if source.volume == names.MODEL_VOLUME), None)
+    return model.facts.shape if model is not None and model.facts is not None else None
+
+
+def compare(predicted: PredictedMemory | None, measured: MeasuredMemory | None) -> PlanErrors | None:
+    """By how much a plan was off; None if there is nothing to compare."""
+    if predicted is None or measured is None:
+        return None
+    weights = _percent(predicted.weights_bytes, measured.weights_bytes)
+    tokens, counted = predicted.kv_cache_tokens, measured.kv_cache_tokens
+    off = _percent(tokens.expected, counted)
+    if weights is None and off is None:
+        return None
+    return PlanErrors(
+        weights_percent=weights,
+        kv_cache_tokens_percent=off,
+        result=None if counted is None else _find_result(tokens, counted),
+    )
+
+
+def find_news(observed: Observed, found: MemoryStatus | None) -> tuple[News, ...]:
+    """That a start which was measured now is not what was planned."""
+    if (
+        observed.inspection is None
+        or found is None
+        or found.errors is None
+        or found.errors.result is not PlanResult.MISSED
+    ):
+        return ()
+    assert found.predicted is not None
+    assert found.measured is not None
+    planned, counted = found.predicted.kv_cache_tokens, found.measured.kv_cache_tokens
+    message = (
+        f"the KV cache holds {counted:,} tokens, and {planned.low:,} to {planned.high:,} were planned "
+        f"({found.errors.kv_cache_tokens_percent} % off); the next plan starts from what was measured"
+    )
+    return (News(PLAN_MISSED, message, observed.resource.status.revision or ""),)
+
+
+def find_plan_error(observed: Observed, found: MemoryStatus | None) -> float | None:
+    """Of a start that was measured now; None if none was, or nothing was planned."""
+    if observed.inspection is None or found is None or found.errors is None:
+        return None
+    percent = found.errors.kv_cache_tokens_percent
+    return None if percent is None else float(percent) / 100
+
+
+def _find_result(amount: Amount, count: int) -> PlanResult:
+    return PlanResult.MET if amount.low <= count <= amount.high else PlanResult.MISSED
+
+
+def _percent(planned: int | None, measured: int | None) -> str | None:
+    if planned is None or not measured:
+        return None
+    return f"{100 * (planned / measured - 1):.2f}"
