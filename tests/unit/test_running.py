@@ -14,6 +14,7 @@ from triton_vllm_operator.health.running import (
     parse_engine_line,
 )
 from triton_vllm_operator.memory.versions import GIB
+from triton_vllm_operator.reconcile.learning import wants_to_hear
 
 # The line of vLLM 0.20.2 on an H200, cut at the end.
 LINE = (
@@ -149,7 +150,7 @@ INFO GPU KV cache size: 439,552 tokens, Maximum concurrency for 8,192 tokens per
 
 
 def test_what_the_engine_allocated_stands_in_the_status_of_its_revision() -> None:
-    world = served(inspection=Inspection(LINE + "\n" + MEMORY, CONFIG))
+    world = served(inspection=Inspection(LINE + "\n" + MEMORY, CONFIG, "web-0"))
     world.changes.clear()
     assert world.decide().status is None, "it is read once"
     assert world.status.memory_plan is not None
@@ -160,7 +161,8 @@ def test_what_the_engine_allocated_stands_in_the_status_of_its_revision() -> Non
             "kvCacheTokens": 439552,
             "maxConcurrency": "53.66",
             "loadSeconds": 4,
-        }
+        },
+        "measuredPods": ("web-0",),
     }
     world.edit(engine={"maxModelLen": 64}).settle()
     assert world.status.memory_plan is None, "another revision may take something else"
@@ -168,3 +170,25 @@ def test_what_the_engine_allocated_stands_in_the_status_of_its_revision() -> Non
 
 def test_a_log_that_says_nothing_of_memory_leaves_it_out() -> None:
     assert served(inspection=Inspection(LINE, CONFIG)).status.memory_plan is None
+
+
+def test_other_pods_are_heard_once_and_the_smallest_cache_counts() -> None:
+    world = served(inspection=Inspection(LINE + "\n" + MEMORY, CONFIG, "web-0"))
+    assert not wants_to_hear(world.status, "web-0")
+    assert wants_to_hear(world.status, "web-1")
+    world.changes["inspection"] = Inspection(LINE + "\n" + MEMORY.replace("439,552", "401,000"), CONFIG, "web-1")
+    world.settle()
+    found = world.status.memory_plan
+    assert found is not None
+    assert found.measured is not None
+    assert found.measured.kv_cache_tokens == 401000
+    assert not wants_to_hear(world.status, "web-1")
+    world.changes["inspection"] = Inspection(LINE + "\n" + MEMORY, CONFIG, "web-2")
+    assert world.settle().status.memory_plan is not None
+    assert world.status.memory_plan.measured is not None
+    assert world.status.memory_plan.measured.kv_cache_tokens == 401000
+
+
+def test_pods_of_an_engine_that_says_nothing_of_memory_are_not_asked() -> None:
+    world = served(inspection=Inspection(LINE, CONFIG, "web-0"))
+    assert not wants_to_hear(world.status, "web-1")

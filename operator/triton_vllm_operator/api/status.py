@@ -150,12 +150,22 @@ class PlanErrors(ApiModel):
     )
 
 
+MOST_MEASURED: Final = 16
+PodName = Annotated[str, Field(max_length=253)]
+
+
 class MemoryStatus(ApiModel):
     """The memory of an engine."""
 
     predicted: PredictedMemory | None = Field(None, description="What it was expected to take.")
-    measured: MeasuredMemory | None = Field(None, description="What an engine allocated, once a pod serves.")
+    measured: MeasuredMemory | None = Field(None, description="What engines allocated, once they serve.")
     errors: PlanErrors | None = Field(None, description="By how much the first differs from the second.")
+    measured_pods: tuple[PodName, ...] | None = Field(
+        None,
+        max_length=MOST_MEASURED,
+        description="Pods whose logs were read, each once; the one with the smallest cache counts.",
+        json_schema_extra={LIST_TYPE: "atomic"},
+    )
 
 
 class LLMDeploymentStatus(ApiModel):

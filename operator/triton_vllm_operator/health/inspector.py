@@ -57,7 +57,7 @@ class Inspector:
         if not isinstance(config, dict) or not config:
             _LOG.warning("%s answers %d and no configuration", url, response.status)
             return None
-        return Inspection(log, config)
+        return Inspection(log, config, pod.name)
 
     async def why_no_pod(self, namespace: str, job_uid: str) -> str:
         """Why Kubernetes makes no pod for a Job, which stands in events alone; empty if it does, or is late."""

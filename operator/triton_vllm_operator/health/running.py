@@ -40,6 +40,8 @@ class Inspection:
     """Its beginning."""
     model_config: Json
     """Triton's configuration of the model (/v2/models/NAME/config)."""
+    pod: str = ""
+    """Its name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.status import (
+    MOST_MEASURED,
     Amount,
+    LLMDeploymentStatus,
     MeasuredMemory,
     MemoryStatus,
     PlanErrors,
@@ -51,6 +53,24 @@ def _find_shape(revision: Revision) -> ModelShape | None:
     return model.facts.shape if model is not None and model.facts is not None else None
 
 
+def wants_to_hear(status: LLMDeploymentStatus, pod: str) -> bool:
+    """Whether a pod that serves has not been asked what its engine is and allocated: the first, and those beside it."""
+    if status.engine is None or status.engine.running is None:
+        return True
+    found = status.memory_plan
+    heard = (found.measured_pods or ()) if found is not None else ()
+    # An engine whose log said nothing of memory is like the others.
+    return bool(heard) and pod not in heard and len(heard) < MOST_MEASURED
+
+
+def fullest(before: MeasuredMemory | None, now: MeasuredMemory | None) -> MeasuredMemory | None:
+    """That with the smaller cache."""
+    if before is None or now is None:
+        return before or now
+    held, found = before.kv_cache_tokens, now.kv_cache_tokens
+    return now if held is None or (found is not None and found < held) else before
+
+
 def compare(predicted: PredictedMemory | None, measured: MeasuredMemory | None) -> PlanErrors | None:
     """By how much a plan was off; None if there is nothing to compare."""
     if predicted is None or measured is None:
@@ -69,19 +89,15 @@ def compare(predicted: PredictedMemory | None, measured: MeasuredMemory | None) 
 
 def find_news(observed: Observed, found: MemoryStatus | None) -> tuple[News, ...]:
     """That a start which was measured now is not what was planned."""
-    if (
-        observed.inspection is None
-        or found is None
-        or found.errors is None
-        or found.errors.result is not PlanResult.MISSED
-    ):
+    errors = found.errors if found is not None and observed.inspection is not None else None
+    if found is None or errors is None or errors.result is not PlanResult.MISSED:
         return ()
     assert found.predicted is not None
     assert found.measured is not None
     planned, counted = found.predicted.kv_cache_tokens, found.measured.kv_cache_tokens
     message = (
         f"the KV cache holds {counted:,} tokens, and {planned.low:,} to {planned.high:,} were planned "
-        f"({found.errors.kv_cache_tokens_percent} % off); the next plan starts from what was measured"
+        f"({errors.kv_cache_tokens_percent} % off); the next plan starts from what was measured"
     )
     return (News(PLAN_MISSED, message, observed.resource.status.revision or ""),)
 

@@ -28,6 +28,7 @@ from triton_vllm_operator.kube.resources import (
 )
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, parse_controller_revision
+from triton_vllm_operator.reconcile.learning import wants_to_hear
 from triton_vllm_operator.reconcile.model import Child, Observed, Resource, UnreadableRevision
 
 _LOG = logging.getLogger(__name__)
@@ -102,10 +103,11 @@ async def _inspect(
     pods: tuple[Pod, ...],
 ) -> Inspection | None:
     newest = max(revisions, key=lambda revision: revision.number, default=None)
-    if newest is None or status.revision != newest.name or (status.engine and status.engine.running):
+    if newest is None or status.revision != newest.name:
         return None
-    serving = next((pod for pod in pods if pod.serves and pod.revision == newest.hash), None)
-    return await inspector.inspect(key.namespace, serving, newest.served_name) if serving else None
+    serving = [pod for pod in pods if pod.serves and pod.revision == newest.hash]
+    asked = next((pod for pod in serving if wants_to_hear(status, pod.name)), None)
+    return await inspector.inspect(key.namespace, asked, newest.served_name) if asked else None
 
 
 def _had_name_conflict(status: LLMDeploymentStatus) -> bool:

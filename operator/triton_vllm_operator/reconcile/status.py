@@ -5,6 +5,7 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.status import (
+    MOST_MEASURED,
     EngineStatus,
     LLMDeploymentStatus,
     MeasuredMemory,
@@ -21,7 +22,7 @@ from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.service import generate_url
 from triton_vllm_operator.memory.measured import Measured, read_measured
 from triton_vllm_operator.reconcile.conditions import Situation, find_conditions, to_conditions
-from triton_vllm_operator.reconcile.learning import compare
+from triton_vllm_operator.reconcile.learning import compare, fullest
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.repository.arguments import load_arguments
@@ -68,8 +69,9 @@ def _engine_status(observed: Observed, revision: Revision) -> EngineStatus:
 def find_running_engine(observed: Observed, revision: Revision) -> RunningEngine | None:
     """What was read now, or stands in the status already; None if no engine of this revision was asked yet."""
     before = observed.resource.status
-    if (inspection := observed.inspection) is None:
-        return before.engine.running if before.engine and before.revision == revision.name else None
+    known = before.engine.running if before.engine and before.revision == revision.name else None
+    if (inspection := observed.inspection) is None or known is not None:
+        return known
     differences = find_config_differences(inspection.model_config)
     if (line := parse_engine_line(inspection.log)) is None:
         return RunningEngine(differences=_shortened(differences))
@@ -88,13 +90,20 @@ def _memory_status(observed: Observed, plan: Plan, revision: Revision) -> Memory
     # While a spec waits that does not fit, the plan is not that of the revision.
     is_of_revision = plan.memory is not None and plan.fetching is None
     predicted = plan.memory.predicted if plan.memory is not None and is_of_revision else kept.predicted
-    measured = kept.measured
-    if observed.inspection is not None:
-        found = read_measured(observed.inspection.log)
-        measured = _as_status(found) if found is not None else None
+    measured, heard = kept.measured, kept.measured_pods or ()
+    if (inspection := observed.inspection) is not None:
+        found = read_measured(inspection.log)
+        measured = fullest(measured, _as_status(found) if found is not None else None)
+        alive = {pod.name for pod in observed.pods}
+        heard = (*(name for name in heard if name in alive), inspection.pod)
     if predicted is None and measured is None:
         return None
-    return MemoryStatus(predicted=predicted, measured=measured, errors=compare(predicted, measured))
+    return MemoryStatus(
+        predicted=predicted,
+        measured=measured,
+        errors=compare(predicted, measured),
+        measured_pods=heard[-MOST_MEASURED:] or None if measured is not None else None,
+    )
 
 
 def _as_status(found: Measured) -> MeasuredMemory:
