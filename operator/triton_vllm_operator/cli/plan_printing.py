@@ -7,7 +7,7 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.cli.plan import Answer, Unknown
 from triton_vllm_operator.cli.plan_cpu import CpuAnswer, headline_on_cpu, print_on_cpu
 from triton_vllm_operator.memory.amounts import Range
-from triton_vllm_operator.memory.cache import blocks_of_sequence
+from triton_vllm_operator.memory.cache import CacheLayout, blocks_of_sequence
 from triton_vllm_operator.memory.fit import gib, say_why
 from triton_vllm_operator.memory.plan import Plan
 from triton_vllm_operator.memory.verdict import Judged, Verdict
@@ -52,6 +52,7 @@ def _as_data(answer: Answer) -> Json:
         "kvCacheBytes": _range(plan.cache),
         "kvCacheTokens": _range(plan.tokens),
         "blocks": {"bytes": layout.block_bytes, "tokens": layout.block_tokens, "groups": len(layout.groups)},
+        "wastedPart": round(_waste(layout, min(_TYPICAL, plan.length)), 4),
         "maxModelLen": plan.length,
         "bytesPerSequence": plan.sequence_bytes,
         "concurrency": _concurrency(plan, plan.sequence_bytes),
@@ -65,6 +66,12 @@ def _as_data(answer: Answer) -> Json:
 
 def _range(amount: Range) -> Json:
     return {"low": amount.low, "expected": amount.expected, "high": amount.high}
+
+
+def _waste(layout: CacheLayout, tokens: int) -> float:
+    """The part of a sequence's cache that its last block leaves empty: what PagedAttention is about."""
+    half = layout.block_tokens / 2 if layout.keeps_tokens else 0
+    return half / (tokens + half)
 
 
 def _concurrency(plan: Plan, sequence_bytes: int) -> float:
@@ -133,6 +140,7 @@ def amounts(answer: Answer) -> list[str]:
         ("KV cache", _doubt(plan.cache)),
         ("KV tokens", f"{plan.tokens.expected:,}  ({plan.tokens.low:,} to {plan.tokens.high:,})"),
         ("a token", f"{layout.token_bytes:,} bytes, in blocks of {layout.block_tokens}"),
+        ("waste", f"{_waste(layout, typical):.2%} of {typical} tokens: half of the last block, on average"),
         ("at once", f"{_concurrency(plan, plan.sequence_bytes):g} sequences of {plan.length} tokens"),
         ("", f"{_concurrency(plan, blocks * layout.block_bytes):g} of {typical}"),
     ]
