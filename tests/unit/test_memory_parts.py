@@ -5,13 +5,15 @@ import pytest
 from perf.memory import read_model
 from support.checkpoints import LLAMA
 from triton_vllm_operator.api.engine import Engine
+from triton_vllm_operator.memory.advice import Case
 from triton_vllm_operator.memory.cache import blocks_of_sequence, count_tokens, lay_out
 from triton_vllm_operator.memory.plan import make_plan
 from triton_vllm_operator.memory.reading import read_settings
 from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.verdict import Verdict
 from triton_vllm_operator.memory.versions import GIB, load_tables, row_of
-from triton_vllm_operator.memory.weights import round_up, share_layers, weights_by_rank
+from triton_vllm_operator.memory.weights import load_peaks, round_up, share_layers, weights_by_rank
 from triton_vllm_operator.sources.shape import contract, expand
 
 GEMMA = {
@@ -141,3 +143,21 @@ def test_layers_that_attend_in_chunks_are_kept_short_since_0_14() -> None:
     old, new = (lay_out(shape, EngineSettings(vllm)) for vllm in ("0.13.0", "0.14.0"))
     assert ([group.layers for group in old.groups], [group.layers for group in new.groups]) == ([48], [12] * 4)
     assert blocks_of_sequence(new, 131072, 8192, "0.14.0") == 8192 + 3 * 1024
+
+
+@pytest.mark.parametrize(("vllm", "gib"), [("0.15.1", 14.96), ("0.16.0", 8.7)])
+def test_older_versions_quantise_weights_after_all_of_them_are_loaded(vllm: str, gib: float) -> None:
+    settings = EngineSettings(vllm, quantises=True)
+    (peak,) = load_peaks(read_model(LLAMA), settings)
+    assert peak / GIB == pytest.approx(gib, rel=0.01)
+    assert load_peaks(read_model(LLAMA), EngineSettings(vllm)) == weights_by_rank(
+        read_model(LLAMA), EngineSettings(vllm)
+    )
+
+
+@pytest.mark.parametrize(("vllm", "fits"), [("0.15.1", False), ("0.16.0", True)])
+def test_what_fits_once_it_is_quantised_may_not_be_loaded(vllm: str, fits: bool) -> None:
+    case = Case(read_model(LLAMA), EngineSettings(vllm, quantises=True), Gpu("a GPU", 14 * GIB), 2048)
+    judged = case.judge(case.plan())
+    assert (judged.verdict is not Verdict.DOES_NOT_FIT) is fits
+    assert ("after it has loaded them" in judged.misfit) is not fits

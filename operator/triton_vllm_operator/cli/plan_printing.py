@@ -45,6 +45,7 @@ def _as_data(answer: Answer) -> Json:
         "gpu": {"product": case.gpu.product, "bytes": case.gpu.total_bytes},
         "requestedBytes": plan.requested,
         "weightsBytes": plan.weights,
+        "loadPeakBytes": plan.load_peak,
         "activationBytes": _range(plan.activations),
         "nonTorchBytes": _range(plan.beside_torch),
         "graphBytes": _range(plan.graphs),
@@ -131,9 +132,10 @@ def amounts(answer: Answer) -> list[str]:
     plan, layout = answer.plan, answer.plan.layout
     typical = min(_TYPICAL, plan.length)
     blocks = blocks_of_sequence(layout, typical, answer.batch.tokens, answer.case.settings.vllm)
+    is_higher = plan.load_peak > plan.weights
     rows = [
         ("asked for", f"{gib(plan.requested)}  gpuMemoryUtilization {answer.case.settings.utilization:g}"),
-        ("weights", gib(plan.weights)),
+        ("weights", gib(plan.weights) + (f"  {gib(plan.load_peak)} while they are loaded" if is_higher else "")),
         ("activations", _doubt(plan.activations)),
         ("beside torch", _doubt(plan.beside_torch)),
         ("graphs", _doubt(plan.graphs)),

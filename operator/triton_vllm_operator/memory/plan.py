@@ -4,14 +4,14 @@ https://github.com/vllm-project/vllm/blob/main/vllm/v1/worker/gpu_worker.py (det
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from triton_vllm_operator.memory.amounts import Range, exactly
 from triton_vllm_operator.memory.cache import CacheLayout, blocks_of_sequence, count_blocks, count_tokens, lay_out
 from triton_vllm_operator.memory.overheads import activation_peak, beside_torch, graphs_reserve
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import BatchClass, load_tables, row_of
-from triton_vllm_operator.memory.weights import weights_by_rank
+from triton_vllm_operator.memory.weights import load_peaks, weights_by_rank
 from triton_vllm_operator.sources.shape import ModelShape
 
 
@@ -22,6 +22,8 @@ class Plan:
     requested: int
     """Bytes: the utilization's share of the GPU."""
     weights: int
+    load_peak: int
+    """Bytes while weights are loaded, before anything else is there."""
     activations: Range
     beside_torch: Range
     graphs: Range
@@ -51,8 +53,10 @@ def make_plan(shape: ModelShape, settings: EngineSettings, gpu: Gpu, length: int
     """
     batch = find_batch(settings, gpu)
     plans = [
-        _plan_stage(shape, settings, gpu, length, batch, stage, weights, correction)
-        for stage, weights in enumerate(weights_by_rank(shape, settings))
+        replace(_plan_stage(shape, settings, gpu, length, batch, stage, weights, correction), load_peak=peak)
+        for stage, (weights, peak) in enumerate(
+            zip(weights_by_rank(shape, settings), load_peaks(shape, settings), strict=True)
+        )
     ]
     return min(plans, key=lambda plan: plan.tokens.expected)
 
@@ -91,6 +95,7 @@ def _plan_stage(
     return Plan(
         requested=requested,
         weights=weights,
+        load_peak=weights,
         activations=activations,
         beside_torch=beside,
         graphs=graphs,

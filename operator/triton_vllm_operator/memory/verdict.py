@@ -50,9 +50,9 @@ def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, wit
     """Whether one sequence of the longest length has room, and the engine may ask for what it does."""
     doubtful, ceiling = utilization_ceilings(settings, gpu, with_server)
     exceeds = settings.utilization > ceiling
-    if misfit := find_misfit(shape, settings):
-        return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds, misfit)
-    if refused := _find_lacking_blocks(plan, settings, gpu, plan.cache.high):
+    refused = find_misfit(shape, settings) or _find_load_misfit(plan, gpu, ceiling)
+    refused = refused or _find_lacking_blocks(plan, settings, gpu, plan.cache.high)
+    if refused:
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds, refused)
     if exceeds or plan.cache.high < plan.least_cache:
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds)
@@ -62,6 +62,15 @@ def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, wit
     lacks_blocks = bool(_find_lacking_blocks(plan, settings, gpu, plan.cache.low))
     fits = plan.cache.low >= plan.least_cache * _TIGHT and outside >= captured and not lacks_blocks
     return Judged(Verdict.FITS if fits else Verdict.TIGHT, ceiling, exceeds)
+
+
+def _find_load_misfit(plan: Plan, gpu: Gpu, ceiling: float) -> str:
+    """Why weights cannot be loaded that would fit once they are quantised; empty if they can."""
+    free = int(ceiling * (gpu.total_bytes + gpu.doubt_bytes))
+    if plan.load_peak <= max(free, plan.weights):
+        return ""
+    sizes = f"{plan.load_peak / GIB:.2f} GiB, and {free / GIB:.2f} GiB of an empty GPU are free"
+    return f"this version quantises weights after it has loaded them: that takes {sizes}"
 
 
 def _find_lacking_blocks(plan: Plan, settings: EngineSettings, gpu: Gpu, cache: int) -> str:

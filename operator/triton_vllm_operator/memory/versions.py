@@ -101,6 +101,13 @@ class BesideTorchRow(Row):
     """On each of several that share the layers out and nothing else."""
 
 
+class LoadingRow(Row):
+    """Weights that the engine quantises itself."""
+
+    whole_first: bool
+    """Whether all of them lie there as they are stored before the first is quantised."""
+
+
 class LatentRow(Row):
     """Compressed attention (MLA)."""
 
@@ -177,6 +184,7 @@ class Tables(BaseModel):
     sampler: tuple[SamplerRow, ...]
     experts: tuple[ExpertsRow, ...]
     beside_torch: tuple[BesideTorchRow, ...]
+    loading: tuple[LoadingRow, ...]
     latent: tuple[LatentRow, ...]
     groups: tuple[GroupsRow, ...]
     tokens_line: tuple[TokensLineRow, ...]

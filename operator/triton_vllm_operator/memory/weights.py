@@ -1,6 +1,7 @@
 """The bytes of weights on each rank. Pure."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from triton_vllm_operator.memory.settings import EngineSettings
@@ -21,6 +22,22 @@ def weights_by_rank(shape: ModelShape, settings: EngineSettings) -> tuple[int, .
     """Bytes on each stage of the pipeline; the ranks of tensor parallelism within one hold the same."""
     stages = share_layers(len(expand(shape.weight_pattern)), settings.pipeline_ranks)
     return tuple(_stage_bytes(shape, settings, stage, number) for number, stage in enumerate(stages))
+
+
+def load_peaks(shape: ModelShape, settings: EngineSettings) -> tuple[int, ...]:
+    """Bytes on each stage while weights are loaded: what is quantised lies there as it is stored before.
+
+    https://github.com/vllm-project/vllm/issues/55985
+    """
+    loaded = weights_by_rank(shape, settings)
+    if not settings.quantises:
+        return loaded
+    stored = replace(settings, quantises=False)
+    if row_of(load_tables().loading, settings.vllm).whole_first:
+        return weights_by_rank(shape, stored)
+    linear = [row for rows in shape.weights for row in rows if row.form is Form.LINEAR]
+    largest = max((_share(row, shape, stored) * _element_bytes(row.form, stored) for row in linear), default=0)
+    return tuple(size + largest for size in loaded)
 
 
 def share_layers(layers: int, stages: int) -> tuple[range, ...]:
