@@ -364,3 +364,22 @@ def test_what_was_measured_teaches_nothing_of_another_batch_or_gpu() -> None:
     assert world.status.memory_plan is not None
     assert world.status.memory_plan.predicted is not None
     assert world.status.memory_plan.predicted.correction_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("product", "mib", "reason", "tokens"),
+    [
+        ("NVIDIA-A10G", 23028, "DoesNotFit", 30_000),
+        ("NVIDIA-A100-SXM4-40GB", 40960, "Fits", 150_000),
+        ("NVIDIA-H100-80GB-HBM3", 81559, "Fits", 450_000),
+        ("NVIDIA-H200", 143771, "Fits", 890_000),
+    ],
+)
+def test_one_spec_on_nodes_of_24_40_80_and_141_gigabytes(product: str, mib: int, reason: str, tokens: int) -> None:
+    labels = {"nvidia.com/gpu.product": product, "nvidia.com/gpu.memory": str(mib)}
+    world = looked_up(NodesSeen((make_node("a", labels),)), engine=LONG, memory={"policy": "Warn"}).settle()
+    assert world.condition("MemoryFits")[1] == reason
+    found = world.status.memory_plan
+    assert found is not None
+    assert found.predicted is not None
+    assert found.predicted.kv_cache_tokens.expected == pytest.approx(tokens, rel=0.15)
