@@ -23,7 +23,7 @@ SHAPE = read_model(LLAMA)
 FACTS = ModelFacts(architecture="LlamaForCausalLM", shape=SHAPE)
 ON_L4, ON_H100 = NodesSeen((make_node("a", L4),)), NodesSeen((make_node("b", H100, 2),))
 ON_BOTH = NodesSeen(ON_L4.nodes + ON_H100.nodes)
-SLICED = replace(make_node("a", {}, 0), sliced_gpus=8)
+SLICED = replace(make_node("a", {}, 0), has_sliced_gpus=True)
 LONG: dict[str, Any] = {"maxModelLen": 131072}
 
 
@@ -169,7 +169,10 @@ def test_the_plan_stands_beside_what_was_measured() -> None:
     world = looked_up(ON_H100, engine={"maxModelLen": 8192}).settle()
     world.pods = (make_serving(world.revision),)
     world.settle()
-    world.changes |= {"nodes": None, "inspection": Inspection("GPU KV cache size: 439,552 tokens", {"backend": "vllm"})}
+    world.changes |= {
+        "nodes": None,
+        "inspection": Inspection("GPU KV cache size: 439,552 tokens", {"backend": "vllm"}, "a"),
+    }
     world.settle()
     assert world.status.memory_plan is not None
     assert world.status.memory_plan.predicted is not None
@@ -288,10 +291,10 @@ def test_eight_have_their_turn() -> None:
     assert turns.is_free(ninth, NOW)
 
 
-def measured_engine(world: World, cache_gib: str, tokens: str) -> World:
+def measured_engine(world: World, cache_gib: str, tokens: str, pod: str = "a") -> World:
     """A pod of the revision serves, and its log is read."""
     log = f"Model loading took 14.99 GiB and 0.8 seconds\nAvailable KV cache memory: {cache_gib} GiB\n"
-    world.changes["inspection"] = Inspection(f"{log}GPU KV cache size: {tokens} tokens\n", {"name": "llama"})
+    world.changes["inspection"] = Inspection(f"{log}GPU KV cache size: {tokens} tokens\n", {"name": "llama"}, pod)
     world.pods = (make_serving(world.revision),)
     world.settle()
     del world.changes["inspection"]
@@ -320,7 +323,7 @@ def test_a_plan_that_was_wrong_is_told_once() -> None:
     world.pods = (make_serving(world.revision),)
     world.settle()
     assert (world.decide().news, world.decide().plan_error) == ((), None)
-    world.changes["inspection"] = Inspection(log, {"name": "llama"})
+    world.changes["inspection"] = Inspection(log, {"name": "llama"}, "a")
     decision = world.decide()
     (news,) = decision.news
     assert news.reason == "MemoryPlanMissed"

@@ -67,7 +67,7 @@ async def test_without_an_answer_nothing_is_decided() -> None:
     assert (await cluster.lister.nodes()).nodes
 
 
-async def test_gpus_in_resource_slices_are_counted_by_node() -> None:
+async def test_gpus_in_resource_slices_are_known_by_node() -> None:
     cluster = Cluster()
     gpu = {"name": "gpu-0", "attributes": {"type": {"string": "gpu"}}}
     cluster.slices = [
@@ -77,4 +77,7 @@ async def test_gpus_in_resource_slices_are_counted_by_node() -> None:
         {"spec": {"driver": "gpu.nvidia.com", "devices": "odd"}},
     ]
     (node,) = (await cluster.lister.nodes()).nodes
-    assert node.sliced_gpus == 3
+    assert node.has_sliced_gpus
+    cluster.now, cluster.slices = 31, cluster.slices[2:3]
+    (node,) = (await cluster.lister.nodes()).nodes
+    assert not node.has_sliced_gpus

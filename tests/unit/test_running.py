@@ -77,7 +77,7 @@ def test_the_engines_name_of_a_kernel_is_no_difference() -> None:
 
 @pytest.mark.parametrize("value", ["3000000000", "\u00b2", "9" * 5000, "-1"])
 def test_a_log_cannot_make_the_decision_fail(value: str) -> None:
-    world = served(inspection=Inspection(LINE.replace("max_seq_len=8192", f"max_seq_len={value}"), CONFIG))
+    world = served(inspection=Inspection(LINE.replace("max_seq_len=8192", f"max_seq_len={value}"), CONFIG, "web-0"))
     assert world.condition("Ready")[0] == "True"
     assert parse_engine_line(LINE.replace("v0.20.2", "v" + "9" * 100)) is None
 
@@ -107,7 +107,7 @@ def served(**changes: Any) -> World:
 def test_what_runs_stands_in_the_status_and_is_asked_once() -> None:
     world = served()
     assert world.decide().look_again_at is not None, "nobody has asked yet"
-    world.changes["inspection"] = Inspection(LINE.replace("0.20.2", "0.32.0"), CONFIG)
+    world.changes["inspection"] = Inspection(LINE.replace("0.20.2", "0.32.0"), CONFIG, "web-0")
     world.settle()
     assert world.status.engine is not None
     running = world.status.engine.running
@@ -120,7 +120,7 @@ def test_what_runs_stands_in_the_status_and_is_asked_once() -> None:
 
 
 def test_a_difference_stands_in_the_sentence_that_people_read() -> None:
-    world = served(inspection=Inspection(LINE, CONFIG))
+    world = served(inspection=Inspection(LINE, CONFIG, "web-0"))
     assert world.condition("Ready")[0] == "True"
     assert world.message("Ready") == "1 of 1 pods generate; but vLLM is 0.20.2, not 0.32.0"
     world.changes.clear()
@@ -128,14 +128,14 @@ def test_a_difference_stands_in_the_sentence_that_people_read() -> None:
 
 
 def test_a_log_without_the_line_is_not_asked_for_again() -> None:
-    world = served(inspection=Inspection("rotated away", CONFIG))
+    world = served(inspection=Inspection("rotated away", CONFIG, "web-0"))
     world.changes.clear()
     assert world.decide().look_again_at is None
     assert world.message("Ready") == "1 of 1 pods generate"
 
 
 def test_another_revision_is_asked_anew() -> None:
-    world = served(inspection=Inspection(LINE, CONFIG))
+    world = served(inspection=Inspection(LINE, CONFIG, "web-0"))
     world.changes.clear()
     world.edit(engine={"maxModelLen": 64}).settle()
     assert world.status.engine is not None
@@ -169,7 +169,7 @@ def test_what_the_engine_allocated_stands_in_the_status_of_its_revision() -> Non
 
 
 def test_a_log_that_says_nothing_of_memory_leaves_it_out() -> None:
-    assert served(inspection=Inspection(LINE, CONFIG)).status.memory_plan is None
+    assert served(inspection=Inspection(LINE, CONFIG, "web-0")).status.memory_plan is None
 
 
 def test_other_pods_are_heard_once_and_the_smallest_cache_counts() -> None:

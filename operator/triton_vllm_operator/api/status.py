@@ -125,6 +125,12 @@ class PredictedMemory(ApiModel):
     kv_bytes_per_token: int | None = _bytes_of("of one token in the KV cache of one GPU")
     kv_cache_bytes: Amount = Field(description="Bytes of the KV cache on one GPU.")
     kv_cache_tokens: Amount = Field(description="Tokens that the KV cache holds, as the engine will count them.")
+    gpu_kinds: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Kinds of GPUs that the pods may get; only of one is it known what was measured.",
+    )
     correction_bytes: int | None = Field(
         None,
         ge=-GENERATION_LIMIT,

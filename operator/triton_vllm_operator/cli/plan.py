@@ -13,7 +13,7 @@ from triton_vllm_operator.api.spec import DEFAULT_GPU_RESOURCE, Cpu, LLMDeployme
 from triton_vllm_operator.cli.cluster import read_nodes
 from triton_vllm_operator.cli.explain import judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
-from triton_vllm_operator.cli.plan_cpu import CpuAnswer, answer_on_cpu
+from triton_vllm_operator.cli.plan_cpu import CpuAnswer, answer_on_cpu, say_uncounted
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.memory.advice import Advice, Case, find_advice, what_if
 from triton_vllm_operator.memory.cache import find_unplannable
@@ -92,8 +92,9 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAns
     length = settings.max_model_len or shape.longest
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
+    uncounted = find_unplanned(wanted.spec, shape) if wanted.spec else ""
     if wanted.spec is not None and wanted.cpu is not None:
-        return answer_on_cpu(read_cpu_case(wanted.spec, wanted.cpu, wanted.vllm, shape, length))
+        return answer_on_cpu(read_cpu_case(wanted.spec, wanted.cpu, wanted.vllm, shape, length), uncounted)
     if options.gpu is None and options.gpu_memory is None and not options.nodes:
         raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
 
@@ -104,7 +105,6 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAns
             case = read_case(wanted.spec, wanted.vllm, shape, gpu, length)
         return replace(case, with_server=not options.engine_only)
 
-    uncounted = find_unplanned(wanted.spec, shape) if wanted.spec else ""
     if not options.nodes:
         return _say(case_of(_find_gpu(options)), None, uncounted)
     offers = find_offers(read_nodes(), wanted.scheduling, wanted.resource, wanted.engine.gpus)
@@ -216,7 +216,7 @@ def _judge(case: Case) -> tuple[Plan, Judged]:
 
 def _find_assumptions(case: Case, uncounted: str) -> Iterator[str]:
     if uncounted:
-        yield f"not counted: {uncounted}; in a cluster the operator says that it does not know"
+        yield say_uncounted(uncounted)
     yield f"the GPU is empty, and has {case.gpu.total_bytes} bytes by CUDA"
     if case.settings.max_model_len is None:
         yield f"sequences may be as long as the model knows: {case.length} tokens"

@@ -18,6 +18,7 @@ class CpuAnswer:
     plan: Plan
     needed: Range
     finding: Finding
+    assumptions: tuple[str, ...] = ()
 
     @property
     def does_not_fit(self) -> bool:
@@ -25,10 +26,21 @@ class CpuAnswer:
         return self.finding.fit is Fit.DOES_NOT_FIT
 
 
-def answer_on_cpu(case: CpuCase) -> CpuAnswer:
-    """Plan one start."""
+def answer_on_cpu(case: CpuCase, uncounted: str) -> CpuAnswer:
+    """Plan one start; `uncounted` is what of its spec no plan counts."""
     plan = case.plan()
-    return CpuAnswer(case, plan, find_needed(case, plan), find_cpu_fit(case))
+    assumptions = (say_uncounted(uncounted),) if uncounted else ()
+    return CpuAnswer(case, plan, find_needed(case, plan), find_cpu_fit(case), assumptions)
+
+
+def say_uncounted(what: str) -> str:
+    """That a plan leaves something out."""
+    return f"not counted: {what}; in a cluster the operator says that it does not know"
+
+
+def range_data(amount: Range) -> Json:
+    """For programs."""
+    return {"low": amount.low, "expected": amount.expected, "high": amount.high}
 
 
 def headline_on_cpu(answer: CpuAnswer) -> str:
@@ -51,21 +63,28 @@ def print_on_cpu(answer: CpuAnswer, as_json: bool) -> str:
         ("a token", f"{layout.token_bytes:,} bytes, in blocks of {layout.block_tokens}"),
         ("at once", f"{case.cache / plan.sequence_bytes:.2f} sequences of {plan.length} tokens"),
     )
-    return "\n".join((headline_on_cpu(answer), "", *(f"{name:14}{text}" for name, text in rows))) + "\n"
+    return (
+        "\n".join((headline_on_cpu(answer), "", *(f"{name:14}{text}" for name, text in rows), *_remarks(answer))) + "\n"
+    )
+
+
+def _remarks(answer: CpuAnswer) -> list[str]:
+    return ["", *(f"assumed: {assumption}" for assumption in answer.assumptions)] if answer.assumptions else []
 
 
 def _as_data(answer: CpuAnswer) -> Json:
-    plan, case, needed = answer.plan, answer.case, answer.needed
+    plan, case = answer.plan, answer.case
     return {
         "verdict": answer.finding.fit.value,
         "message": answer.finding.message,
         "vllm": case.settings.vllm,
         "runner": case.settings.runner.value,
         "limitBytes": case.limit,
-        "neededBytes": {"low": needed.low, "expected": needed.expected, "high": needed.high},
+        "neededBytes": range_data(answer.needed),
         "weightsBytes": plan.weights,
         "kvBytesPerToken": plan.layout.token_bytes,
-        "kvCacheBytes": dict.fromkeys(("low", "expected", "high"), case.cache),
-        "kvCacheTokens": dict.fromkeys(("low", "expected", "high"), plan.tokens.expected),
+        "kvCacheBytes": range_data(plan.cache),
+        "kvCacheTokens": range_data(plan.tokens),
         "maxModelLen": plan.length,
+        "assumptions": list(answer.assumptions),
     }

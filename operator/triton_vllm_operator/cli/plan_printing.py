@@ -5,7 +5,7 @@ from typing import Final
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.cli.plan import Answer, Unknown
-from triton_vllm_operator.cli.plan_cpu import CpuAnswer, headline_on_cpu, print_on_cpu
+from triton_vllm_operator.cli.plan_cpu import CpuAnswer, headline_on_cpu, print_on_cpu, range_data
 from triton_vllm_operator.memory.amounts import Range
 from triton_vllm_operator.memory.cache import CacheLayout, blocks_of_sequence
 from triton_vllm_operator.memory.fit import gib, say_why
@@ -46,12 +46,12 @@ def _as_data(answer: Answer) -> Json:
         "requestedBytes": plan.requested,
         "weightsBytes": plan.weights,
         "loadPeakBytes": plan.load_peak,
-        "activationBytes": _range(plan.activations),
-        "nonTorchBytes": _range(plan.beside_torch),
-        "graphBytes": _range(plan.graphs),
+        "activationBytes": range_data(plan.activations),
+        "nonTorchBytes": range_data(plan.beside_torch),
+        "graphBytes": range_data(plan.graphs),
         "kvBytesPerToken": layout.token_bytes,
-        "kvCacheBytes": _range(plan.cache),
-        "kvCacheTokens": _range(plan.tokens),
+        "kvCacheBytes": range_data(plan.cache),
+        "kvCacheTokens": range_data(plan.tokens),
         "blocks": {"bytes": layout.block_bytes, "tokens": layout.block_tokens, "groups": len(layout.groups)},
         "wastedPart": round(_waste(layout, min(_TYPICAL, plan.length)), 4),
         "maxModelLen": plan.length,
@@ -63,10 +63,6 @@ def _as_data(answer: Answer) -> Json:
         "changes": [advice.text for advice in answer.advice],
         "assumptions": list(answer.assumptions),
     }
-
-
-def _range(amount: Range) -> Json:
-    return {"low": amount.low, "expected": amount.expected, "high": amount.high}
 
 
 def _waste(layout: CacheLayout, tokens: int) -> float:

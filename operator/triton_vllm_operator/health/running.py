@@ -40,7 +40,7 @@ class Inspection:
     """Its beginning."""
     model_config: Json
     """Triton's configuration of the model (/v2/models/NAME/config)."""
-    pod: str = ""
+    pod: str
     """Its name."""
 
 

@@ -4,13 +4,13 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone, Refused
-from triton_vllm_operator.kube.nodes import Node, count_sliced, project_node
+from triton_vllm_operator.kube.nodes import Node, find_sliced, project_node
 from triton_vllm_operator.kube.resources import NODE, RESOURCE_SLICE
 
 _LOG = logging.getLogger(__name__)
@@ -55,17 +55,17 @@ class NodeLister:
         """The nodes, and for how many seconds that holds."""
         try:
             nodes = [project_node(body) async for body in self._client.list_all(NODE, None, None)]
-            sliced = await self._count_sliced()
+            sliced = await self._find_sliced()
         except (Refused, Gone) as error:
             # Models start all the same; only whether they fit is not known.
             _LOG.warning("the nodes cannot be listed: %s", error)
             return NodesSeen(why_unknown=f"the nodes cannot be listed: {error}"), _REFUSED_SECONDS
-        return NodesSeen(tuple(replace(node, sliced_gpus=sliced.get(node.name, 0)) for node in nodes)), _FRESH_SECONDS
+        return NodesSeen(tuple(replace(node, has_sliced_gpus=node.name in sliced) for node in nodes)), _FRESH_SECONDS
 
-    async def _count_sliced(self) -> Mapping[str, int]:
-        """GPUs in ResourceSlices, by node; none where the API server does not know them, or does not show them."""
+    async def _find_sliced(self) -> frozenset[str]:
+        """Nodes with GPUs in ResourceSlices; none where the API server does not know them, or does not show them."""
         try:
-            return count_sliced([body async for body in self._client.list_all(RESOURCE_SLICE, None, None)])
+            return find_sliced([body async for body in self._client.list_all(RESOURCE_SLICE, None, None)])
         except (Refused, Gone) as error:
             _LOG.debug("resource slices cannot be listed: %s", error)
-            return {}
+            return frozenset()

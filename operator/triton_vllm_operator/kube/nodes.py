@@ -1,6 +1,5 @@
 """Nodes, reduced to what decides which pods they take and which GPUs those get."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,8 +29,8 @@ class Node:
     taints: tuple[Taint, ...]
     allocatable: Mapping[str, int]
     """Of each resource, in whole units: GPUs, bytes of memory."""
-    sliced_gpus: int = 0
-    """GPUs that stand in ResourceSlices (dynamic resource allocation), for which pods ask in another way."""
+    has_sliced_gpus: bool = False
+    """Whether GPUs of it stand in ResourceSlices (dynamic resource allocation), for which pods ask in another way."""
 
 
 def project_node(body: Json) -> Node:
@@ -50,18 +49,13 @@ def project_node(body: Json) -> Node:
     )
 
 
-def count_sliced(slices: Iterable[Json]) -> Mapping[str, int]:
-    """GPUs of NVIDIA's driver for dynamic resource allocation, by node.
+def find_sliced(slices: Iterable[Json]) -> frozenset[str]:
+    """The nodes with GPUs of NVIDIA's driver for dynamic resource allocation.
 
     https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/
     """
-    counts: dict[str, int] = defaultdict(int)
-    for body in slices:
-        spec = as_dict(body.get("spec"))
-        devices = spec.get("devices")
-        if spec.get("driver") == _GPU_DRIVER and isinstance(devices, list):
-            counts[str(spec.get("nodeName", ""))] += len(devices)
-    return counts
+    specs = (as_dict(body.get("spec")) for body in slices)
+    return frozenset(str(spec.get("nodeName")) for spec in specs if spec.get("driver") == _GPU_DRIVER)
 
 
 def _counts(allocatable: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

@@ -27,8 +27,8 @@ _FETCH_RESOURCES: Final = {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1G
 _LOOK_UP_RESOURCES: Final = {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "256Mi"}
 _RETRIES: Final = 6
 _LOOK: Final = "look"
-_PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 """In the names of Jobs that fetch nothing."""
+_PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
 def needs_fetch(spec: LLMDeploymentSpec) -> bool:

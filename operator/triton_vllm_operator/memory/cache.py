@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 
 from triton_vllm_operator.memory.settings import EngineSettings
-from triton_vllm_operator.memory.states import Kept, find_kept, round_block, state_bytes
+from triton_vllm_operator.memory.states import Kept, caches_prefixes, find_kept, round_block, state_bytes
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.memory.weights import share_layers
 from triton_vllm_operator.sources.shape import Attention, LayerKind, ModelShape, State
@@ -53,7 +53,8 @@ def find_unplannable(shape: ModelShape, settings: EngineSettings) -> str:
     if not all(any(_cached_parts(layers[number], settings.vllm) for number in stage) for stage in stages):
         return "a stage of the pipeline without a layer that keeps keys and values"
     attend = any(page_bytes(layer, settings) for layer in layers)
-    return "" if attend or not settings.caches_prefixes else "states whose prefixes are cached, without attention"
+    caches = caches_prefixes(settings, attend)
+    return "states whose prefixes are cached, without attention" if caches and not attend else ""
 
 
 def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> CacheLayout:
@@ -71,7 +72,7 @@ def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> Cach
     page = max(pages) if attends else state_bytes(state or State(), settings)
     groups, size = _group(kept, settings.vllm)
     token_bytes = page * len(attending) // settings.block_tokens
-    blocks = find_kept(settings, shape.architecture)
+    blocks = find_kept(settings, shape.architecture, attends)
     return CacheLayout(groups, page * size, settings.block_tokens, token_bytes, blocks)
 
 

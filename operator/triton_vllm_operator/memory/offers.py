@@ -65,7 +65,7 @@ def find_offers(nodes: Sequence[Node], scheduling: Scheduling, resource: str, gp
     if not admitted:
         return Offers((), f"none of {len(nodes)} nodes takes the pods by its labels and taints")
     most = max(node.allocatable.get(resource, 0) for node in admitted)
-    if most < gpus and (sliced := [node.name for node in admitted if node.sliced_gpus]):
+    if most < gpus and (sliced := [node.name for node in admitted if node.has_sliced_gpus]):
         why = (
             f"the GPUs of node {', '.join(sliced[:_SHOWN])} stand in ResourceSlices (DRA), and pods ask for {resource}"
         )
@@ -100,12 +100,12 @@ def _offer(node: Node, resource: str) -> Offer:
 
 def find_node_gpu(node: Node, resource: str) -> Gpu | None:
     """One of the GPUs, or slices of one, that a resource of a node stands for; None if its labels do not tell."""
+    product = node.labels.get(GPU_PRODUCT_LABEL, "")
     if profile := _SLICE.fullmatch(resource):
         mib = _count(node.labels.get(f"{resource}.memory"))
         named = int(profile["gb"]) * 2**30
         doubt = 0 if mib else int(named * _SLICE_DOUBT)
-        return Gpu(resource, mib * _MIB or named - doubt, doubt_bytes=doubt, is_slice=True)
-    product = node.labels.get(GPU_PRODUCT_LABEL, "")
+        return Gpu(product or resource, mib * _MIB or named - doubt, doubt_bytes=doubt, is_slice=True)
     mib = _count(node.labels.get(_MEMORY)) or _count(node.labels.get(_CLOUD_MEMORY))
     if _SLICED in product:
         return Gpu(product, mib * _MIB, is_slice=True) if mib else None

@@ -51,14 +51,24 @@ def make_plan(shape: ModelShape, settings: EngineSettings, gpu: Gpu, length: int
     `length` is the longest sequence, in tokens. `correction` is by how many bytes the cache of an engine like it was
     larger than planned.
     """
-    batch = find_batch(settings, gpu)
+    start = _Start(shape, settings, gpu, length, correction)
+    peaks = load_peaks(shape, settings)
     plans = [
-        replace(_plan_stage(shape, settings, gpu, length, batch, stage, weights, correction), load_peak=peak)
-        for stage, (weights, peak) in enumerate(
-            zip(weights_by_rank(shape, settings), load_peaks(shape, settings), strict=True)
-        )
+        replace(_plan_stage(start, stage, weights), load_peak=peaks[stage])
+        for stage, weights in enumerate(weights_by_rank(shape, settings))
     ]
     return min(plans, key=lambda plan: plan.tokens.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What is planned, for all stages."""
+
+    shape: ModelShape
+    settings: EngineSettings
+    gpu: Gpu
+    length: int
+    correction: int
 
 
 def find_batch(settings: EngineSettings, gpu: Gpu) -> BatchClass:
@@ -69,24 +79,19 @@ def find_batch(settings: EngineSettings, gpu: Gpu) -> BatchClass:
     return BatchClass(tokens=tokens, sequences=min(settings.sequences or default.sequences, tokens))
 
 
-def _plan_stage(
-    shape: ModelShape,
-    settings: EngineSettings,
-    gpu: Gpu,
-    length: int,
-    batch: BatchClass,
-    stage: int,
-    weights: int,
-    correction: int,
-) -> Plan:
+def _plan_stage(start: _Start, stage: int, weights: int) -> Plan:
+    shape, settings, gpu, length = start.shape, start.settings, start.gpu, start.length
+    batch = find_batch(settings, gpu)
     requested = math.ceil(gpu.total_bytes * settings.utilization)
     activations, beside = activation_peak(shape, settings, batch), beside_torch(settings)
     graphs = graphs_reserve(settings)
     doubt = int(gpu.doubt_bytes * settings.utilization)
-    cache = (activations + beside + graphs + Range(-doubt, 0, doubt)).taken_from(requested - weights + correction)
+    taken = activations + beside + graphs + Range(-doubt, 0, doubt)
+    cache = taken.taken_from(requested - weights + start.correction)
     if settings.fixed_cache is not None:
         cache = exactly(settings.fixed_cache)
     layout = lay_out(shape, settings, stage)
+    blocks = blocks_of_sequence(layout, length, batch.tokens, settings.vllm)
     kept_back = int(row_of(load_tables().null_block, settings.vllm).is_counted)
 
     def tokens(available: int) -> int:
@@ -103,6 +108,6 @@ def _plan_stage(
         layout=layout,
         length=length,
         tokens=Range(tokens(cache.low), tokens(cache.expected), tokens(cache.high)),
-        sequence_bytes=blocks_of_sequence(layout, length, batch.tokens, settings.vllm) * layout.block_bytes,
-        least_cache=(blocks_of_sequence(layout, length, batch.tokens, settings.vllm) + kept_back) * layout.block_bytes,
+        sequence_bytes=blocks * layout.block_bytes,
+        least_cache=(blocks + kept_back) * layout.block_bytes,
     )

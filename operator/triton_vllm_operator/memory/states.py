@@ -30,20 +30,25 @@ def state_bytes(state: State, settings: EngineSettings) -> int:
     return conv + state.recurrent // ranks * (state.recurrent_bytes or settings.dtype_bytes)
 
 
-def find_kept(settings: EngineSettings, architecture: str) -> Kept:
+def caches_prefixes(settings: EngineSettings, attends: bool) -> bool:
+    """Whether an engine caches the prefixes of a model with states; by itself only where some layers attend."""
+    if settings.caches_prefixes is not None:
+        return settings.caches_prefixes
+    return attends and row_of(load_tables().states, settings.vllm).caches_prefixes
+
+
+def find_kept(settings: EngineSettings, architecture: str, attends: bool) -> Kept:
     """How a version keeps the states of an architecture."""
-    row = row_of(load_tables().states, settings.vllm)
-    caches = row.caches_prefixes if settings.caches_prefixes is None else settings.caches_prefixes
-    if not caches:
+    if not caches_prefixes(settings, attends):
         return Kept.ONE
-    return Kept.ALL if architecture in row.keeps_all else Kept.TWO
+    return Kept.ALL if architecture in row_of(load_tables().states, settings.vllm).keeps_all else Kept.TWO
 
 
 def round_block(state: State, token_bytes: int, is_latent: bool, settings: EngineSettings, architecture: str) -> int:
     """Tokens of a block of attention, so many that it takes at least what a state does."""
     row, size = row_of(load_tables().states, settings.vllm), state_bytes(state, settings)
     step = max(settings.block_tokens, row.latent_block if is_latent else 0)
-    if find_kept(settings, architecture) is Kept.ALL:
+    if find_kept(settings, architecture, attends=True) is Kept.ALL:
         step = math.lcm(state.chunk, step)
         return max(settings.block_tokens, step * math.ceil(math.ceil(size / token_bytes) / step))
     return max(settings.block_tokens, step * math.ceil(size / (step * token_bytes)))

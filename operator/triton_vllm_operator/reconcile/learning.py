@@ -15,6 +15,7 @@ from triton_vllm_operator.api.status import (
 )
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.memory.learned import Learned
+from triton_vllm_operator.memory.measured import read_measured
 from triton_vllm_operator.memory.reading import settings_of_spec
 from triton_vllm_operator.reconcile.model import News, Observed
 from triton_vllm_operator.sources.shape import ModelShape
@@ -33,12 +34,15 @@ def find_learned(observed: Observed, spec_revision: str | None) -> Learned | Non
     if running is None or found is None or found.predicted is None:
         return None
     made_with = found.predicted.correction_bytes or 0
-    if running.name == spec_revision:
-        return _learn(running, found.predicted, made_with)
     measured = found.measured.kv_cache_bytes if found.measured else None
-    if measured is None:
+    if running.name == spec_revision or measured is None or not _is_of_one_gpu(found.predicted):
         return _learn(running, found.predicted, made_with)
     return _learn(running, found.predicted, measured - found.predicted.kv_cache_bytes.expected + made_with)
+
+
+def _is_of_one_gpu(predicted: PredictedMemory) -> bool:
+    """Whether what a pod measured is of the GPU that was planned for: it may run on any that its pods may get."""
+    return predicted.gpu_kinds == 1
 
 
 def _learn(revision: Revision, predicted: PredictedMemory, correction: int) -> Learned | None:
@@ -73,7 +77,7 @@ def fullest(before: MeasuredMemory | None, now: MeasuredMemory | None) -> Measur
 
 def compare(predicted: PredictedMemory | None, measured: MeasuredMemory | None) -> PlanErrors | None:
     """By how much a plan was off; None if there is nothing to compare."""
-    if predicted is None or measured is None:
+    if predicted is None or measured is None or not _is_of_one_gpu(predicted):
         return None
     weights = _percent(predicted.weights_bytes, measured.weights_bytes)
     tokens, counted = predicted.kv_cache_tokens, measured.kv_cache_tokens
@@ -89,25 +93,33 @@ def compare(predicted: PredictedMemory | None, measured: MeasuredMemory | None) 
 
 def find_news(observed: Observed, found: MemoryStatus | None) -> tuple[News, ...]:
     """That a start which was measured now is not what was planned."""
-    errors = found.errors if found is not None and observed.inspection is not None else None
-    if found is None or errors is None or errors.result is not PlanResult.MISSED:
+    predicted, counted = _compared_now(observed, found)
+    if predicted is None or counted is None:
         return ()
-    assert found.predicted is not None
-    assert found.measured is not None
-    planned, counted = found.predicted.kv_cache_tokens, found.measured.kv_cache_tokens
+    planned = predicted.kv_cache_tokens
+    # A plan that is exact, as on a CPU, leaves no room for a block more or less.
+    if planned.low == planned.high or _find_result(planned, counted) is PlanResult.MET:
+        return ()
     message = (
-        f"the KV cache holds {counted:,} tokens, and {planned.low:,} to {planned.high:,} were planned "
-        f"({errors.kv_cache_tokens_percent} % off); the next plan starts from what was measured"
+        f"the KV cache holds {counted:,} tokens, and {planned.low:,} to {planned.high:,} were planned for "
+        f"{predicted.gpu}; the next plan starts from what was measured"
     )
     return (News(PLAN_MISSED, message, observed.resource.status.revision or ""),)
 
 
 def find_plan_error(observed: Observed, found: MemoryStatus | None) -> float | None:
-    """Of a start that was measured now; None if none was, or nothing was planned."""
-    if observed.inspection is None or found is None or found.errors is None:
-        return None
-    percent = found.errors.kv_cache_tokens_percent
-    return None if percent is None else float(percent) / 100
+    """Of a start that was measured now, as a part of what was measured; None if none was, or nothing was planned."""
+    predicted, counted = _compared_now(observed, found)
+    return predicted.kv_cache_tokens.expected / counted - 1 if predicted is not None and counted else None
+
+
+def _compared_now(observed: Observed, found: MemoryStatus | None) -> tuple[PredictedMemory | None, int | None]:
+    """The plan, and the tokens that the pod said which was asked now."""
+    predicted = found.predicted if found is not None else None
+    if observed.inspection is None or predicted is None or not _is_of_one_gpu(predicted):
+        return None, None
+    measured = read_measured(observed.inspection.log)
+    return predicted, measured.tokens if measured is not None else None
 
 
 def _find_result(amount: Amount, count: int) -> PlanResult:

@@ -127,7 +127,7 @@ def _plan_on_cpu(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelShape
     if why := _find_unknown(spec, shape, case.settings):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, why)
     found = find_cpu_fit(case)
-    predicted = _as_status(case.plan(), _CPU, case.settings)
+    predicted = _as_status(case.plan(), _CPU, case.settings).model_copy(update={"gpu_kinds": 1})
     return MemoryFinding(_STATUS[found.fit], Reason(found.fit.value), found.message, predicted)
 
 
@@ -152,18 +152,18 @@ def _plan(
     if shape is not None and (why := _find_unknown(spec, shape, settings_of_spec(spec, vllm, shape))):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, why)
     found = find_fit(offers, case_of)
-    predicted = _predict(found.planned[0]) if found.planned else None
+    predicted = _predict(found.planned[0], len(offers.found)) if found.planned else None
     return MemoryFinding(_STATUS[found.fit], Reason(found.fit.value), found.message, predicted)
 
 
-def _predict(planned: Planned) -> PredictedMemory:
+def _predict(planned: Planned, kinds: int) -> PredictedMemory:
     case = planned.case
-    return _as_status(planned.plan, planned.offer.product or case.gpu.product, case.settings, case.correction)
+    found = _as_status(planned.plan, case.gpu.product, case.settings)
+    return found.model_copy(update={"gpu_kinds": kinds, "correction_bytes": case.correction or None})
 
 
-def _as_status(plan: Plan, product: str, settings: EngineSettings, correction: int = 0) -> PredictedMemory:
+def _as_status(plan: Plan, product: str, settings: EngineSettings) -> PredictedMemory:
     return PredictedMemory(
-        correction_bytes=correction or None,
         gpu=product[:128],
         runner=settings.runner.value,
         weights_bytes=plan.weights,

@@ -99,9 +99,9 @@ class Reconciler:
         return (decision.look_again_at - now).total_seconds()
 
     async def _say(self, owner: Owner, decision: Decision, status: LLMDeploymentStatus, now: datetime) -> None:
-        """Write the status, and tell what happened once."""
-        await self._writer.write_status(owner, status)
+        """Tell what happened once, and write the status: it is what remembers that it was told."""
         await self._writer.tell(owner, decision.news, now)
+        await self._writer.write_status(owner, status)
         if decision.plan_error is not None:
             self._on_plan_error(decision.plan_error)
 

@@ -35,6 +35,12 @@ def find_model_type(config: Json) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def find_language_type(config: Json) -> str:
+    """The `model_type` of what makes text; empty if there is none."""
+    types = (part.get("model_type") for part in language_parts(config))
+    return next((name for name in types if isinstance(name, str)), "")
+
+
 def as_count(value: object) -> int | None:
     """A positive whole number; None for all else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

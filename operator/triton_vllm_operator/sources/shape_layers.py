@@ -6,7 +6,7 @@ https://github.com/vllm-project/vllm/blob/main/vllm/config/model.py and the mode
 from collections.abc import Sequence
 from typing import Final
 
-from triton_vllm_operator.sources.config import HEADS, as_count, find_count, language_parts
+from triton_vllm_operator.sources.config import HEADS, as_count, find_count, find_language_type, language_parts
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.shape import MOST_LAYERS, Attention, LayerKind
 from triton_vllm_operator.sources.shape_states import States, find_states, is_of_states
@@ -53,11 +53,11 @@ def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
         return "num_key_value_heads is no number"
     count, heads = find_count(config, *_LAYERS), find_count(config, *HEADS)
     hidden = find_count(config, *HIDDEN)
-    if not count or not hidden or (not heads and not is_of_states(_model_type(config))):
+    if not count or not hidden or (not heads and not is_of_states(find_language_type(config))):
         return "config.json does not say its layers, heads and hidden size"
     if count > MOST_LAYERS:
         return f"{count} layers"
-    states = find_states(config, _model_type(config), count)
+    states = find_states(config, find_language_type(config), count)
     if isinstance(states, str):
         return states
     heads = heads or 1
@@ -92,7 +92,7 @@ def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
 
 def _find_unknown_state(config: Json) -> str | None:
     """The key by which a model says that it keeps what is not known here; a list of ones says that all attend."""
-    keys = _OF_OTHERS if is_of_states(_model_type(config)) else (*_OF_OTHERS, *_OF_STATES)
+    keys = _OF_OTHERS if is_of_states(find_language_type(config)) else (*_OF_OTHERS, *_OF_STATES)
     said = ((key, part.get(key)) for part in language_parts(config) for key in keys)
     return next((key for key, value in said if value and not _is_all_ones(value)), None)
 
@@ -126,7 +126,7 @@ def _find_attentions(config: Json, count: int) -> Sequence[Attention] | str:
         return _find_chunks(config, count)
     if not _find_window(config):
         return [Attention.FULL] * count
-    every = find_count(config, "sliding_window_pattern") or _EVERY.get(_model_type(config))
+    every = find_count(config, "sliding_window_pattern") or _EVERY.get(find_language_type(config))
     if every is None:
         return [Attention.WINDOW] * count
     return [Attention.FULL if (number + 1) % every == 0 else Attention.WINDOW for number in range(count)]
@@ -153,8 +153,3 @@ def _find_key_heads(config: Json, heads: int) -> int:
     if any(part.get("multi_query") is True for part in language_parts(config)):
         return find_count(config, "n_head_kv", "num_kv_heads") or 1
     return find_count(config, *_KEY_HEADS) or heads
-
-
-def _model_type(config: Json) -> str:
-    types = (part.get("model_type") for part in language_parts(config))
-    return next((name for name in types if isinstance(name, str)), "")

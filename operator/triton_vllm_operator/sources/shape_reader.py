@@ -4,7 +4,14 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from triton_vllm_operator.sources.config import HEADS, as_factor, find_count, is_multimodal, language_parts
+from triton_vllm_operator.sources.config import (
+    HEADS,
+    as_factor,
+    find_count,
+    find_language_type,
+    is_multimodal,
+    language_parts,
+)
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.generation import architecture_names
 from triton_vllm_operator.sources.lengths import find_longest
@@ -121,7 +128,7 @@ def _find_tables(config: Json, layer: LayerKind) -> list[Allocation]:
     https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/rotary_embedding.
     """
     rows = find_count(config, "max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-    model_type = next((name for part in language_parts(config) if isinstance(name := part.get("model_type"), str)), "")
+    model_type = find_language_type(config)
     positions = (part.get("position_embedding_type") for part in language_parts(config))
     if rows is None or model_type in _ROPE_FREE or "nope" in positions:
         return []
