@@ -12,7 +12,6 @@ from triton_vllm_operator.memory.advice import Case, find_advice
 from triton_vllm_operator.memory.cache import CacheLayout, find_unplannable, lay_out
 from triton_vllm_operator.memory.plan import make_plan
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
-from triton_vllm_operator.memory.states import Kept
 from triton_vllm_operator.memory.verdict import Verdict
 from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.sources.shape import Attention
@@ -63,19 +62,26 @@ def test_layers_that_do_both_keep_both() -> None:
 @pytest.mark.parametrize(
     ("vllm", "caches", "kept"),
     [
-        ("0.24.0", None, Kept.ONE),
-        ("0.24.0", True, Kept.ALL),
-        ("0.27.1", None, Kept.ALL),
-        ("0.27.1", False, Kept.ONE),
-        ("0.28.0", None, Kept.TWO),
+        ("0.24.0", None, 1),
+        ("0.24.0", True, None),
+        ("0.27.1", None, None),
+        ("0.27.1", False, 1),
+        ("0.28.0", None, 2),
     ],
 )
-def test_versions_keep_states_of_prefixes_in_their_own_ways(vllm: str, caches: bool | None, kept: Kept) -> None:
-    assert layout_of("nemotron-h-8b", vllm=vllm, caches_prefixes=caches).state_blocks is kept
+def test_versions_keep_states_of_prefixes_in_their_own_ways(vllm: str, caches: bool | None, kept: int | None) -> None:
+    assert layout_of("nemotron-h-8b", vllm=vllm, caches_prefixes=caches).state_blocks == kept
+
+
+def test_without_attention_prefixes_are_cached_where_the_user_says_so_alone() -> None:
+    shape = read_model(MODELS["mamba2-2.7b"])
+    assert layout_of("mamba2-2.7b", vllm="0.29.0").state_blocks == 1
+    assert find_unplannable(shape, EngineSettings("0.29.0")) == ""
+    assert "prefixes" in find_unplannable(shape, EngineSettings("0.29.0", caches_prefixes=True))
 
 
 def test_models_that_do_not_say_all_states_keep_two() -> None:
-    assert layout_of("qwen3-next-80b-a3b", caches_prefixes=True).state_blocks is Kept.TWO
+    assert layout_of("qwen3-next-80b-a3b", caches_prefixes=True).state_blocks == 2
 
 
 def test_ranks_share_states_out() -> None:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 
 from triton_vllm_operator.memory.settings import EngineSettings
-from triton_vllm_operator.memory.states import Kept, caches_prefixes, find_kept, round_block, state_bytes
+from triton_vllm_operator.memory.states import caches_prefixes, find_kept, round_block, state_bytes
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.memory.weights import share_layers
 from triton_vllm_operator.sources.shape import Attention, LayerKind, ModelShape, State
@@ -31,8 +31,8 @@ class CacheLayout:
     block_tokens: int
     token_bytes: int
     """Of one token that all layers remember; what groups are padded with is not in it."""
-    state_blocks: Kept = Kept.ONE
-    """Of a sequence in each group of layers that keep states."""
+    state_blocks: int | None = 1
+    """Of a sequence in each group of layers that keep states; None if it is one for each block of its tokens."""
 
     @property
     def keeps_states(self) -> bool:
@@ -130,9 +130,9 @@ def blocks_of_sequence(layout: CacheLayout, tokens: int, batched_tokens: int, vl
     return sum(_group_blocks(group.kind, tokens, in_flight, block, states) for group in layout.groups)
 
 
-def _group_blocks(kind: LayerKind, tokens: int, in_flight: int, block: int, states: Kept) -> int:
+def _group_blocks(kind: LayerKind, tokens: int, in_flight: int, block: int, states: int | None) -> int:
     if kind.state is not None:
-        return {Kept.ONE: 1, Kept.TWO: 2, Kept.ALL: math.ceil(tokens / block)}[states]
+        return math.ceil(tokens / block) if states is None else states
     if kind.window is None:
         return math.ceil(tokens / block)
     if kind.attention is Attention.CHUNK:

@@ -5,21 +5,10 @@ https://github.com/vllm-project/vllm/blob/main/vllm/v1/kv_cache_interface.py (Ma
 """
 
 import math
-from enum import Enum, auto
 
 from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.sources.shape import State
-
-
-class Kept(Enum):
-    """How many blocks of states one sequence takes."""
-
-    ONE = auto()
-    TWO = auto()
-    """Of prefixes that are cached the newest is kept beside the present one."""
-    ALL = auto()
-    """Of prefixes that are cached one for each block of tokens."""
 
 
 def state_bytes(state: State, settings: EngineSettings) -> int:
@@ -37,18 +26,19 @@ def caches_prefixes(settings: EngineSettings, attends: bool) -> bool:
     return attends and row_of(load_tables().states, settings.vllm).caches_prefixes
 
 
-def find_kept(settings: EngineSettings, architecture: str, attends: bool) -> Kept:
-    """How a version keeps the states of an architecture."""
+def find_kept(settings: EngineSettings, architecture: str, attends: bool) -> int | None:
+    """States that one sequence keeps in each group of layers; None if it is one for each block of its tokens."""
     if not caches_prefixes(settings, attends):
-        return Kept.ONE
-    return Kept.ALL if architecture in row_of(load_tables().states, settings.vllm).keeps_all else Kept.TWO
+        return 1
+    row = row_of(load_tables().states, settings.vllm)
+    return None if architecture in row.keeps_all else row.keeps
 
 
 def round_block(state: State, token_bytes: int, is_latent: bool, settings: EngineSettings, architecture: str) -> int:
     """Tokens of a block of attention, so many that it takes at least what a state does."""
     row, size = row_of(load_tables().states, settings.vllm), state_bytes(state, settings)
     step = max(settings.block_tokens, row.latent_block if is_latent else 0)
-    if find_kept(settings, architecture, attends=True) is Kept.ALL:
+    if find_kept(settings, architecture, attends=True) is None:
         step = math.lcm(state.chunk, step)
         return max(settings.block_tokens, step * math.ceil(math.ceil(size / token_bytes) / step))
     return max(settings.block_tokens, step * math.ceil(size / (step * token_bytes)))

@@ -142,13 +142,15 @@ class WindowRow(Row):
 class StatesRow(Row):
     """Layers that keep states."""
 
-    caches_prefixes: bool = False
+    caches_prefixes: bool
     """Whether prefixes of hybrid models are cached unless the user says otherwise."""
-    keeps_all: tuple[str, ...] = ()
-    """Architectures that keep a state for each block of a prefix, not the newest alone."""
-    needs_a_block_each: bool = False
+    keeps: int
+    """States of a sequence whose prefixes are cached: the present one, and the newest of those."""
+    keeps_all: tuple[str, ...]
+    """Architectures that keep a state for each block of a prefix instead."""
+    needs_a_block_each: bool
     """Whether an engine with CUDA graphs is refused that has less blocks than sequences."""
-    latent_block: int = 0
+    latent_block: int
     """Tokens of which a block is a multiple where attention is compressed (MLA)."""
 
 
