@@ -1,13 +1,18 @@
-"""Record what vLLM allocates on the GPU of this machine: `python -m gpu.record STARTS [RECORDED]`.
+"""Record what vLLM allocates on the GPU of this machine.
 
-It needs a GPU and an installed vLLM, and no weights: they are dummies. STARTS is a file as tests/gpu/starts.yaml; what
-is recorded has the form of tests/perf/starts, so that `python -m perf.memory` holds the planner against it.
+`PYTHONPATH=operator:tests python -m gpu.record STARTS [RECORDED]` needs a GPU, vLLM, pydantic and PyYAML, and no
+weights: they are dummies. STARTS is a file as tests/gpu/starts.yaml: `model` and `config` say what is started,
+`arguments` and `environment` with what; the other keys are in _ARGUMENTS below (`cache_bytes` and `quantises` tell the
+planner what vLLM is told by `cache_dtype` and `quantization`). What is recorded has the form of tests/perf/starts, so
+that `python -m perf.memory` holds the planner against it; each start's log lies beside it. A start takes one to four
+minutes; SECONDS_AT_MOST in the environment bounds all of them.
 """
 
 import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -118,8 +123,19 @@ def read_row(row: Row, log: str, started: bool) -> Row:
     return recorded
 
 
+def _find_gpu() -> dict[str, Any]:
+    """As CUDA says, asked in a process of its own: one that holds a GPU cannot be forked."""
+    ask = "import torch; p = torch.cuda.get_device_properties(0); print(p.name); print(p.total_memory)"
+    asked = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True)
+    name, total = asked.stdout.splitlines()[-2:]
+    return {"product": name.replace(" ", "-"), "gib": round(int(total) / GIB, 2)}
+
+
 def main(arguments: list[str]) -> int:
     """Record every start of the file; those that do not fit into the time that is given are left out."""
+    if not arguments or arguments[0].startswith("-"):
+        print(__doc__)
+        return 2
     wanted = yaml.safe_load(Path(arguments[0]).read_text())
     out = Path(arguments[1]) if len(arguments) > 1 else Path("recorded.yaml")
     seconds = float(os.environ.get("SECONDS_AT_MOST", "86400"))
@@ -139,7 +155,7 @@ def main(arguments: list[str]) -> int:
         found = read_row(row, log.read_text(errors="replace"), started)
         recorded.append(found)
         print(f"{time.monotonic() - began:5.0f} s {found}", flush=True)
-        defaults = {**wanted["defaults"], "vllm": vllm.__version__}
+        defaults = {**wanted["defaults"], "vllm": vllm.__version__, "gpu": _find_gpu()}
         out.write_text(yaml.safe_dump({"defaults": defaults, "starts": recorded}, sort_keys=False, width=200))
     return 0
 

@@ -56,7 +56,8 @@ def load_starts(*files: str) -> tuple[Start, ...]:
     paths = [STARTS / file for file in files] or sorted(p for p in STARTS.glob("*.yaml") if p.name != "models.yaml")
     recorded = [yaml.safe_load(path.read_text()) for path in paths]
     rows = [{**each["defaults"], **row} for each in recorded for row in each["starts"]]
-    return tuple(_plan(row, models[row["model"]]) for row in rows)
+    # A start that failed, or was ended before it said everything, is no measure.
+    return tuple(_plan(row, models[row["model"]]) for row in rows if "cache" in row and "weights" in row)
 
 
 def read_model(config: dict[str, Any]) -> ModelShape:
@@ -93,7 +94,8 @@ def _plan(row: dict[str, Any], config: dict[str, Any]) -> Start:
     ranks = f" TP{settings.tensor_ranks}" * (settings.tensor_ranks > 1) + f" PP{settings.pipeline_ranks}" * (
         settings.pipeline_ranks > 1
     )
-    return Start(f"{row['model']}{ranks} {row['vllm']}", plan, row["weights"], row["cache"], row.get("tokens"))
+    batch = f" s{row.get('sequences', '-')} b{row.get('batched', '-')} {settings.runner.value}"
+    return Start(f"{row['model']}{ranks} {row['vllm']}{batch}", plan, row["weights"], row["cache"], row.get("tokens"))
 
 
 def main() -> int:
@@ -103,7 +105,7 @@ def main() -> int:
         plan = start.plan
         width = (plan.cache.high - plan.cache.low) / plan.cache.expected
         print(
-            f"{start.name:32} weights {plan.weights / GIB:6.2f} {start.weights_error:+7.2%}  "
+            f"{start.name:46} weights {plan.weights / GIB:6.2f} {start.weights_error:+7.2%}  "
             f"cache {plan.cache.expected / GIB:6.2f} ({start.cache_gib:6.2f})  "
             f"tokens {plan.tokens.expected:>9,} {start.error:+7.2%}  within {start.is_within}  range {width:.1%}"
         )

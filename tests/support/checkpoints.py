@@ -11,7 +11,7 @@ from support.state_checkpoints import keeps_state, make_state
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 
 Config = dict[str, Any]
-_BYTES: Final = {"BF16": 2, "F8_E4M3": 1, "I8": 1, "U8": 1}
+_BYTES: Final = {"F32": 4, "I32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1, "U8": 1}
 LLAMA: Config = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],

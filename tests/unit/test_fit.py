@@ -10,6 +10,7 @@ from triton_vllm_operator.kube.nodes import Node
 from triton_vllm_operator.memory.advice import Case
 from triton_vllm_operator.memory.fit import Finding, Fit, find_fit
 from triton_vllm_operator.memory.offers import find_offers
+from triton_vllm_operator.memory.runner import Runner
 from triton_vllm_operator.memory.settings import EngineSettings
 
 SHAPE = read_model(LLAMA)
@@ -71,3 +72,14 @@ def test_the_default_utilization_is_below_the_ceiling_of_small_gpus(labels: dict
 def test_the_offer_with_the_least_room_comes_first() -> None:
     planned = fit(make_node("a", H100), make_node("b", L4)).planned
     assert [each.offer.product for each in planned] == ["NVIDIA-L4", "NVIDIA-H100-80GB-HBM3"]
+
+
+def test_what_is_tight_says_why_and_with_what_it_would_not_be() -> None:
+    tight = EngineSettings("0.24.0", runner=Runner.V2, utilization=0.98)
+    found = find_fit(
+        find_offers((make_node("a", H100),), Scheduling(), "nvidia.com/gpu", 1),
+        lambda gpu: Case(SHAPE, tight, gpu, 2048),
+    )
+    assert found.fit is Fit.TIGHT
+    assert "tight on NVIDIA-H100-80GB-HBM3: beside gpuMemoryUtilization 0.98 no more than " in found.message
+    assert found.message.endswith("; it fits for certain with spec.engine.gpuMemoryUtilization: 0.97")

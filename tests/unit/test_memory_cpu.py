@@ -62,7 +62,7 @@ def test_what_fits_is_planned_with_blocks_of_a_cpu() -> None:
         # Measured: 3.5Gi was killed when the first answer was compiled, 3.75Gi served.
         ({"limit": "3Gi"}, Reason.DOES_NOT_FIT, "spec.resources.limits.memory: 5Gi"),
         ({"limit": "3840Mi"}, Reason.FITS_TIGHTLY, "tight: "),
-        ({"limit": "4Gi", "cache": "4Gi"}, Reason.DOES_NOT_FIT, "or spec.accelerator.cpu.kvCacheSize: 1Gi"),
+        ({"limit": "5Gi", "cache": "4Gi"}, Reason.DOES_NOT_FIT, "or spec.accelerator.cpu.kvCacheSize: 1Gi"),
         ({"limit": None, "cache": "8Gi"}, Reason.FITS, "and spec.resources.limits.memory is unset"),
         ({"limit": "64Gi", "maxModelLen": 65536}, Reason.DOES_NOT_FIT, "takes 1.4"),
         (

@@ -360,9 +360,13 @@ def test_the_next_plan_starts_from_what_the_engine_measured() -> None:
     assert third.predicted.correction_bytes == second.predicted.correction_bytes
 
 
-def test_what_was_measured_teaches_nothing_of_another_batch_or_gpu() -> None:
+@pytest.mark.parametrize(
+    ("seen", "engine"), [(ON_H100, {"maxModelLen": 8192, "maxNumSeqs": 64}), (ON_L4, {"maxModelLen": 4096})]
+)
+def test_what_was_measured_teaches_nothing_of_another_batch_or_gpu(seen: NodesSeen, engine: dict[str, Any]) -> None:
     world = measured_engine(looked_up(ON_H100, engine={"maxModelLen": 8192}).settle(), "50.00", "409,600")
-    world.edit(engine={"maxModelLen": 8192, "maxNumSeqs": 64}).settle()
+    world.changes["nodes"] = seen
+    world.edit(engine=engine).settle()
     tell(world).settle()
     assert world.status.memory_plan is not None
     assert world.status.memory_plan.predicted is not None
@@ -386,3 +390,22 @@ def test_one_spec_on_nodes_of_24_40_80_and_141_gigabytes(product: str, mib: int,
     assert found is not None
     assert found.predicted is not None
     assert found.predicted.kv_cache_tokens.expected == pytest.approx(tokens, rel=0.15)
+
+
+def test_where_pods_may_get_several_kinds_of_gpus_nothing_is_compared_or_learned() -> None:
+    """The pod may run on the larger one, which says nothing of the smaller."""
+    world = looked_up(ON_BOTH, engine={"maxModelLen": 8192}).settle()
+    world.changes["inspection"] = Inspection(
+        "Available KV cache memory: 55.00 GiB\nGPU KV cache size: 450,560 tokens", {}, "a"
+    )
+    world.pods = (make_serving(world.revision),)
+    decision = world.decide()
+    assert (decision.news, decision.plan_error) == ((), None)
+    world.settle()
+    assert world.status.memory_plan is not None
+    assert world.status.memory_plan.measured is not None
+    assert world.status.memory_plan.errors is None
+    del world.changes["inspection"]
+    world.edit(engine=LONG).settle()
+    tell(world).settle()
+    assert world.condition("MemoryFits") == ("False", "FitsOnSomeNodes")

@@ -41,8 +41,8 @@ def test_starts_of_the_second_runner_are_met() -> None:
     assert max(abs(start.error) for start in SECOND) <= 0.005
 
 
-def test_families_that_nothing_was_fitted_to_are_met() -> None:
-    """Mixtures, compressed attention, states, 4 bits, adapters: recorded after the planner knew them."""
+def test_families_that_were_foretold_are_met() -> None:
+    """Mixtures, MLA, states, 4 bits, adapters, ranks: recorded after the planner knew them (docs/design/memory.md)."""
     assert mean(FAMILIES) <= 0.003
     assert max(abs(start.error) for start in FAMILIES) <= 0.01
     assert all(start.is_within for start in FAMILIES)

@@ -102,7 +102,7 @@ def test_an_engine_with_graphs_needs_a_block_for_each_sequence() -> None:
     case = Case(read_model(MODELS["nemotron-h-8b"]), settings, Gpu("NVIDIA-L4", 24 * GIB), 8192)
     judged = case.judge(case.plan())
     assert judged.verdict is Verdict.DOES_NOT_FIT
-    assert judged.misfit.endswith("each of maxNumSeqs 1024 sequences needs one for its state")
+    assert judged.misfit.startswith("each of maxNumSeqs 1024 sequences needs a block for its state, and the cache has ")
     advice = {each.text.partition(":")[0]: each for each in find_advice(case)}
     changed = advice["spec.engine.maxNumSeqs"].case
     assert changed.judge(changed.plan()).verdict is not Verdict.DOES_NOT_FIT

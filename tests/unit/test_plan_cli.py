@@ -323,3 +323,25 @@ def test_what_no_plan_counts_is_among_the_assumptions(
     file.write_text(RESOURCE.replace("kvCacheDtype: fp8", "extraArgs: {cpu_offload_gb: 4}"))
     text = plan(capsys, "-f", str(file), "--model", model, "--gpu", "H100-80GB")[1]
     assert "assumed: not counted: spec.engine.extraArgs.cpu_offload_gb" in text
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("banana", "vLLM banana: no release that can be planned for; they begin with 0.10.2"),
+        ("0.9.0", "vLLM 0.9.0: no release"),
+        ("0.99.0", "assumed: vLLM 0.99.0 is not known; its defaults are those of "),
+        ("0.24", "gpuMemoryUtilization 0.92"),
+    ],
+)
+def test_versions_that_are_not_known_are_named(
+    model: str, capsys: pytest.CaptureFixture[str], version: str, said: str
+) -> None:
+    assert said in plan(capsys, "--model", model, "--gpu", "H100-80GB", "--vllm-version", version)[1]
+
+
+def test_the_waste_of_the_last_block_is_a_number(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--model", model, "--gpu", "H100-80GB", "--vllm-version", "0.24.0")
+    # Half of 16 tokens beside 2048.
+    assert json.loads(plan(capsys, *arguments, "-o", "json")[1])["wastedPart"] == 0.0039
+    assert "waste         0.39% of 2048 tokens: half of the last block, on average" in plan(capsys, *arguments)[1]

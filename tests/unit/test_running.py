@@ -192,3 +192,12 @@ def test_other_pods_are_heard_once_and_the_smallest_cache_counts() -> None:
 def test_pods_of_an_engine_that_says_nothing_of_memory_are_not_asked() -> None:
     world = served(inspection=Inspection(LINE, CONFIG, "web-0"))
     assert not wants_to_hear(world.status, "web-1")
+
+
+def test_no_more_than_sixteen_pods_are_heard_at_a_time() -> None:
+    world = served(inspection=Inspection(LINE + "\n" + MEMORY, CONFIG, "web-0"))
+    assert world.status.memory_plan is not None
+    heard = tuple(f"web-{number}" for number in range(16))
+    full = world.status.memory_plan.model_copy(update={"measured_pods": heard})
+    assert wants_to_hear(world.status, "web-16")
+    assert not wants_to_hear(world.status.model_copy(update={"memory_plan": full}), "web-16")

@@ -10,6 +10,7 @@ from typing import Final
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.api.spec import DEFAULT_GPU_RESOURCE, Cpu, LLMDeploymentSpec
+from triton_vllm_operator.api.vllm_versions import version_order
 from triton_vllm_operator.cli.cluster import read_nodes
 from triton_vllm_operator.cli.explain import judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
@@ -33,6 +34,7 @@ from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.verdict import Judged, Verdict
 from triton_vllm_operator.memory.versions import BatchClass
 from triton_vllm_operator.reconcile.accept import find_runtime
+from triton_vllm_operator.repository.arguments import load_arguments, nearest_version
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
 from triton_vllm_operator.sources.files import list_folder
 from triton_vllm_operator.sources.formats import CONFIG
@@ -42,6 +44,8 @@ from triton_vllm_operator.sources.shape import ModelShape
 from triton_vllm_operator.sources.shape_reader import read_shape
 
 _RECORDED_SECOND: Final = "0.24.0"
+_OLDEST: Final = (0, 10, 2)
+"""Of which the tables of memory speak."""
 _WEIGHTS: Final = "*.safetensors"
 # A second copy in Mistral's format, and adapters: no part of the model (sources/choose.py).
 _BESIDE: Final = ("consolidated", "adapter_model")
@@ -184,6 +188,14 @@ class Wanted:
 
 
 def _read_wanted(options: argparse.Namespace, catalogue: Catalogue) -> Wanted:
+    wanted = _read_file(options, catalogue)
+    if version_order(wanted.vllm) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise Unreadable(f"vLLM {wanted.vllm}: no release that can be planned for; they begin with {oldest}")
+    return wanted
+
+
+def _read_file(options: argparse.Namespace, catalogue: Catalogue) -> Wanted:
     if options.filename is None:
         if options.vllm_version is None:
             raise Unreadable("without -f, --vllm-version says which vLLM is planned for")
@@ -218,6 +230,9 @@ def _find_assumptions(case: Case, uncounted: str) -> Iterator[str]:
     if uncounted:
         yield say_uncounted(uncounted)
     yield f"the GPU is empty, and has {case.gpu.total_bytes} bytes by CUDA"
+    nearest = nearest_version(case.settings.vllm)
+    if load_arguments(case.settings.vllm) is None:
+        yield f"vLLM {case.settings.vllm} is not known; its defaults are those of {nearest}"
     if case.settings.max_model_len is None:
         yield f"sequences may be as long as the model knows: {case.length} tokens"
     if case.shape.strange:

@@ -13,6 +13,8 @@ from triton_vllm_operator.memory.verdict import Judged, Verdict, judge, utilizat
 from triton_vllm_operator.sources.shape import ModelShape
 
 _STEP: Final = 0.01
+_LEAST_UTILIZATION: Final = 50
+"""Per cent: an engine that may use less is no remedy."""
 _RANKS: Final = (2, 4, 8, 16)
 _LEAST_LENGTH: Final = 256
 """Tokens: an engine for shorter sequences is no remedy."""
@@ -39,6 +41,10 @@ class Case:
         return judge(self.shape, plan, self.settings, self.gpu, self.with_server)
 
 
+Starts = Callable[[Case], bool]
+"""Whether a change of the case would do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Advice:
     """One change."""
@@ -51,14 +57,17 @@ def with_longest_that_fits(case: Case) -> Case:
     """The case as an engine plans it that chooses its longest sequence by the memory (max_model_len -1)."""
     if case.plan().fits:
         return case
-    shorter = _shorter(case)
+    shorter = _shorter(case, lambda each: each.plan().fits)
     return shorter.case if shorter is not None else replace(case, length=min(case.length, _LEAST_LENGTH))
 
 
 def find_advice(case: Case) -> tuple[Advice, ...]:
-    """Changes that would do, one of each kind; none if nothing known would."""
-    found = (kind(case) for kind in _KINDS)
-    return tuple(advice for advice in found if advice is not None)
+    """Changes with which it would fit, one of each kind; where there is none, those with which it would be tight."""
+    for starts in (_fits, _starts):
+        found = (kind(case, starts) for kind in _KINDS)
+        if advice := tuple(advice for advice in found if advice is not None):
+            return advice
+    return ()
 
 
 def find_longest(length: int, block: int, starts: Callable[[int], bool]) -> int:
@@ -71,70 +80,73 @@ def find_longest(length: int, block: int, starts: Callable[[int], bool]) -> int:
     return found if found >= _LEAST_LENGTH and starts(found) else 0
 
 
-def _shorter(case: Case) -> Advice | None:
-    length = find_longest(case.length, case.settings.block_tokens, lambda length: _starts(replace(case, length=length)))
+def _shorter(case: Case, starts: Starts) -> Advice | None:
+    length = find_longest(case.length, case.settings.block_tokens, lambda length: starts(replace(case, length=length)))
     return Advice(f"spec.engine.maxModelLen: {length}", replace(case, length=length)) if length else None
 
 
-def _fewer_sequences(case: Case) -> Advice | None:
+def _fewer_sequences(case: Case, starts: Starts) -> Advice | None:
     """Of layers that keep a state for each."""
     plan = case.plan()
     count = count_blocks(plan.layout, plan.cache.low)
     if not plan.layout.keeps_states or not 0 < count < find_batch(case.settings, case.gpu).sequences:
         return None
     changed = replace(case, settings=replace(case.settings, sequences=count))
-    return Advice(f"spec.engine.maxNumSeqs: {count}", changed) if _starts(changed) else None
+    return Advice(f"spec.engine.maxNumSeqs: {count}", changed) if starts(changed) else None
 
 
-def _more_of_the_gpu(case: Case) -> Advice | None:
+def _more_of_the_gpu(case: Case, starts: Starts) -> Advice | None:
     ceiling, _ = utilization_ceilings(case.settings, case.gpu, case.with_server)
     least, most = math.ceil(case.settings.utilization / _STEP) + 1, math.floor(ceiling / _STEP)
     for hundredths in range(least, most + 1):
         settings = replace(case.settings, utilization=hundredths / 100)
-        if _starts(changed := replace(case, settings=settings)):
+        if starts(changed := replace(case, settings=settings)):
             return Advice(f"spec.engine.gpuMemoryUtilization: {hundredths / 100:g}", changed)
     return None
 
 
-def _less_of_the_gpu(case: Case) -> Advice | None:
-    ceiling, most = utilization_ceilings(case.settings, case.gpu, case.with_server)
-    if case.settings.utilization <= most:
+def _less_of_the_gpu(case: Case, starts: Starts) -> Advice | None:
+    judged = case.judge(case.plan())
+    if not judged.exceeds_ceiling and not judged.doubt:
         return None
-    utilization = math.floor(ceiling / _STEP) / round(1 / _STEP)
-    changed = replace(case, settings=replace(case.settings, utilization=utilization))
-    return Advice(f"spec.engine.gpuMemoryUtilization: {utilization:g}", changed) if _starts(changed) else None
+    most = math.ceil(min(case.settings.utilization, judged.ceiling) / _STEP)
+    for hundredths in range(most - 1, _LEAST_UTILIZATION, -1):
+        settings = replace(case.settings, utilization=hundredths / 100)
+        if starts(changed := replace(case, settings=settings)):
+            return Advice(f"spec.engine.gpuMemoryUtilization: {hundredths / 100:g}", changed)
+    return None
 
 
-def _smaller_cache(case: Case) -> Advice | None:
+def _smaller_cache(case: Case, starts: Starts) -> Advice | None:
     changed = replace(case, settings=replace(case.settings, cache_bytes=1))
-    if case.settings.cache_bytes == 1 or not _starts(changed):
+    if case.settings.cache_bytes == 1 or not starts(changed):
         return None
     return Advice("spec.engine.kvCacheDtype: fp8", changed)
 
 
-def _more_gpus(case: Case) -> Advice | None:
+def _more_gpus(case: Case, starts: Starts) -> Advice | None:
     for ranks in (ranks for ranks in _RANKS if ranks > case.settings.tensor_ranks):
-        if _starts(changed := replace(case, settings=replace(case.settings, tensor_ranks=ranks), correction=0)):
+        if starts(changed := replace(case, settings=replace(case.settings, tensor_ranks=ranks), correction=0)):
             return Advice(f"spec.engine.tensorParallelSize: {ranks}", changed)
     return None
 
 
-def _quantised(case: Case) -> Advice | None:
+def _quantised(case: Case, starts: Starts) -> Advice | None:
     changed = replace(case, settings=replace(case.settings, quantises=True), correction=0)
-    if case.settings.quantises or changed.plan().weights == case.plan().weights or not _starts(changed):
+    if case.settings.quantises or changed.plan().weights == case.plan().weights or not starts(changed):
         return None
     return Advice("spec.engine.quantization: fp8", changed)
 
 
-def _another_gpu(case: Case) -> Advice | None:
+def _another_gpu(case: Case, starts: Starts) -> Advice | None:
     for product in sorted(load_products(), key=lambda each: each.bytes):
         changed = replace(case, gpu=Gpu(product.product, product.bytes), correction=0)
-        if product.bytes > case.gpu.total_bytes and product.names and _starts(changed):
+        if product.bytes > case.gpu.total_bytes and product.names and starts(changed):
             return Advice(f"a GPU of {product.names[0]}'s size", changed)
     return None
 
 
-_KINDS: Final[tuple[Callable[[Case], Advice | None], ...]] = (
+_KINDS: Final[tuple[Callable[[Case, Starts], Advice | None], ...]] = (
     _fewer_sequences,
     _shorter,
     _more_of_the_gpu,
@@ -144,6 +156,11 @@ _KINDS: Final[tuple[Callable[[Case], Advice | None], ...]] = (
     _quantised,
     _another_gpu,
 )
+
+
+def _fits(case: Case) -> bool:
+    """Whether it fits without a doubt."""
+    return case.judge(case.plan()).verdict is Verdict.FITS
 
 
 def _starts(case: Case) -> bool:

@@ -17,7 +17,6 @@ from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB, load_tables, row_of
 from triton_vllm_operator.sources.shape import ModelShape
 
-_MARGIN: Final = 1.05
 _LIMIT: Final = "spec.resources.limits.memory"
 _CACHE: Final = "spec.accelerator.cpu.kvCacheSize"
 
@@ -59,7 +58,7 @@ def find_cpu_fit(case: CpuCase) -> Finding:
     plan = case.plan()
     needed = find_needed(case, plan)
     if not plan.fits:
-        why = f"does not fit: one sequence of {case.length} tokens takes {gib(plan.sequence_bytes)} of cache, and "
+        why = f"does not fit: one sequence of {case.length} tokens takes {gib(plan.least_cache)} of cache, and "
         return Finding(Fit.DOES_NOT_FIT, f"{why}{_CACHE} is {gib(case.cache)}; {_say_advice(case)}")
     parts = f"processes, {gib(plan.weights)} of weights and {gib(case.cache)} of cache"
     if case.limit is None:
@@ -107,9 +106,9 @@ _KINDS: Final[tuple[Callable[[CpuCase], Iterator[str]], ...]] = (_more_memory, _
 
 
 def _starts(case: CpuCase) -> bool:
-    """Whether it fits as expected, and not only with luck."""
+    """Whether it fits for certain."""
     plan = case.plan()
-    return plan.fits and (case.limit is None or find_needed(case, plan).expected * _MARGIN <= case.limit)
+    return plan.fits and (case.limit is None or find_needed(case, plan).high <= case.limit)
 
 
 def with_longest_sequence(case: CpuCase) -> CpuCase:

@@ -68,7 +68,8 @@ def find_fit(offers: Offers, case_of: Callable[[Gpu], Case]) -> Finding:
     worst = planned[0]
     tight = next((each for each in planned if each.judged.verdict is Verdict.TIGHT), None)
     if tight is not None:
-        return Finding(Fit.TIGHT, f"tight on {_name(tight)}: {say_room(tight.plan)}{beside}", planned)
+        why = say_why(tight.plan, tight.judged, tight.case.settings)
+        return Finding(Fit.TIGHT, f"tight on {_name(tight)}: {why}{beside}{_say_surer(tight.case)}", planned)
     return Finding(Fit.FITS, f"fits on {_name(worst)}: {say_room(worst.plan)}{beside}", planned)
 
 
@@ -95,14 +96,20 @@ def _say_failing(
     return Finding(Fit.ON_SOME_NODES, f"{why}; {fix}", planned)
 
 
+def _say_surer(case: Case) -> str:
+    """With what a tight start would not be."""
+    surer = [advice for advice in find_advice(case) if advice.case.judge(advice.case.plan()).verdict is Verdict.FITS]
+    return f"; it fits for certain with {surer[0].text}" if surer else ""
+
+
 _NOTHING: Final = "no change of one field is known with which it would"
 _ELSEWHERE: Final = "keep it by spec.scheduling to nodes where it does"
 
 
 def say_why(plan: Plan, judged: Judged, settings: EngineSettings) -> str:
     """What a verdict rests on, in numbers."""
-    if judged.misfit:
-        return judged.misfit
+    if judged.misfit or judged.doubt:
+        return judged.misfit or judged.doubt
     if judged.exceeds_ceiling:
         return (
             f"spec.engine.gpuMemoryUtilization {settings.utilization:g} asks for more than the {judged.ceiling:.3f} "
@@ -116,7 +123,7 @@ def say_why(plan: Plan, judged: Judged, settings: EngineSettings) -> str:
 def say_room(plan: Plan) -> str:
     """What is left for the cache, and what one sequence needs of it."""
     return (
-        f"one sequence of {plan.length} tokens takes {gib(plan.sequence_bytes)} of cache, and "
+        f"one sequence of {plan.length} tokens takes {gib(plan.least_cache)} of cache, and "
         f"{gib(plan.cache.low)} to {gib(plan.cache.high)} are left"
     )
 

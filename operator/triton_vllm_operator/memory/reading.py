@@ -15,7 +15,7 @@ from triton_vllm_operator.memory.learned import Learned
 from triton_vllm_operator.memory.runner import Runner, choose_runner
 from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import load_tables, row_of
-from triton_vllm_operator.repository.arguments import load_arguments
+from triton_vllm_operator.repository.arguments import load_arguments, nearest_version
 from triton_vllm_operator.sources.shape import ModelShape
 
 _WIDE: Final = 4
@@ -140,6 +140,6 @@ _PLANNED_CACHES: Final = ("auto", "fp8", "int8", "bfloat16", "float16")
 
 
 def _default_utilization(vllm: str) -> float:
-    catalogue = load_arguments(vllm)
+    catalogue = load_arguments(nearest_version(vllm))
     found = catalogue.arguments["gpu_memory_utilization"].default if catalogue else None
     return float(found) if isinstance(found, int | float) else DEFAULT_UTILIZATION

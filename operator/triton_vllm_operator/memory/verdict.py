@@ -44,6 +44,8 @@ class Judged:
     """Whether the utilization is certainly above it."""
     misfit: str = ""
     """What is refused whatever room there is for one sequence; empty if nothing is."""
+    doubt: str = ""
+    """Why it is tight though one sequence has room; empty if that room is what is tight."""
 
 
 def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, with_server: bool = True) -> Judged:
@@ -56,12 +58,25 @@ def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, wit
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds, refused)
     if exceeds or plan.cache.high < plan.least_cache:
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds)
-    # Graphs that the cache leaves no room for are captured into what the utilization leaves of the GPU.
-    outside = (doubtful - settings.utilization) * gpu.total_bytes
+    if plan.cache.low < plan.least_cache * _TIGHT:
+        return Judged(Verdict.TIGHT, ceiling, exceeds)
+    doubt = _find_lacking_blocks(plan, settings, gpu, plan.cache.low) or _find_graphs_outside(
+        plan, settings, gpu, doubtful
+    )
+    return Judged(Verdict.TIGHT if doubt else Verdict.FITS, ceiling, exceeds, doubt=doubt)
+
+
+def _find_graphs_outside(plan: Plan, settings: EngineSettings, gpu: Gpu, ceiling: float) -> str:
+    """Graphs that the cache leaves no room for are captured into what the utilization leaves of the GPU."""
+    outside = (ceiling - settings.utilization) * gpu.total_bytes
     captured = max(0, graphs_taken(settings).expected - plan.graphs.expected)
-    lacks_blocks = bool(_find_lacking_blocks(plan, settings, gpu, plan.cache.low))
-    fits = plan.cache.low >= plan.least_cache * _TIGHT and outside >= captured and not lacks_blocks
-    return Judged(Verdict.FITS if fits else Verdict.TIGHT, ceiling, exceeds)
+    if outside >= captured:
+        return ""
+    left, taken = max(0.0, outside) / GIB, captured / GIB
+    return (
+        f"beside gpuMemoryUtilization {settings.utilization:g} no more than {left:.2f} GiB of the GPU may be free, "
+        f"and CUDA graphs need about {taken:.2f} GiB there"
+    )
 
 
 def _find_load_misfit(plan: Plan, gpu: Gpu, ceiling: float) -> str:
@@ -81,11 +96,9 @@ def _find_lacking_blocks(plan: Plan, settings: EngineSettings, gpu: Gpu, cache: 
     if settings.is_eager or not plan.layout.keeps_states:
         return ""
     blocks, sequences = count_blocks(plan.layout, cache), find_batch(settings, gpu).sequences
-    if sequences <= blocks or not row_of(load_tables().states, settings.vllm).needs_a_block_each:
+    if not 0 < blocks < sequences or not row_of(load_tables().states, settings.vllm).needs_a_block_each:
         return ""
-    return (
-        f"the cache has {blocks} blocks at most, and each of maxNumSeqs {sequences} sequences needs one for its state"
-    )
+    return f"each of maxNumSeqs {sequences} sequences needs a block for its state, and the cache has {blocks}"
 
 
 def find_misfit(shape: ModelShape, settings: EngineSettings) -> str:

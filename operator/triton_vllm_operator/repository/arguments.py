@@ -234,6 +234,12 @@ def load_arguments(vllm: str) -> EngineArguments | None:
     return EngineArguments.model_validate_json(file.read_text()) if file.is_file() else None
 
 
+def nearest_version(vllm: str) -> str:
+    """The catalogued version that one is most like: the newest that is not newer, else the newest of all."""
+    known, order = catalogued_versions(), version_order(vllm)
+    return [each for each in known if not order or version_order(each) <= order or each == known[0]][-1]
+
+
 def catalogued_versions() -> tuple[str, ...]:
     """The vLLM versions whose arguments are known, oldest first."""
     files = (resources.files(__package__) / _FOLDER).iterdir()
