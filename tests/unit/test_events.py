@@ -4,7 +4,9 @@ import logging
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from fault.fakeapi import FakeApi, serving
 from support.simulate import NOW, OWNER
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.errors import ApiError, Conflict, Refused
@@ -40,6 +42,27 @@ async def test_an_event_names_its_llmdeployment_and_what_it_is_about() -> None:
     assert first["metadata"]["name"] != second["metadata"]["name"]
     assert first == again, "the API server takes a name once"
     assert len(first["message"]) == 1024
+
+
+async def test_an_event_goes_to_the_namespace_of_its_llmdeployment() -> None:
+    api = FakeApi()
+    asked: list[str] = []
+
+    def answer(method: str, path: str) -> web.Response:
+        asked.append(f"{method} {path}")
+        # Told twice: the API server has one of that name.
+        return (
+            web.json_response({"message": "exists"}, status=409)
+            if len(asked) > 2
+            else web.json_response({}, status=201)
+        )
+
+    api.fault = answer
+    async with serving(api) as client:
+        writer = Writer(client, Cache())
+        await writer.tell(OWNER, NEWS, NOW)
+        await writer.tell(OWNER, NEWS, NOW)
+    assert asked == ["POST /api/v1/namespaces/models/events"] * 4
 
 
 @pytest.mark.parametrize(
