@@ -109,3 +109,12 @@ def test_what_certainly_does_not_fit_makes_no_pod() -> None:
     world.edit(resources={"limits": {"memory": "5Gi"}})
     assert "Deployment" in kinds(world.settle())
     assert world.condition("MemoryFits") == ("True", "Fits")
+
+
+def test_the_longest_sequence_of_a_cache_that_holds_next_to_none_is_no_error() -> None:
+    large = read_model({**LLAMA, "num_key_value_heads": 32, "num_hidden_layers": 120, "num_attention_heads": 32})
+    found = find(
+        ModelFacts(architecture="LlamaForCausalLM", shape=large), limit="600Gi", maxModelLen="Auto", dtype="float32"
+    )
+    assert found.reason is Reason.DOES_NOT_FIT
+    assert "it would with spec.accelerator.cpu.kvCacheSize: " in found.message

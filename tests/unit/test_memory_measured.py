@@ -99,3 +99,22 @@ def test_an_engine_on_a_cpu_says_its_cache_in_words_of_its_own(line: str, cache:
 
 def test_a_log_without_memory_says_nothing() -> None:
     assert read_measured("INFO Starting to load model\n") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GPU KV cache size: -5 tokens",
+        f"GPU KV cache size: {'9' * 400} tokens",
+        "GPU KV cache size: , tokens",
+        "Model loading took -1.0 GiB and 2 seconds",
+        "torch.compile takes -5 s in total",
+        "torch.compile takes 99999999999 s in total",
+        f"Maximum concurrency for 8,192 tokens per request: {'9' * 44}x",
+    ],
+)
+def test_what_no_engine_says_is_left_out(line: str) -> None:
+    found = read_measured(f"Available KV cache memory: -3.0 GiB\n{line}\n")
+    assert found is not None
+    assert found.cache == -3 * 2**30
+    assert (found.tokens, found.weights, found.compile_seconds, found.concurrency) == (None, None, None, None)

@@ -1,5 +1,6 @@
 """Layers that keep states: what a sequence takes of the cache, and what an engine refuses."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from triton_vllm_operator.memory.advice import Case, find_advice
 from triton_vllm_operator.memory.cache import CacheLayout, find_unplannable, lay_out
 from triton_vllm_operator.memory.plan import make_plan
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
-from triton_vllm_operator.memory.verdict import Verdict
+from triton_vllm_operator.memory.verdict import Verdict, find_misfit
 from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.sources.shape import Attention
 from triton_vllm_operator.sources.shape_reader import read_shape
@@ -129,3 +130,36 @@ def test_a_family_that_is_not_listed_is_not_understood() -> None:
     shape = read_shape({**LLAMA, "model_type": "new_hybrid", "mamba_d_state": 128}, {})
     assert isinstance(shape, str)
     assert "mamba_d_state" in shape
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "layers"),
+    # Of the groups that vLLM deals the layers out to, the fullest on the stage with the most of any.
+    [("nemotron-h-8b", 1, 4), ("nemotron-h-8b", 8, 1), ("granite-4.0-h-tiny", 8, 1)],
+)
+def test_layers_are_dealt_out_to_groups_over_all_stages(name: str, stages: int, layers: int) -> None:
+    shape, settings = read_model(MODELS[name]), EngineSettings("0.24.0", pipeline_ranks=stages)
+    layouts = [lay_out(shape, settings, stage) for stage in range(stages)]
+    assert {len(layout.groups) for layout in layouts} == {len(lay_out(shape, EngineSettings("0.24.0")).groups)}
+    assert max(group.layers for layout in layouts for group in layout.groups) == layers
+
+
+def test_without_attention_no_heads_of_it_are_shared_out() -> None:
+    shape = read_model(MODELS["falcon-mamba-7b"])
+    assert find_misfit(shape, EngineSettings("0.24.0", tensor_ranks=2)) == ""
+
+
+def test_groups_of_states_that_ranks_do_not_divide_are_named() -> None:
+    shape = read_model(MODELS["nemotron-h-8b"])
+    assert find_misfit(shape, EngineSettings("0.24.0", tensor_ranks=8)) == ""
+    assert find_misfit(shape, EngineSettings("0.24.0", tensor_ranks=16)).endswith("the 8 groups of states")
+
+
+def test_many_layers_are_planned_in_no_time() -> None:
+    shape = read_model(MODELS["granite-4.0-h-tiny"]).model_copy(
+        update={"pattern": "1a1b" * 500, "weight_pattern": "1a" * 1000}
+    )
+    shape = shape.model_copy(update={"kinds": (*shape.kinds, *shape.kinds)[:2]})
+    began = time.monotonic()
+    make_plan(shape, EngineSettings("0.24.0"), H200, 8192)
+    assert time.monotonic() - began < 0.5

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from triton_vllm_operator.api.engine import MAX_GPUS
 from triton_vllm_operator.memory.cache import count_blocks
 from triton_vllm_operator.memory.plan import Plan, find_batch, make_plan
 from triton_vllm_operator.memory.products import load_products
@@ -16,7 +17,7 @@ _STEP: Final = 0.01
 _LEAST_UTILIZATION: Final = 50
 """Per cent: an engine that may use less is no remedy."""
 _RANKS: Final = (2, 4, 8, 16)
-_LEAST_LENGTH: Final = 256
+LEAST_LENGTH: Final = 256
 """Tokens: an engine for shorter sequences is no remedy."""
 
 
@@ -58,7 +59,7 @@ def with_longest_that_fits(case: Case) -> Case:
     if case.plan().fits:
         return case
     shorter = _shorter(case, lambda each: each.plan().fits)
-    return shorter.case if shorter is not None else replace(case, length=min(case.length, _LEAST_LENGTH))
+    return shorter.case if shorter is not None else replace(case, length=min(case.length, LEAST_LENGTH))
 
 
 def find_advice(case: Case) -> tuple[Advice, ...]:
@@ -77,7 +78,7 @@ def find_longest(length: int, block: int, starts: Callable[[int], bool]) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if starts(middle) else (low, middle)
     found = low // block * block
-    return found if found >= _LEAST_LENGTH and starts(found) else 0
+    return found if found >= LEAST_LENGTH and starts(found) else 0
 
 
 def _shorter(case: Case, starts: Starts) -> Advice | None:
@@ -125,7 +126,8 @@ def _smaller_cache(case: Case, starts: Starts) -> Advice | None:
 
 
 def _more_gpus(case: Case, starts: Starts) -> Advice | None:
-    for ranks in (ranks for ranks in _RANKS if ranks > case.settings.tensor_ranks):
+    most = MAX_GPUS // case.settings.pipeline_ranks
+    for ranks in (ranks for ranks in _RANKS if case.settings.tensor_ranks < ranks <= most):
         if starts(changed := replace(case, settings=replace(case.settings, tensor_ranks=ranks), correction=0)):
             return Advice(f"spec.engine.tensorParallelSize: {ranks}", changed)
     return None

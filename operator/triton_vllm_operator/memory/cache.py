@@ -4,6 +4,7 @@ https://github.com/vllm-project/vllm/blob/main/vllm/v1/core/kv_cache_utils.py
 """
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from triton_vllm_operator.memory.settings import EngineSettings
@@ -19,6 +20,7 @@ class Group:
 
     kind: LayerKind
     layers: int
+    """On one rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,19 @@ def find_unplannable(shape: ModelShape, settings: EngineSettings) -> str:
 def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> CacheLayout:
     """The layout of a stage of the pipeline."""
     layers = shape.layers
-    own = [layers[number] for number in share_layers(len(layers), settings.pipeline_ranks)[stage]]
-    kept = [part for layer in own for part in _cached_parts(layer, settings.vllm)]
-    attending = [part for part in kept if part.state is None]
+    own = share_layers(len(layers), settings.pipeline_ranks)[stage]
+    parts = [(number, part) for number, layer in enumerate(layers) for part in _cached_parts(layer, settings.vllm)]
+    attending = sum(part.state is None for number, part in parts if number in own)
     state = next((layer.state for layer in layers if layer.state is not None), None)
     attends = any(page_bytes(layer, settings) for layer in layers)
     if state is not None and attends:
         settings = replace(settings, block_tokens=_block_for_states(state, layers, settings, shape.architecture))
-    pages = [page_bytes(layer, settings) for layer in (own if state is None else layers)]
+    pages = [page_bytes(layers[number], settings) for number in (own if state is None else range(len(layers)))]
     # Hybrids pad a state to the page of attention.
     page = max(pages) if attends else state_bytes(state or State(), settings)
-    groups, size = _group(kept, settings.vllm)
-    token_bytes = page * len(attending) // settings.block_tokens
+    groups = _group(parts, own, settings.vllm)
+    size = max(group.layers for group in groups)
+    token_bytes = page * attending // settings.block_tokens
     blocks = find_kept(settings, shape.architecture, attends)
     return CacheLayout(groups, page * size, settings.block_tokens, token_bytes, blocks)
 
@@ -107,15 +110,22 @@ def _block_for_states(state: State, layers: tuple[LayerKind, ...], settings: Eng
     return round_block(state, token, is_latent, settings, architecture)
 
 
-def _group(layers: list[LayerKind], vllm: str) -> tuple[tuple[Group, ...], int]:
-    """Layers of one kind, in groups of one size: a smaller group wastes what it lacks."""
-    kinds = tuple(dict.fromkeys(layers))
-    counts = {kind: layers.count(kind) for kind in kinds}
-    least, most = min(counts.values()), max(counts.values())
+def _group(parts: list[tuple[int, LayerKind]], own: range, vllm: str) -> tuple[Group, ...]:
+    """Layers of one kind, of all stages together, dealt out to groups of one size; what a stage has of each.
+
+    A smaller group wastes what it lacks. `parts` are what layers keep, by their numbers; `own` the layers of the stage.
+    """
+    by_kind: dict[LayerKind, list[int]] = defaultdict(list)
+    for number, kind in parts:
+        by_kind[kind].append(number)
+    least, most = min(map(len, by_kind.values())), max(map(len, by_kind.values()))
     slack = row_of(load_tables().groups, vllm).slack
     size = most if most < least * slack else least
-    groups = tuple(Group(kind, size) for kind in kinds for _ in range(math.ceil(counts[kind] / size)))
-    return groups, size
+    return tuple(
+        Group(kind, sum(number in own for number in numbers[first :: math.ceil(len(numbers) / size)]))
+        for kind, numbers in by_kind.items()
+        for first in range(math.ceil(len(numbers) / size))
+    )
 
 
 def count_blocks(layout: CacheLayout, available: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from triton_vllm_operator.memory.advice import find_longest
+from triton_vllm_operator.memory.advice import LEAST_LENGTH, find_longest
 from triton_vllm_operator.memory.amounts import Range, exactly
 from triton_vllm_operator.memory.fit import Finding, Fit, gib
 from triton_vllm_operator.memory.plan import Plan, make_plan
@@ -115,4 +115,5 @@ def with_longest_sequence(case: CpuCase) -> CpuCase:
     """The case as an engine plans it that chooses its longest sequence by the cache (max_model_len -1)."""
     if case.plan().fits:
         return case
-    return replace(case, length=find_longest(case.length, 1, lambda length: replace(case, length=length).plan().fits))
+    longest = find_longest(case.length, 1, lambda length: replace(case, length=length).plan().fits)
+    return replace(case, length=longest or min(case.length, LEAST_LENGTH))

@@ -11,6 +11,10 @@ from typing import Final
 
 from triton_vllm_operator.memory.versions import GIB
 
+_MOST_BYTES: Final = 2.0**53
+_MOST_SECONDS: Final = 2.0**31
+_MAY_LACK: Final = ("cache", "graphs")
+"""Of which an engine says how much it lacks."""
 _NUMBER: Final = r"(-?[\d,]+(?:\.\d+)?)"
 
 
@@ -78,7 +82,7 @@ def read_measured(log: str) -> Measured | None:
     """What the log says; None if it says nothing of memory."""
     found: dict[str, int | float] = {}
     for line in _LINES:
-        numbers = [float(text.replace(",", "")) * line.scale for text in line.pattern.findall(log)]
+        numbers = [number for text in line.pattern.findall(log) if (number := _read(text, line)) is not None]
         if numbers and line.name not in found:
             chosen = line.choose(numbers)
             found[line.name] = round(chosen) if line.is_whole else chosen
@@ -101,6 +105,16 @@ def read_measured(log: str) -> Measured | None:
         capture_seconds=found.get("capture_seconds"),
         init_seconds=found.get("init_seconds"),
     )
+
+
+def _read(text: str, line: Line) -> float | None:
+    """A number that a status holds; None for what no engine says."""
+    try:
+        number = float(text.replace(",", "")) * line.scale
+    except ValueError:
+        return None
+    least = -_MOST_BYTES if line.name in _MAY_LACK else 0
+    return number if least <= number < (_MOST_SECONDS if line.name.endswith("seconds") else _MOST_BYTES) else None
 
 
 def _whole(found: dict[str, int | float], name: str) -> int | None:

@@ -10,7 +10,7 @@ from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB, load_tables, row_of
 from triton_vllm_operator.memory.weights import padded_vocabulary
-from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.shape import Attention, ModelShape, State
 
 _TIGHT: Final = 1.05
 _CONTEXT: Final = (0.51, 0.51)
@@ -104,7 +104,12 @@ def _find_lacking_blocks(plan: Plan, settings: EngineSettings, gpu: Gpu, cache: 
 def find_misfit(shape: ModelShape, settings: EngineSettings) -> str:
     """What the ranks do not divide, which vLLM refuses before it touches a GPU."""
     ranks, vocabulary = settings.tensor_ranks, padded_vocabulary(shape)
-    parts = [f"{shape.heads} attention heads"] if shape.heads % ranks else []
+    state = next((kind.state for kind in shape.kinds if kind.state is not None), None) or State()
+    attends = any(kind.attention is not Attention.NONE for kind in shape.kinds)
+    parts = [f"{shape.heads} attention heads"] if attends and shape.heads % ranks else []
+    parts += [f"{state.heads} heads of states"] if state.heads % ranks else []
+    # One group is repeated on each rank.
+    parts += [f"{state.groups} groups of states"] if state.groups > 1 and state.groups % ranks else []
     parts += [f"vocabulary of {vocabulary}"] if vocabulary % ranks else []
     return f"spec.engine.tensorParallelSize {ranks} does not divide the {' and the '.join(parts)}" if parts else ""
 

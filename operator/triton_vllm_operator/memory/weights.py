@@ -20,8 +20,11 @@ _VOCABULARY_STEP: Final = 64
 
 def weights_by_rank(shape: ModelShape, settings: EngineSettings) -> tuple[int, ...]:
     """Bytes on each stage of the pipeline; the ranks of tensor parallelism within one hold the same."""
-    stages = share_layers(len(expand(shape.weight_pattern)), settings.pipeline_ranks)
-    return tuple(_stage_bytes(shape, settings, stage, number) for number, stage in enumerate(stages))
+    stages, layers = share_layers(len(expand(shape.weight_pattern)), settings.pipeline_ranks), shape.layers
+    return tuple(
+        _stage_bytes(shape, settings, stage, number) + _latent_workspace(layers[stage.start : stage.stop], settings)
+        for number, stage in enumerate(stages)
+    )
 
 
 def load_peaks(shape: ModelShape, settings: EngineSettings) -> tuple[int, ...]:
@@ -63,7 +66,6 @@ def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, numb
     ends = has_embedding + (is_last and not shape.head_is_tied)
     own = sum(_bytes_of(rows, shape, settings)) + ends * _vocabulary_bytes(shape, settings)
     adapted = [row for layer in stage for row in shape.adapters[pattern[layer]]] if settings.adapters else []
-    own += _latent_workspace([shape.layers[layer] for layer in stage if layer < len(shape.layers)], settings)
     return own + sum(_adapter_bytes(adapted, shape, settings, ends if settings.adapters else 0))
 
 

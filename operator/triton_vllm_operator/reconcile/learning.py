@@ -35,7 +35,9 @@ def find_learned(observed: Observed, spec_revision: str | None) -> Learned | Non
         return None
     made_with = found.predicted.correction_bytes or 0
     measured = found.measured.kv_cache_bytes if found.measured else None
-    if running.name == spec_revision or measured is None or not _is_of_one_gpu(found.predicted):
+    # A plan without any room stands as 0, and a log may hold any number.
+    is_comparable = found.predicted.kv_cache_bytes.expected > 0 and bool(measured)
+    if running.name == spec_revision or measured is None or not is_comparable or not _is_of_one_gpu(found.predicted):
         return _learn(running, found.predicted, made_with)
     return _learn(running, found.predicted, measured - found.predicted.kv_cache_bytes.expected + made_with)
 

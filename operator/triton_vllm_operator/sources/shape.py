@@ -67,6 +67,8 @@ class State(Said):
     per_group: Count = 0
     """The same for each group, of which there are at least as many as ranks."""
     groups: Count = 0
+    heads: Count = 0
+    """Which ranks share out; 0 if there are none."""
     recurrent: Count = 0
     recurrent_bytes: int = Field(0, ge=0, le=8)
     """Of one recurrent element; 0 if it is held in the engine's dtype."""

@@ -93,30 +93,31 @@ def _listed(config: Json, *keys: str) -> list[object]:
     return found
 
 
-def _state(config: Json, conv: int, group: int, groups: int, recurrent: int, kernel: int, wide: bool) -> State:
-    """`conv`, `group`: what the convolution sees, of all and of one group; it keeps all but one of its steps."""
-    return State(
-        divided=conv * (kernel - 1),
-        per_group=group * (kernel - 1),
-        groups=groups,
-        recurrent=recurrent,
-        recurrent_bytes=_WIDE if wide else 0,
-        chunk=find_count(config, "mamba_chunk_size", "chunk_size") or _ANY_CHUNK,
-    )
+def _chunk(config: Json) -> int:
+    return find_count(config, "mamba_chunk_size", "chunk_size") or _ANY_CHUNK
 
 
 def _mamba1(config: Json) -> State:
     inner = find_count(config, "mamba_expand")
     size = inner * _get(config, "hidden_size") if inner else _get(config, "intermediate_size")
     kernel, states = _get(config, "mamba_d_conv", "conv_kernel"), _get(config, "mamba_d_state", "state_size")
-    return _state(config, size, 0, 0, size * states, kernel, wide=False)
+    # A convolution keeps all but one of its steps.
+    return State(divided=size * (kernel - 1), recurrent=size * states, chunk=_chunk(config))
 
 
 def _mamba2(config: Json, inner: int, wide: bool = False) -> State:
     heads, size = _get(config, "mamba_n_heads", "mamba_num_heads", "num_heads"), _get(config, *_HEAD_SIZES)
     states = _get(config, "mamba_d_state", "ssm_state_size", "state_size")
     groups, kernel = _get(config, "mamba_n_groups", "n_groups"), _get(config, "mamba_d_conv", "conv_kernel")
-    return _state(config, inner, 2 * states, groups, heads * size * states, kernel, wide)
+    return State(
+        divided=inner * (kernel - 1),
+        per_group=2 * states * (kernel - 1),
+        groups=groups,
+        heads=heads,
+        recurrent=heads * size * states,
+        recurrent_bytes=_WIDE if wide else 0,
+        chunk=_chunk(config),
+    )
 
 
 _HEAD_SIZES: Final = ("mamba_d_head", "mamba_head_dim", "head_dim")
@@ -139,16 +140,27 @@ def _nemotron(config: Json) -> State:
 def _gated_delta(config: Json) -> State:
     keys, values = _get(config, "linear_num_key_heads"), _get(config, "linear_num_value_heads")
     key, value = _get(config, "linear_key_head_dim"), _get(config, "linear_value_head_dim")
-    wide = _first(config, "mamba_ssm_dtype") == "float32"
-    conv = 2 * key * keys + value * values
-    return _state(config, conv, 0, 0, values * value * key, _get(config, "linear_conv_kernel_dim"), wide)
+    kernel = _get(config, "linear_conv_kernel_dim")
+    return State(
+        divided=(2 * key * keys + value * values) * (kernel - 1),
+        heads=values,
+        recurrent=values * value * key,
+        recurrent_bytes=_WIDE if _first(config, "mamba_ssm_dtype") == "float32" else 0,
+        chunk=_chunk(config),
+    )
 
 
 def _kimi(config: Json) -> State:
     linear = _linear(config)
     heads, size = _get(linear, "num_heads"), _get(linear, "head_dim")
     kernel = _get(linear, "short_conv_kernel_size")
-    return _state(config, 3 * heads * size, 0, 0, heads * size * size, kernel, wide=True)
+    return State(
+        divided=3 * heads * size * (kernel - 1),
+        heads=heads,
+        recurrent=heads * size * size,
+        recurrent_bytes=_WIDE,
+        chunk=_chunk(config),
+    )
 
 
 def _linear(config: Json) -> Json:
@@ -160,7 +172,7 @@ def _linear(config: Json) -> Json:
 
 def _short(config: Json) -> State:
     dim = find_count(config, "conv_dim") or _get(config, "hidden_size")
-    return _state(config, dim, 0, 0, 0, _get(config, "conv_L_cache"), wide=False)
+    return State(divided=dim * (_get(config, "conv_L_cache") - 1), chunk=_chunk(config))
 
 
 def _all_states(_: Json, layers: int) -> Sequence[Place]:

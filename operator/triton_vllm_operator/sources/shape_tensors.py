@@ -161,7 +161,7 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
 def is_vocabulary(name: str) -> bool:
     """Whether a tensor is the embedding, or the head."""
     words = name.split(".")
-    if words[-2:] == ["embeddings", "weight"]:
+    if words[-2:] in (["embeddings", "weight"], ["embedding", "weight"]):
         return True
     return any(
         word in ("embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", *HEAD_NAMES) for word in words
