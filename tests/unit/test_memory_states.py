@@ -162,4 +162,4 @@ def test_many_layers_are_planned_in_no_time() -> None:
     shape = shape.model_copy(update={"kinds": (*shape.kinds, *shape.kinds)[:2]})
     began = time.monotonic()
     make_plan(shape, EngineSettings("0.24.0"), H200, 8192)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 0.2

@@ -27,7 +27,7 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 """Elements, bytes or tokens: numbers that a float holds."""
 Some = Annotated[int, Field(ge=1, lt=2**32)]
 """What there is of anything in a model."""
-MOST_LAYERS: Final = 2000
+MOST_LAYERS: Final = 512
 
 
 class Allocation(NamedTuple):
