@@ -63,12 +63,13 @@ def with_longest_that_fits(case: Case) -> Case:
 
 
 def find_advice(case: Case) -> tuple[Advice, ...]:
-    """Changes with which it would fit, one of each kind; where there is none, those with which it would be tight."""
-    for starts in (_fits, _starts):
-        found = (kind(case, starts) for kind in _KINDS)
-        if advice := tuple(advice for advice in found if advice is not None):
-            return advice
-    return ()
+    """Changes that would do, one of each kind; with a word about those with which it would be tight."""
+    found = (kind(case, _fits) or _as_tight(kind(case, _starts)) for kind in _KINDS)
+    return tuple(advice for advice in found if advice is not None)
+
+
+def _as_tight(advice: Advice | None) -> Advice | None:
+    return None if advice is None else replace(advice, text=f"{advice.text} (tight)")
 
 
 def find_longest(length: int, block: int, starts: Callable[[int], bool]) -> int:
