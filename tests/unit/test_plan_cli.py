@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
+from perf.memory import STARTS
 from support.checkpoints import LLAMA, write_checkpoint
 from support.nodes import H100, L4, node_body
 from triton_vllm_operator.cli.__main__ import ACCEPTED, REFUSED, UNREADABLE, main
@@ -345,3 +347,13 @@ def test_the_waste_of_the_last_block_is_a_number(model: str, capsys: pytest.Capt
     # Half of 16 tokens beside 2048.
     assert json.loads(plan(capsys, *arguments, "-o", "json")[1])["wastedPart"] == 0.0039
     assert "waste         0.39% of 2048 tokens: half of the last block, on average" in plan(capsys, *arguments)[1]
+
+
+def test_states_of_a_hybrid_are_said_beside_its_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = yaml.safe_load((STARTS / "models.yaml").read_text())
+    for name, tokens in (("nemotron-h-8b", True), ("falcon-mamba-7b", False)):
+        folder = write_checkpoint(tmp_path / name, {**models[name], "max_position_embeddings": 8192})
+        arguments = ("--model", str(folder), "--gpu", "H200", "--vllm-version", "0.24.0")
+        text = plan(capsys, *arguments)[1]
+        assert "states        of each sequence 1 in " in text
+        assert ("a token " in text) is tokens

@@ -1,6 +1,7 @@
 """A plan as text for people, and as JSON for programs."""
 
 import json
+from collections.abc import Iterator
 from typing import Final
 
 from triton_vllm_operator.api.base import Json
@@ -63,6 +64,17 @@ def _as_data(answer: Answer) -> Json:
         "changes": [advice.text for advice in answer.advice],
         "assumptions": list(answer.assumptions),
     }
+
+
+def _say_kept(layout: CacheLayout, typical: int) -> Iterator[tuple[str, str]]:
+    """What tokens and states of a sequence take."""
+    if layout.keeps_tokens:
+        yield "a token", f"{layout.token_bytes:,} bytes, in blocks of {layout.block_tokens}"
+        yield "waste", f"{_waste(layout, typical):.2%} of {typical} tokens: half of the last block, on average"
+    if layout.keeps_states:
+        groups = sum(group.kind.state is not None for group in layout.groups)
+        each = "one for each block of tokens" if layout.state_blocks is None else f"{layout.state_blocks}"
+        yield "states", f"of each sequence {each} in {groups} groups of layers, {gib(layout.block_bytes)} each"
 
 
 def _waste(layout: CacheLayout, tokens: int) -> float:
@@ -137,8 +149,7 @@ def amounts(answer: Answer) -> list[str]:
         ("graphs", _doubt(plan.graphs)),
         ("KV cache", _doubt(plan.cache)),
         ("KV tokens", f"{plan.tokens.expected:,}  ({plan.tokens.low:,} to {plan.tokens.high:,})"),
-        ("a token", f"{layout.token_bytes:,} bytes, in blocks of {layout.block_tokens}"),
-        ("waste", f"{_waste(layout, typical):.2%} of {typical} tokens: half of the last block, on average"),
+        *_say_kept(layout, typical),
         ("at once", f"{_concurrency(plan, plan.sequence_bytes):g} sequences of {plan.length} tokens"),
         ("", f"{_concurrency(plan, blocks * layout.block_bytes):g} of {typical}"),
     ]
