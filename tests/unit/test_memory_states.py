@@ -163,3 +163,7 @@ def test_many_layers_are_planned_in_no_time() -> None:
     began = time.monotonic()
     make_plan(shape, EngineSettings("0.24.0"), H200, 8192)
     assert time.monotonic() - began < 0.2
+
+
+def test_where_nothing_bounds_a_sequence_vllm_assumes_a_length() -> None:
+    assert read_model(MODELS["falcon-mamba-7b"]).longest == 2048

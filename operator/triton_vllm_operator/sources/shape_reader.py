@@ -23,6 +23,8 @@ from triton_vllm_operator.sources.shape_tensors import HEAD_NAMES, find_weights_
 _MOST_KINDS: Final = 26
 """Letters of a pattern."""
 _WITHOUT_HEADS: Final = (Attention.LATENT, Attention.NONE)
+_UNBOUND_LENGTH: Final = 2048
+"""Tokens that vLLM assumes where nothing bounds a sequence (_get_and_verify_max_len)."""
 _SHOWN_STRANGE: Final = 5
 _SHOWN_ERROR: Final = 100
 _ROPE_FREE: Final = frozenset(
@@ -68,7 +70,7 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         hidden_size=hidden,
         vocabulary=vocabulary,
         head_is_tied=_is_tied(config, tensors),
-        longest=_find_longest(config),
+        longest=_find_longest(config) or (_UNBOUND_LENGTH if not _attends(layers) else None),
         heads=heads,
         dtype=_find_dtype(config),
         kinds=kinds,
@@ -101,6 +103,10 @@ def _find_experts(config: Json) -> Experts | None:
     size = find_count(config, "moe_intermediate_size", "expert_intermediate_size", "intermediate_size")
     has_experts = find_count(config, "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     return Experts(per_token=per_token, size=size) if has_experts and per_token and size else None
+
+
+def _attends(layers: tuple[LayerKind, ...]) -> bool:
+    return any(layer.attention is not Attention.NONE for layer in layers)
 
 
 def _find_longest(config: Json) -> int | None:
