@@ -23,6 +23,10 @@ _LAYER_INNER_TIMES: Final = 3
 _SEES: Final = 0.25
 _UNSURE: Final = 0.1
 """GiB by which recorded starts of dense models differ from the formula; of others it is more."""
+_UNSURE_WORKSPACE: Final = 0.4
+"""Part of the workspace of experts: other kernels take other sizes."""
+_LEAST_SURE: Final = 0.4
+"""GiB by which a pass that is larger than the sampler's may be smaller than it is counted."""
 _GRAPHS: Final = (0.2, 0.5, 1.1)
 """GiB for CUDA graphs: the engine's own estimate is an extrapolation and jumps."""
 
@@ -36,8 +40,9 @@ def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchCla
         expected = max(sampler, others) + workspace + sees
     else:
         expected = max(sampler, others, workspace + _held_hidden(shape, settings, batch)) + sees
-    unsure = _UNSURE * GIB + sees + workspace
-    return Range(int(max(0, min(sampler, expected) - unsure + sees)), int(expected), int(expected + unsure))
+    unsure = _UNSURE * GIB + sees + _UNSURE_WORKSPACE * workspace
+    least = max(min(sampler, expected), expected - _LEAST_SURE * GIB)
+    return Range(int(max(0, least - unsure + sees)), int(expected), int(expected + unsure))
 
 
 def _sampler_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
