@@ -100,10 +100,19 @@ def test_a_length_that_a_scaling_makes_is_not_taken_for_certain() -> None:
     assert read({"max_position_embeddings": 40960}, mlp__down_proj__weight=weight).longest == 40960
 
 
-def test_mla_keeps_its_keys_and_values_twice() -> None:
+@pytest.mark.parametrize(
+    ("stored", "held"),
+    [
+        (Tensor("BF16", (64, 32)), [(Form.LINEAR, 2048), (Form.COPY, 2048)]),
+        (Tensor("F8_E4M3", (64, 32)), [(Form.FLOAT, 2048), (Form.BYTES, 2048)]),
+    ],
+)
+def test_mla_holds_weights_of_keys_and_values_twice_where_they_are_quantised(
+    stored: Tensor, held: list[tuple[Form, int]]
+) -> None:
     config = {"kv_lora_rank": 32, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
-    shape = read(config, self_attn__kv_b_proj__weight=Tensor("BF16", (64, 32)))
-    assert sorted(row.divided for row in shape.weights[0]) == [2048, 2048]
+    shape = read(config, self_attn__kv_b_proj__weight=stored)
+    assert [(row.form, row.divided) for row in shape.weights[0]] == held
     assert (shape.kinds[0].attention, shape.kinds[0].size) == (Attention.LATENT, 40)
 
 

@@ -111,8 +111,8 @@ class LoadingRow(Row):
 class LatentRow(Row):
     """Compressed attention (MLA)."""
 
-    workspace_tokens: int
-    """For so many tokens, in 4 bytes, each rank keeps room beside the weights."""
+    workspace_mib: int
+    """What each rank keeps within the line of weights."""
 
 
 class GroupsRow(Row):

@@ -9,7 +9,6 @@ from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.sources.shape import Allocation, Attention, Form, LayerKind, ModelShape, expand
 
 _MIB: Final = 2**20
-_WIDE: Final = 4
 _SMALLEST: Final = 512
 """Bytes: torch's allocator gives nothing smaller."""
 _LARGE: Final = 10 * _MIB
@@ -70,8 +69,8 @@ def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, numb
 
 
 def _latent_workspace(layers: Iterable[LayerKind], settings: EngineSettings) -> int:
-    sizes = [layer.size for layer in layers if layer.attention is Attention.LATENT]
-    return row_of(load_tables().latent, settings.vllm).workspace_tokens * max(sizes, default=0) * _WIDE
+    has_any = any(layer.attention is Attention.LATENT for layer in layers)
+    return row_of(load_tables().latent, settings.vllm).workspace_mib * _MIB if has_any else 0
 
 
 def _bytes_of(rows: Iterable[Allocation], shape: ModelShape, settings: EngineSettings) -> Iterator[int]:
@@ -97,6 +96,8 @@ def _adapter_bytes(rows: Iterable[Allocation], shape: ModelShape, settings: Engi
 def _element_bytes(form: Form, settings: EngineSettings) -> int:
     if form is Form.BYTES:
         return 1
+    if form is Form.COPY:
+        return settings.dtype_bytes if settings.quantises else 0
     return 1 if form is Form.LINEAR and settings.quantises else settings.dtype_bytes
 
 

@@ -21,6 +21,8 @@ class Form(StrEnum):
     """The same, of a linear layer of the decoder: what the engine may quantise when it loads."""
     BYTES = "B"
     """Bytes, held as they are stored: quantised weights, their scales."""
+    COPY = "C"
+    """Elements, held in the engine's dtype beside linear layers if the engine quantises these."""
 
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]

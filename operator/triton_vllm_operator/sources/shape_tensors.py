@@ -89,6 +89,8 @@ _LARGE: Final = 2**24
 """Elements of a tensor outside layers that is no matter of megabytes."""
 _SMALL: Final = "norms"
 _KEY_VALUE: Final = "kv_b"
+_PACKED_TIMES: Final = {"weight": 1, "qweight": 2, "weight_packed": 2}
+"""Weights in a byte, by the tensor that holds them."""
 
 
 @dataclass(slots=True)
@@ -178,9 +180,7 @@ def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> 
         share = _share(rule, key, part, tensor)
         sums[key, form, part].add(_held(tensor, key, form, part), share, fused)
     rows = [Allocation(form, each.divided, each.by_heads, each.whole) for (_, form, _), each in sums.items()]
-    twice = [
-        row._replace(form=Form.FLOAT) for ((key, _, part), row) in zip(sums, rows, strict=True) if _is_copied(key, part)
-    ]
+    twice = [_copy(row, part) for ((key, _, part), row) in zip(sums, rows, strict=True) if _is_copied(key, part)]
     return _count((*rows, *twice))
 
 
@@ -270,8 +270,19 @@ def _form(tensor: Tensor, rule: Rule | None, part: str) -> Form:
 
 
 def _is_copied(key: str, part: str) -> bool:
-    """MLA keeps the weights of keys and values twice: as they are, and as attention multiplies with them."""
-    return key.rpartition(".")[2] == _KEY_VALUE and part == "weight"
+    """MLA multiplies with the weights of keys and values as they are: what is quantised is held a second time without.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/attention/mla_attention.py
+    (process_weights_after_loading: of what is not quantised it takes views)
+    """
+    return key.rpartition(".")[2] == _KEY_VALUE and part in _PACKED_TIMES
+
+
+def _copy(row: Allocation, part: str) -> Allocation:
+    if row.form is not Form.BYTES:
+        return row._replace(form=Form.COPY)
+    times = _PACKED_TIMES[part]
+    return Allocation(Form.FLOAT, row.divided * times, row.by_heads * times, row.whole * times, row.times)
 
 
 def _is_mxfp4(tensor: Tensor, key: str, part: str) -> bool:
