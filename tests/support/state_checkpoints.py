@@ -43,49 +43,26 @@ def _mixer(at: str, sizes: dict[str, int], dtype: str) -> Named:
         yield f"{at}.{name}", Tensor("F32" if name == "A_log" else dtype, (heads,))
 
 
-def _granite(config: Config, layer: str, dtype: str) -> Named:
-    return _mixer(
-        f"{layer}.mamba",
-        {
-            "hidden": config["hidden_size"],
-            "inner": config.get("mamba_d_ssm") or config["mamba_expand"] * config["hidden_size"],
-            "heads": config["mamba_n_heads"],
-            "groups": config["mamba_n_groups"],
-            "state": config["mamba_d_state"],
-            "kernel": config["mamba_d_conv"],
-        },
-        dtype,
-    )
-
-
-def _nemotron(config: Config, layer: str, dtype: str) -> Named:
-    return _mixer(
-        f"{layer}.mixer",
-        {
-            "hidden": config["hidden_size"],
-            "inner": config["mamba_num_heads"] * config["mamba_head_dim"],
-            "heads": config["mamba_num_heads"],
-            "groups": config["n_groups"],
-            "state": config["ssm_state_size"],
-            "kernel": config["conv_kernel"],
-        },
-        dtype,
-    )
+_MIXERS = {
+    "granitemoehybrid": ("mamba", "mamba_n_heads", "mamba_n_groups", "mamba_d_state", "mamba_d_conv"),
+    "falcon_h1": ("mamba", "mamba_n_heads", "mamba_n_groups", "mamba_d_state", "mamba_d_conv"),
+    "nemotron_h": ("mixer", "mamba_num_heads", "n_groups", "ssm_state_size", "conv_kernel"),
+    "mamba2": ("mixer", "num_heads", "n_groups", "state_size", "conv_kernel"),
+}
+"""The module of a mixer, and the keys of its heads, groups, state and kernel."""
 
 
 def _mamba2(config: Config, layer: str, dtype: str) -> Named:
-    return _mixer(
-        f"{layer}.mixer",
-        {
-            "hidden": config["hidden_size"],
-            "inner": config["expand"] * config["hidden_size"],
-            "heads": config["num_heads"],
-            "groups": config["n_groups"],
-            "state": config["state_size"],
-            "kernel": config["conv_kernel"],
-        },
-        dtype,
-    )
+    module, *keys = _MIXERS[config["model_type"]]
+    sizes = dict(zip(("heads", "groups", "state", "kernel"), (config[key] for key in keys), strict=True))
+    return _mixer(f"{layer}.{module}", {"hidden": config["hidden_size"], "inner": _inner_size(config), **sizes}, dtype)
+
+
+def _inner_size(config: Config) -> int:
+    if config["model_type"] == "nemotron_h":
+        return int(config["mamba_num_heads"] * config["mamba_head_dim"])
+    expand = config.get("mamba_expand") or config["expand"]
+    return int(config.get("mamba_d_ssm") or expand * config["hidden_size"])
 
 
 def _mamba1(config: Config, layer: str, dtype: str) -> Named:
@@ -144,10 +121,7 @@ def _short(config: Config, layer: str, dtype: str) -> Named:
 
 
 _MAKERS: dict[str, Callable[[Config, str, str], Named]] = {
-    "granitemoehybrid": _granite,
-    "falcon_h1": _granite,
-    "nemotron_h": _nemotron,
-    "mamba2": _mamba2,
+    **dict.fromkeys(_MIXERS, _mamba2),
     "mamba": _mamba1,
     "falcon_mamba": _mamba1,
     "jamba": _mamba1,

@@ -265,6 +265,11 @@ class LLMDeploymentSpec(ApiModel):
         )
 
     @property
+    def cpu(self) -> Cpu | None:
+        """What there is of a CPU; None on GPUs."""
+        return self.accelerator.cpu if self.accelerator is not None else None
+
+    @property
     def memory_limit(self) -> int | None:
         """Bytes that the serving container may use; None if the spec does not say."""
         limit = (self.resources.limits or {}).get("memory") if self.resources else None

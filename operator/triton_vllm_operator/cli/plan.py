@@ -9,7 +9,7 @@ from typing import Final
 
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.api.scheduling import Scheduling
-from triton_vllm_operator.api.spec import DEFAULT_GPU_RESOURCE, Cpu, LLMDeploymentSpec
+from triton_vllm_operator.api.spec import DEFAULT_GPU_RESOURCE, LLMDeploymentSpec
 from triton_vllm_operator.api.vllm_versions import version_order
 from triton_vllm_operator.cli.cluster import read_nodes
 from triton_vllm_operator.cli.explain import judge_document
@@ -97,8 +97,8 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAns
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
     uncounted = find_unplanned(wanted.spec, shape) if wanted.spec else ""
-    if wanted.spec is not None and wanted.cpu is not None:
-        return answer_on_cpu(read_cpu_case(wanted.spec, wanted.cpu, wanted.vllm, shape, length), uncounted)
+    if wanted.spec is not None and wanted.spec.cpu is not None:
+        return answer_on_cpu(read_cpu_case(wanted.spec, wanted.spec.cpu, wanted.vllm, shape, length), uncounted)
     if options.gpu is None and options.gpu_memory is None and not options.nodes:
         raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
 
@@ -174,11 +174,6 @@ class Wanted:
     def resource(self) -> str:
         """What they ask for of a node."""
         return (self.spec.gpu_resource if self.spec else None) or DEFAULT_GPU_RESOURCE
-
-    @property
-    def cpu(self) -> Cpu | None:
-        """None on GPUs."""
-        return self.spec.accelerator.cpu if self.spec and self.spec.accelerator else None
 
     def settings(self, shape: ModelShape) -> EngineSettings:
         """Those of the engine for a model."""

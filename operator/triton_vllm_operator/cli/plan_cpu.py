@@ -30,7 +30,7 @@ def answer_on_cpu(case: CpuCase, uncounted: str) -> CpuAnswer:
     """Plan one start; `uncounted` is what of its spec no plan counts."""
     plan = case.plan()
     assumptions = (say_uncounted(uncounted),) if uncounted else ()
-    return CpuAnswer(case, plan, find_needed(case, plan), find_cpu_fit(case), assumptions)
+    return CpuAnswer(case, plan, find_needed(case, plan), find_cpu_fit(case, plan), assumptions)
 
 
 def say_uncounted(what: str) -> str:

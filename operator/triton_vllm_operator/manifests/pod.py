@@ -118,8 +118,8 @@ def _build_environment(spec: LLMDeploymentSpec) -> list[Json]:
         {"name": "HF_HUB_OFFLINE", "value": "1"},
         {"name": "VLLM_NO_USAGE_STATS", "value": "1"},
     ]
-    if spec.accelerator is not None and spec.accelerator.cpu is not None:
-        gibibytes = spec.accelerator.cpu.kv_cache_size.removesuffix("Gi")
+    if spec.cpu is not None:
+        gibibytes = spec.cpu.kv_cache_size.removesuffix("Gi")
         environment.append({"name": "VLLM_CPU_KVCACHE_SPACE", "value": gibibytes})
     # None of them is one of ours: repository/environment.py.
     given: list[Json] = [{"name": variable.name, "value": variable.value} for variable in spec.env or ()]

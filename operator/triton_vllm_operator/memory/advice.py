@@ -52,6 +52,7 @@ class Advice:
 
     text: str
     case: Case
+    is_tight: bool = False
 
 
 def with_longest_that_fits(case: Case) -> Case:
@@ -69,7 +70,7 @@ def find_advice(case: Case) -> tuple[Advice, ...]:
 
 
 def _as_tight(advice: Advice | None) -> Advice | None:
-    return None if advice is None else replace(advice, text=f"{advice.text} (tight)")
+    return None if advice is None else replace(advice, text=f"{advice.text} (tight)", is_tight=True)
 
 
 def find_longest(length: int, block: int, starts: Callable[[int], bool]) -> int:

@@ -65,7 +65,7 @@ def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> Cach
     own = share_layers(len(layers), settings.pipeline_ranks)[stage]
     parts = [(number, part) for number, layer in enumerate(layers) for part in _cached_parts(layer, settings.vllm)]
     attending = sum(part.state is None for number, part in parts if number in own)
-    state = next((layer.state for layer in layers if layer.state is not None), None)
+    state = shape.state
     attends = any(page_bytes(layer, settings) for layer in layers)
     if state is not None and attends:
         settings = replace(settings, block_tokens=_block_for_states(state, layers, settings, shape.architecture))

@@ -53,9 +53,8 @@ def find_needed(case: CpuCase, plan: Plan) -> Range:
     return processes + weights + exactly(case.cache)
 
 
-def find_cpu_fit(case: CpuCase) -> Finding:
+def find_cpu_fit(case: CpuCase, plan: Plan) -> Finding:
     """Whether one sequence of the longest length has room in the cache, and everything in the container."""
-    plan = case.plan()
     needed = find_needed(case, plan)
     if not plan.fits:
         why = f"does not fit: one sequence of {case.length} tokens takes {gib(plan.least_cache)} of cache, and "

@@ -98,8 +98,8 @@ def _say_failing(
 
 def _say_surer(case: Case) -> str:
     """With what a tight start would not be."""
-    surer = [advice for advice in find_advice(case) if advice.case.judge(advice.case.plan()).verdict is Verdict.FITS]
-    return f"; it fits for certain with {surer[0].text}" if surer else ""
+    surer = next((advice for advice in find_advice(case) if not advice.is_tight), None)
+    return f"; it fits for certain with {surer.text}" if surer is not None else ""
 
 
 _NOTHING: Final = "no change of one field is known with which it would"

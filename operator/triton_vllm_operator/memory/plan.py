@@ -4,7 +4,7 @@ https://github.com/vllm-project/vllm/blob/main/vllm/v1/worker/gpu_worker.py (det
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from triton_vllm_operator.memory.amounts import Range, exactly
 from triton_vllm_operator.memory.cache import CacheLayout, blocks_of_sequence, count_blocks, count_tokens, lay_out
@@ -51,12 +51,10 @@ def make_plan(shape: ModelShape, settings: EngineSettings, gpu: Gpu, length: int
     `length` is the longest sequence, in tokens. `correction` is by how many bytes the cache of an engine like it was
     larger than planned.
     """
-    start = _Start(shape, settings, gpu, length, correction)
-    peaks = load_peaks(shape, settings)
-    plans = [
-        replace(_plan_stage(start, stage, weights), load_peak=peaks[stage])
-        for stage, weights in enumerate(weights_by_rank(shape, settings))
-    ]
+    start = _Start(shape, settings, gpu, length, find_batch(settings, gpu), correction)
+    weights = weights_by_rank(shape, settings)
+    peaks = load_peaks(shape, settings, weights)
+    plans = [_plan_stage(start, stage, *sizes) for stage, sizes in enumerate(zip(weights, peaks, strict=True))]
     return min(plans, key=lambda plan: plan.tokens.expected)
 
 
@@ -68,6 +66,7 @@ class _Start:
     settings: EngineSettings
     gpu: Gpu
     length: int
+    batch: BatchClass
     correction: int
 
 
@@ -79,9 +78,8 @@ def find_batch(settings: EngineSettings, gpu: Gpu) -> BatchClass:
     return BatchClass(tokens=tokens, sequences=min(settings.sequences or default.sequences, tokens))
 
 
-def _plan_stage(start: _Start, stage: int, weights: int) -> Plan:
-    shape, settings, gpu, length = start.shape, start.settings, start.gpu, start.length
-    batch = find_batch(settings, gpu)
+def _plan_stage(start: _Start, stage: int, weights: int, load_peak: int) -> Plan:
+    shape, settings, gpu, length, batch = start.shape, start.settings, start.gpu, start.length, start.batch
     requested = math.ceil(gpu.total_bytes * settings.utilization)
     activations, beside = activation_peak(shape, settings, batch), beside_torch(settings)
     graphs = graphs_reserve(settings)
@@ -100,7 +98,7 @@ def _plan_stage(start: _Start, stage: int, weights: int) -> Plan:
     return Plan(
         requested=requested,
         weights=weights,
-        load_peak=weights,
+        load_peak=load_peak,
         activations=activations,
         beside_torch=beside,
         graphs=graphs,

@@ -104,7 +104,7 @@ def _find_lacking_blocks(plan: Plan, settings: EngineSettings, gpu: Gpu, cache: 
 def find_misfit(shape: ModelShape, settings: EngineSettings) -> str:
     """What the ranks do not divide, which vLLM refuses before it touches a GPU."""
     ranks, vocabulary = settings.tensor_ranks, padded_vocabulary(shape)
-    state = next((kind.state for kind in shape.kinds if kind.state is not None), None) or State()
+    state = shape.state or State()
     attends = any(kind.attention is not Attention.NONE for kind in shape.kinds)
     parts = [f"{shape.heads} attention heads"] if attends and shape.heads % ranks else []
     parts += [f"{state.heads} heads of states"] if state.heads % ranks else []

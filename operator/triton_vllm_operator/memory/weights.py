@@ -26,12 +26,12 @@ def weights_by_rank(shape: ModelShape, settings: EngineSettings) -> tuple[int, .
     )
 
 
-def load_peaks(shape: ModelShape, settings: EngineSettings) -> tuple[int, ...]:
+def load_peaks(shape: ModelShape, settings: EngineSettings, loaded: tuple[int, ...]) -> tuple[int, ...]:
     """Bytes on each stage while weights are loaded: what is quantised lies there as it is stored before.
 
+    `loaded` is what they take in the end.
     https://github.com/vllm-project/vllm/issues/55985
     """
-    loaded = weights_by_rank(shape, settings)
     if not settings.quantises:
         return loaded
     stored = replace(settings, quantises=False)

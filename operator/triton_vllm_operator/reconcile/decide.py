@@ -36,7 +36,7 @@ from triton_vllm_operator.reconcile.conditions import (
     unreachable_from,
 )
 from triton_vllm_operator.reconcile.drift import differs
-from triton_vllm_operator.reconcile.learning import find_news, find_plan_error
+from triton_vllm_operator.reconcile.learning import compare_now, find_news
 from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
@@ -56,6 +56,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     wanted = _children(observed.resource.owner, plan)
     situation = _situation(observed, plan)
     status = build_status(observed, plan, situation, now)
+    compared = compare_now(observed, status.memory_plan)
     return Decision(
         writes=_to_write(observed, plan, wanted),
         prunes=_to_prune(observed, plan, wanted),
@@ -63,8 +64,8 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
         look_again_at=_look_again_at(situation, plan, status, now),
-        news=find_news(observed, status.memory_plan),
-        plan_error=find_plan_error(observed, status.memory_plan),
+        news=find_news(compared, observed.resource.status.revision or ""),
+        plan_error=compared.error if compared is not None else None,
     )
 
 

@@ -1,5 +1,6 @@
 """What a start of an LLMDeployment taught about its memory: its plan beside what the engine measured. Pure."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from triton_vllm_operator.api import names
@@ -18,6 +19,7 @@ from triton_vllm_operator.memory.learned import Learned
 from triton_vllm_operator.memory.measured import read_measured
 from triton_vllm_operator.memory.reading import settings_of_spec
 from triton_vllm_operator.reconcile.model import News, Observed
+from triton_vllm_operator.sources.report import find_source
 from triton_vllm_operator.sources.shape import ModelShape
 
 PLAN_MISSED: Final = "MemoryPlanMissed"
@@ -55,7 +57,7 @@ def _learn(revision: Revision, predicted: PredictedMemory, correction: int) -> L
 
 
 def _find_shape(revision: Revision) -> ModelShape | None:
-    model = next((source for source in revision.sources if source.volume == names.MODEL_VOLUME), None)
+    model = find_source(revision.sources, names.MODEL_VOLUME)
     return model.facts.shape if model is not None and model.facts is not None else None
 
 
@@ -93,35 +95,41 @@ def compare(predicted: PredictedMemory | None, measured: MeasuredMemory | None) 
     )
 
 
-def find_news(observed: Observed, found: MemoryStatus | None) -> tuple[News, ...]:
-    """That a start which was measured now is not what was planned."""
-    predicted, counted = _compared_now(observed, found)
-    if predicted is None or counted is None:
-        return ()
-    planned = predicted.kv_cache_tokens
-    # A plan that is exact, as on a CPU, leaves no room for a block more or less.
-    if planned.low == planned.high or _find_result(planned, counted) is PlanResult.MET:
-        return ()
-    message = (
-        f"the KV cache holds {counted:,} tokens, and {planned.low:,} to {planned.high:,} were planned for "
-        f"{predicted.gpu}; the next plan starts from what was measured"
-    )
-    return (News(PLAN_MISSED, message, observed.resource.status.revision or ""),)
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A start that was measured now, beside its plan."""
+
+    predicted: PredictedMemory
+    tokens: int
+
+    @property
+    def error(self) -> float | None:
+        """Of the plan, as a part of what was measured."""
+        return self.predicted.kv_cache_tokens.expected / self.tokens - 1 if self.tokens else None
 
 
-def find_plan_error(observed: Observed, found: MemoryStatus | None) -> float | None:
-    """Of a start that was measured now, as a part of what was measured; None if none was, or nothing was planned."""
-    predicted, counted = _compared_now(observed, found)
-    return predicted.kv_cache_tokens.expected / counted - 1 if predicted is not None and counted else None
-
-
-def _compared_now(observed: Observed, found: MemoryStatus | None) -> tuple[PredictedMemory | None, int | None]:
-    """The plan, and the tokens that the pod said which was asked now."""
+def compare_now(observed: Observed, found: MemoryStatus | None) -> Compared | None:
+    """The plan, and the tokens that the pod said which was asked now; None if none was, or nothing was planned."""
     predicted = found.predicted if found is not None else None
     if observed.inspection is None or predicted is None or not _is_of_one_gpu(predicted):
-        return None, None
+        return None
     measured = read_measured(observed.inspection.log)
-    return predicted, measured.tokens if measured is not None else None
+    return Compared(predicted, measured.tokens) if measured is not None and measured.tokens is not None else None
+
+
+def find_news(compared: Compared | None, revision: str) -> tuple[News, ...]:
+    """That a start which was measured now is not what was planned."""
+    if compared is None:
+        return ()
+    planned = compared.predicted.kv_cache_tokens
+    # A plan that is exact, as on a CPU, leaves no room for a block more or less.
+    if planned.low == planned.high or _find_result(planned, compared.tokens) is PlanResult.MET:
+        return ()
+    message = (
+        f"the KV cache holds {compared.tokens:,} tokens, and {planned.low:,} to {planned.high:,} were planned for "
+        f"{compared.predicted.gpu}; the next plan starts from what was measured"
+    )
+    return (News(PLAN_MISSED, message, revision),)
 
 
 def _find_result(amount: Amount, count: int) -> PlanResult:

@@ -20,7 +20,7 @@ from triton_vllm_operator.memory.offers import Offers, find_offers
 from triton_vllm_operator.memory.plan import Plan
 from triton_vllm_operator.memory.reading import find_unplanned, read_case, read_cpu_case, settings_of_spec
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
-from triton_vllm_operator.sources.report import ModelFacts, SourceReport
+from triton_vllm_operator.sources.report import ModelFacts, SourceReport, find_source
 from triton_vllm_operator.sources.shape import ModelShape
 
 _STATUS: Final[Mapping[Fit, ConditionStatus]] = {
@@ -85,7 +85,8 @@ def find_memory(
     """
     if policy is MemoryPolicy.OFF:
         return _unknown(Reason.NOT_PLANNED, "spec.memory.policy is Off")
-    facts = next((source.facts for source in sources if source.volume == names.MODEL_VOLUME), None) or ModelFacts()
+    model = find_source(sources, names.MODEL_VOLUME)
+    facts = (model.facts if model is not None else None) or ModelFacts()
     if facts.shapeless is not None:
         of = f"{facts.architecture}: " if facts.architecture else ""
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"{of}{facts.shapeless}; the engine decides")
@@ -105,7 +106,7 @@ def find_memory(
 
 
 def _find_on_cpu(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None) -> MemoryFinding:
-    cpu = spec.accelerator.cpu if spec.accelerator else None
+    cpu = spec.cpu
     if shape is None or cpu is None:
         has_limit = spec.memory_limit is not None
         return _unknown(Reason.NOT_PLANNED, _NOT_LOOKED if has_limit else "spec.resources.limits.memory is unset")
@@ -126,8 +127,9 @@ def _plan_on_cpu(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelShape
     case = read_cpu_case(spec, cpu, vllm, shape, shape.longest or _LEAST)
     if why := _find_unknown(spec, shape, case.settings):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, why)
-    found = find_cpu_fit(case)
-    predicted = _as_status(case.plan(), _CPU, case.settings).model_copy(update={"gpu_kinds": 1})
+    plan = case.plan()
+    found = find_cpu_fit(case, plan)
+    predicted = _as_status(plan, _CPU, case.settings).model_copy(update={"gpu_kinds": 1})
     return MemoryFinding(_STATUS[found.fit], Reason(found.fit.value), found.message, predicted)
 
 

@@ -26,7 +26,7 @@ from triton_vllm_operator.reconcile.learning import compare, fullest
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.repository.arguments import load_arguments
-from triton_vllm_operator.sources.report import ModelFacts
+from triton_vllm_operator.sources.report import ModelFacts, find_source
 
 _SHOWN_DIFFERENCES: Final = 8
 _DIFFERENCE_LIMIT: Final = 256
@@ -128,7 +128,7 @@ def _rounded(seconds: float | None) -> int | None:
 
 
 def _model_status(revision: Revision) -> ModelStatus | None:
-    model = next((source for source in revision.sources if source.volume == names.MODEL_VOLUME), None)
+    model = find_source(revision.sources, names.MODEL_VOLUME)
     if model is None:
         return None
     facts = model.facts or ModelFacts()

@@ -235,11 +235,12 @@ def load_arguments(vllm: str) -> EngineArguments | None:
 
 
 def nearest_version(vllm: str) -> str:
-    """The catalogued version that one is most like: the newest that is not newer, else the newest of all."""
+    """The catalogued version most like one: the newest that is not newer, or the oldest; the newest for an odd one."""
     known, order = catalogued_versions(), version_order(vllm)
     return [each for each in known if not order or version_order(each) <= order or each == known[0]][-1]
 
 
+@cache
 def catalogued_versions() -> tuple[str, ...]:
     """The vLLM versions whose arguments are known, oldest first."""
     files = (resources.files(__package__) / _FOLDER).iterdir()

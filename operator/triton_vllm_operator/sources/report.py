@@ -1,6 +1,6 @@
 """What the program found, as the container's termination message: small enough for Kubernetes to keep whole."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
@@ -73,6 +73,11 @@ class SourceReport(Said):
     """That the revision of a repository stands for."""
     facts: ModelFacts | None = None
     """None if nothing was looked at: a format that only the engine reads."""
+
+
+def find_source(sources: Iterable[SourceReport], volume: str) -> SourceReport | None:
+    """What was found out about that which lies on a volume."""
+    return next((source for source in sources if source.volume == volume), None)
 
 
 _NO_WARNING: Final[Mapping[str, str | None]] = {"warning": None}

@@ -158,6 +158,11 @@ class ModelShape(Said):
         return any(row.form is Form.BYTES for rows in self.weights for row in rows)
 
     @property
+    def state(self) -> State | None:
+        """What those of its layers keep that keep a state; they are alike."""
+        return next((kind.state for kind in self.kinds if kind.state is not None), None)
+
+    @property
     def layers(self) -> tuple[LayerKind, ...]:
         """The kind of each layer, in order."""
         return tuple(self.kinds[number] for number in expand(self.pattern))
