@@ -3,7 +3,8 @@
 `PYTHONPATH=operator:tests python -m gpu.record STARTS [RECORDED]` needs a GPU, vLLM, pydantic and PyYAML, and no
 weights: they are dummies. STARTS is a file as tests/gpu/starts.yaml: `model` and `config` say what is started,
 `arguments` and `environment` with what; the other keys are in _ARGUMENTS below (`cache_bytes` and `quantises` tell the
-planner what vLLM is told by `cache_dtype` and `quantization`). What is recorded has the form of tests/perf/starts, so
+planner what vLLM is told by `cache_dtype` and `quantization`). `method`, `guesses` and `draft`, a model too, say how
+tokens are guessed. What is recorded has the form of tests/perf/starts, so
 that `python -m perf.memory` holds the planner against it; each start's log lies beside it. A start takes one to four
 minutes; SECONDS_AT_MOST in the environment bounds all of them.
 """
@@ -52,13 +53,20 @@ _PROFILE: Final = {
 _SECOND_RUNNER: Final = re.compile(r"Using V2 Model Runner|model_runner\.py:\d+\].*V2|gpu/model_runner\.py")
 
 
-def start(row: Row, config: dict[str, Any], folder: Path) -> None:
+def start(row: Row, config: dict[str, Any], draft: dict[str, Any], folder: Path) -> None:
     """Start the engine in this process, as Triton's backends do: in the API server's usage context."""
     from vllm import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
 
     (folder / "config.json").write_text(json.dumps(config))
+    if "method" in row:
+        guessing = {"method": row["method"], "num_speculative_tokens": row["guesses"]}
+        if draft:
+            guessing["model"] = str(folder / "draft")
+            (folder / "draft").mkdir()
+            (folder / "draft" / "config.json").write_text(json.dumps(draft))
+        row = {**row, "arguments": {**row.get("arguments", {}), "speculative_config": guessing}}
     given = {argument: row[key] for key, argument in _ARGUMENTS.items() if key in row}
     arguments = AsyncEngineArgs(
         model=str(folder),
@@ -71,7 +79,7 @@ def start(row: Row, config: dict[str, Any], folder: Path) -> None:
     LLMEngine.from_engine_args(arguments, usage_context=UsageContext.OPENAI_API_SERVER)
 
 
-def run(row: Row, config: dict[str, Any], log: Path) -> bool:
+def run(row: Row, config: dict[str, Any], draft: dict[str, Any], log: Path) -> bool:
     """Start it in a process of its own, whose words go to `log`; whether it started."""
     child = os.fork()
     if child:
@@ -82,7 +90,7 @@ def run(row: Row, config: dict[str, Any], log: Path) -> bool:
     try:
         os.environ.update({str(name): str(value) for name, value in row.get("environment", {}).items()})
         with tempfile.TemporaryDirectory() as folder:
-            start(row, config, Path(folder))
+            start(row, config, draft, Path(folder))
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -151,7 +159,8 @@ def main(arguments: list[str]) -> int:
         given, began = {**wanted["defaults"], **row}, time.monotonic()
         config = {**models[row["model"]], **row.get("config", {})}
         log = out.with_name(f"start-{number:02}.log")
-        started = run(given, config, log)
+        draft = {**models[row["draft"]], **row.get("draft_config", {})} if "draft" in row else {}
+        started = run(given, config, draft, log)
         found = read_row(row, log.read_text(errors="replace"), started)
         recorded.append(found)
         print(f"{time.monotonic() - began:5.0f} s {found}", flush=True)

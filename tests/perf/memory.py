@@ -7,13 +7,15 @@ from typing import Any, Final
 
 import yaml
 
-from support.checkpoints import make_tensors
+from support.checkpoints import make_draft, make_tensors
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.memory.plan import Plan, make_plan
+from triton_vllm_operator.memory.reading import find_drafter
 from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB
-from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.draft_reader import read_draft
+from triton_vllm_operator.sources.shape import DraftShape, ModelShape
 from triton_vllm_operator.sources.shape_reader import read_shape
 
 STARTS: Final = Path(__file__).with_name("starts")
@@ -57,7 +59,7 @@ def load_starts(*files: str) -> tuple[Start, ...]:
     recorded = [yaml.safe_load(path.read_text()) for path in paths]
     rows = [{**each["defaults"], **row} for each in recorded for row in each["starts"]]
     # A start that failed, or was ended before it said everything, is no measure.
-    return tuple(_plan(row, models[row["model"]]) for row in rows if "cache" in row and "weights" in row)
+    return tuple(_plan(row, models) for row in rows if "cache" in row and "weights" in row)
 
 
 def read_model(config: dict[str, Any]) -> ModelShape:
@@ -72,11 +74,24 @@ def read_model(config: dict[str, Any]) -> ModelShape:
     return shape
 
 
-def _plan(row: dict[str, Any], config: dict[str, Any]) -> Start:
-    shape = read_model({**config, **row.get("config", {})})
+def _read_draft(config: dict[str, Any]) -> DraftShape:
+    draft = read_draft(config, make_draft(config))
+    if isinstance(draft, str):
+        raise ValueError(draft)
+    return draft
+
+
+def _plan(row: dict[str, Any], models: dict[str, dict[str, Any]]) -> Start:
+    shape = read_model({**models[row["model"]], **row.get("config", {})})
+    if "draft" in row:
+        shape = shape.model_copy(update={"draft": _read_draft(models[row["draft"]])})
+    guessing = {"method": row["method"], "numSpeculativeTokens": row["guesses"]} if "method" in row else None
+    engine = Engine.model_validate({"speculativeConfig": guessing} if guessing else {})
     settings = EngineSettings(
         vllm=row["vllm"],
-        runner=choose_runner(shape, Engine(), row.get("environment", {}), row["vllm"]),
+        runner=choose_runner(shape, engine, row.get("environment", {}), row["vllm"]),
+        drafter=find_drafter(engine.speculative_config),
+        guesses=row.get("guesses", 0),
         utilization=row["utilization"],
         tensor_ranks=row.get("tensor", 1),
         pipeline_ranks=row.get("pipeline", 1),
@@ -95,6 +110,7 @@ def _plan(row: dict[str, Any], config: dict[str, Any]) -> Start:
         settings.pipeline_ranks > 1
     )
     batch = f" s{row.get('sequences', '-')} b{row.get('batched', '-')} {settings.runner.value}"
+    batch += f" {row['method']}" if "method" in row else ""
     return Start(f"{row['model']}{ranks} {row['vllm']}{batch}", plan, row["weights"], row["cache"], row.get("tokens"))
 
 

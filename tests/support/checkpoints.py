@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from support.draft_checkpoints import MTP_PREFIX, as_draft, make_joins, make_medusa
 from support.state_checkpoints import keeps_state, make_state
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 
@@ -36,10 +37,29 @@ def make_tensors(config: Config, dtype: str = "BF16") -> Tensors:
         tensors |= dict(_mixing(text, layer, number, dtype))
         tensors |= dict(_feed_forward(text, layer, number, dtype))
         tensors |= {f"{layer}.{name}.weight": Tensor(dtype, (text["hidden_size"],)) for name in _norms(text)}
+    if text.get("num_nextn_predict_layers"):
+        tensors |= _make_own_draft(config, dtype)
     if "vision_config" in config:
         tensors |= dict(_vision(config["vision_config"], text["hidden_size"], dtype))
     method = config.get("quantization_config", {}).get("quant_method")
     return _quantised(tensors, config) if method not in (None, "mxfp4") else tensors
+
+
+def make_draft(config: Config, has_copies: bool = False) -> Tensors:
+    """All tensors of a draft model."""
+    if config["model_type"] == "medusa":
+        return make_medusa(config)
+    return as_draft(config, make_tensors(config), has_copies)
+
+
+def _make_own_draft(config: Config, dtype: str) -> Tensors:
+    """One layer as those of the model that attend to everything, with what joins it to the model."""
+    count = config["num_hidden_layers"]
+    at = MTP_PREFIX[config["architectures"][0]].format(count=count)
+    attending = config.get("full_attention_interval", 1) - 1
+    tensors = dict(_mixing(config, at, attending, dtype)) | dict(_feed_forward(config, at, count, dtype))
+    tensors |= {f"{at}.{name}.weight": Tensor(dtype, (config["hidden_size"],)) for name in _norms(config)}
+    return tensors | make_joins(config, at, dtype)
 
 
 def _mixing(text: Config, layer: str, number: int, dtype: str) -> Named:
@@ -76,7 +96,7 @@ def _attention(text: Config, layer: str, dtype: str) -> Named:
         gated = 2 if text["model_type"] in ("qwen3_next", "qwen3_5_text") else 1
         for name, rows in (("q_proj", gated * queries), ("k_proj", keys), ("v_proj", keys)):
             yield f"{at}.{name}.weight", Tensor(dtype, (rows, hidden))
-            if text["model_type"].startswith("qwen2"):
+            if text["model_type"].startswith("qwen2") or text.get("attention_bias"):
                 yield f"{at}.{name}.bias", Tensor(dtype, (rows,))
     yield f"{at}.o_proj.weight", Tensor(dtype, (hidden, queries))
     if text["model_type"] in ("qwen3", "qwen3_moe", "gemma3", "gemma3_text"):
@@ -88,11 +108,27 @@ def _latent(text: Config, layer: str, dtype: str) -> Named:
     hidden, heads, rank = text["hidden_size"], text["num_attention_heads"], text["kv_lora_rank"]
     rope, nope, value = text["qk_rope_head_dim"], text["qk_nope_head_dim"], text["v_head_dim"]
     at = f"{layer}.self_attn"
-    yield f"{at}.q_proj.weight", Tensor(dtype, (heads * (nope + rope), hidden))
+    if small := text.get("q_lora_rank"):
+        yield f"{at}.q_a_proj.weight", Tensor(dtype, (small, hidden))
+        yield f"{at}.q_a_layernorm.weight", Tensor(dtype, (small,))
+        yield f"{at}.q_b_proj.weight", Tensor(dtype, (heads * (nope + rope), small))
+    else:
+        yield f"{at}.q_proj.weight", Tensor(dtype, (heads * (nope + rope), hidden))
+    if "index_topk" in text:
+        yield from _index(text, f"{at}.indexer", dtype)
     yield f"{at}.kv_a_proj_with_mqa.weight", Tensor(dtype, (rank + rope, hidden))
     yield f"{at}.kv_a_layernorm.weight", Tensor(dtype, (rank,))
     yield f"{at}.kv_b_proj.weight", Tensor(dtype, (heads * (nope + value), rank))
     yield f"{at}.o_proj.weight", Tensor(dtype, (hidden, heads * value))
+
+
+def _index(text: Config, at: str, dtype: str) -> Named:
+    """What finds the tokens that are looked at (DeepSeek V3.2)."""
+    heads, size = text["index_n_heads"], text["index_head_dim"]
+    yield f"{at}.wq_b.weight", Tensor(dtype, (heads * size, text["q_lora_rank"]))
+    yield f"{at}.wk.weight", Tensor(dtype, (size, text["hidden_size"]))
+    yield f"{at}.weights_proj.weight", Tensor(dtype, (heads, text["hidden_size"]))
+    yield f"{at}.k_norm.weight", Tensor("F32", (size,))
 
 
 def _feed_forward(text: Config, layer: str, number: int, dtype: str) -> Named:

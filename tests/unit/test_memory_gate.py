@@ -124,7 +124,7 @@ def test_a_revision_that_was_made_goes_on_whatever_nodes_there_are() -> None:
         ),
         (ON_L4, FACTS, {"engine": {"extraArgs": {"cpu_offload_gb": 8}}}, "ModelNotUnderstood", "cpu_offload_gb"),
         (ON_L4, FACTS, {"engine": {"quantization": "bitsandbytes"}}, "ModelNotUnderstood", "quantization bitsandbytes"),
-        (ON_L4, FACTS, {"engine": {"speculativeConfig": {"method": "mtp"}}}, "ModelNotUnderstood", "drafts tokens"),
+        (ON_L4, FACTS, {"engine": {"speculativeConfig": {"method": "mtp"}}}, "ModelNotUnderstood", "guesses tokens"),
     ],
 )
 def test_what_is_not_known_is_said_and_starts(

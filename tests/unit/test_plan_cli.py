@@ -128,6 +128,7 @@ def test_a_terminal_gets_a_bar_and_a_table(model: str) -> None:
     options = argparse.Namespace(
         filename=None,
         model=model,
+        draft=None,
         gpu="H100",
         gpu_memory=None,
         nodes=False,

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     planning.add_argument("-n", "--namespace", help="of that LLMDeployment")
     planning.add_argument("--model", metavar="DIR", help="folder with config.json and *.safetensors")
     for command in (explaining, planning):
+        command.add_argument("--draft", metavar="DIR", help="the same of spec.engine.speculativeConfig.model")
         command.add_argument("--gpu", metavar="NAME", help="as H100-80GB, or a label nvidia.com/gpu.product")
         command.add_argument("--gpu-memory", type=int, metavar="BYTES", help="of a GPU that is not known, as CUDA says")
         command.add_argument("--nodes", action="store_true", help="all GPUs of kubectl's cluster that the pods may get")

@@ -18,6 +18,7 @@ from triton_vllm_operator.cli.plan_cpu import CpuAnswer, answer_on_cpu, say_unco
 from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.memory.advice import Advice, Case, find_advice, what_if
 from triton_vllm_operator.memory.cache import find_unplannable
+from triton_vllm_operator.memory.drafts import maybe_shared_bytes
 from triton_vllm_operator.memory.fit import Finding, find_fit
 from triton_vllm_operator.memory.offers import find_offers
 from triton_vllm_operator.memory.plan import Plan, find_batch
@@ -36,11 +37,12 @@ from triton_vllm_operator.memory.versions import BatchClass
 from triton_vllm_operator.reconcile.accept import find_runtime
 from triton_vllm_operator.repository.arguments import load_arguments, nearest_version
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
-from triton_vllm_operator.sources.files import list_folder
+from triton_vllm_operator.sources.draft_reader import read_draft
+from triton_vllm_operator.sources.files import Json, list_folder
 from triton_vllm_operator.sources.formats import CONFIG
 from triton_vllm_operator.sources.looking import read_from_start
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors, read_header
-from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.shape import DraftShape, ModelShape
 from triton_vllm_operator.sources.shape_reader import read_shape
 
 _RECORDED_SECOND: Final = "0.24.0"
@@ -87,7 +89,7 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAns
         SourceFault: the folder holds no model.
     """
     wanted = _read_wanted(options, catalogue)
-    shape = read_model(Path(options.model))
+    shape = _read_models(options)
     if isinstance(shape, str):
         return Unknown(shape)
     settings = wanted.settings(shape)
@@ -130,12 +132,33 @@ def _say(case: Case, finding: Finding | None, uncounted: str) -> Answer:
     )
 
 
+def _read_models(options: argparse.Namespace) -> ModelShape | str:
+    """The model, with its draft model if there is one."""
+    shape = read_model(Path(options.model))
+    if isinstance(shape, str) or options.draft is None:
+        return shape
+    draft = _read_draft(Path(options.draft))
+    return f"{options.draft}: {draft}" if isinstance(draft, str) else shape.model_copy(update={"draft": draft})
+
+
 def read_model(folder: Path) -> ModelShape | str:
     """The shape of the model in a folder; what is not understood of it.
 
     Raises:
         SourceFault: it holds no config.json, or a file that is not what it is called.
     """
+    config, tensors, largest = _read_folder(folder)
+    shape = read_shape(config, tensors)
+    return shape if isinstance(shape, str) else shape.model_copy(update={"largest_file": largest})
+
+
+def _read_draft(folder: Path) -> DraftShape | str:
+    config, tensors, _ = _read_folder(folder)
+    return read_draft(config, tensors)
+
+
+def _read_folder(folder: Path) -> tuple[Json, Tensors, int]:
+    """Its config.json, the tensors of its weights, and the bytes of the largest file of these."""
     files = list_folder(folder)
     names = [name for name in files.matching(_WEIGHTS) if not name.startswith(_BESIDE)]
     if CONFIG not in files or not names:
@@ -143,7 +166,7 @@ def read_model(folder: Path) -> ModelShape | str:
     tensors: dict[str, Tensor] = {}
     for name in names:
         tensors |= _read_header(folder / name, files.sizes[name])
-    return read_shape(files.read_json(CONFIG), tensors)
+    return files.read_json(CONFIG), tensors, max(files.sizes[name] for name in names)
 
 
 def _read_header(path: Path, size: int) -> Tensors:
@@ -232,7 +255,7 @@ def _find_assumptions(case: Case, uncounted: str) -> Iterator[str]:
         yield f"sequences may be as long as the model knows: {case.length} tokens"
     if case.shape.strange:
         yield f"counted whole on each rank, since not understood: {', '.join(case.shape.strange)}"
-    if case.settings.adapters and case.shape.experts:
-        yield "adapters of experts are not counted"
+    if maybe_shared_bytes(case.shape, case.settings):
+        yield "embedding and output of the draft model equal the model's, and are held once"
     if case.settings.runner is Runner.V2:
         yield f"vLLM's second model runner takes what it took in {_RECORDED_SECOND}, of which starts are recorded"

@@ -20,7 +20,7 @@ from triton_vllm_operator.manifests.sources import (
     place_sources,
 )
 from triton_vllm_operator.sources.report import EXIT_FAULT
-from triton_vllm_operator.sources.task import CA_BUNDLE_VARIABLE, Action, Role, TaskList
+from triton_vllm_operator.sources.task import CA_BUNDLE_VARIABLE, SHAPED, Action, TaskList
 
 # Requests equal to limits, of all that a quota may count: a namespace with a LimitRange's ratio takes them too.
 _FETCH_RESOURCES: Final = {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1Gi"}
@@ -117,7 +117,7 @@ def _build_fetch_pod(
     owner: Owner, spec: LLMDeploymentSpec, vllm: str, pods: Pods, known: Commits, inspects: bool
 ) -> Json:
     placed = place_sources(spec)
-    inspected = [each for each in placed if inspects and each.role is Role.MODEL and each.source.hugging_face is None]
+    inspected = [each for each in placed if inspects and each.role in SHAPED and each.source.hugging_face is None]
     wanted = [each for each in placed if each.source.hugging_face is not None]
     kept = kept_sources(spec)
     tasks = TaskList(

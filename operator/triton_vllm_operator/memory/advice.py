@@ -127,6 +127,13 @@ def _smaller_cache(case: Case, starts: Starts) -> Advice | None:
     return Advice("spec.engine.kvCacheDtype: fp8", changed)
 
 
+def _other_loader(case: Case, starts: Starts) -> Advice | None:
+    changed = replace(case, settings=replace(case.settings, staged_files=0))
+    if not case.settings.staged_files or not starts(changed):
+        return None
+    return Advice("spec.engine.extraArgs.load_format: auto", changed)
+
+
 def _more_gpus(case: Case, starts: Starts) -> Advice | None:
     most = MAX_GPUS // case.settings.pipeline_ranks
     for ranks in (ranks for ranks in _RANKS if case.settings.tensor_ranks < ranks <= most):
@@ -156,6 +163,7 @@ _KINDS: Final[tuple[Callable[[Case, Starts], Advice | None], ...]] = (
     _more_of_the_gpu,
     _less_of_the_gpu,
     _smaller_cache,
+    _other_loader,
     _more_gpus,
     _quantised,
     _another_gpu,

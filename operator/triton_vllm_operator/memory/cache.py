@@ -6,12 +6,18 @@ https://github.com/vllm-project/vllm/blob/main/vllm/v1/core/kv_cache_utils.py
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from typing import Final
 
+from triton_vllm_operator.memory.drafts import draft_layers
 from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.memory.states import caches_prefixes, find_kept, round_block, state_bytes
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.memory.weights import share_layers
 from triton_vllm_operator.sources.shape import Attention, LayerKind, ModelShape, State
+
+_PACKED: Final = 656
+"""Bytes of a compressed token in 8 bits beside which its positions stay whole (fp8_ds_mla)."""
+_WHOLE: Final = (Attention.FULL, Attention.LATENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +60,21 @@ def find_unplannable(shape: ModelShape, settings: EngineSettings) -> str:
         return f"a pipeline of {settings.pipeline_ranks} stages for {len(layers)} layers"
     if not all(any(_cached_parts(layers[number], settings.vllm) for number in stage) for stage in stages):
         return "a stage of the pipeline without a layer that keeps keys and values"
-    attend = any(page_bytes(layer, settings) for layer in layers)
+    pages = {page for layer in layers if (page := page_bytes(layer, settings))}
+    guessing = {page_bytes(layer, settings) for layer in draft_layers(shape, settings)}
+    if guessing - pages and not _are_alike([part for layer in layers for part in _cached_parts(layer, settings.vllm)]):
+        return "a draft model that keeps more or less of a token than this hybrid model"
+    attend = bool(pages)
     caches = caches_prefixes(settings, attend)
     return "states whose prefixes are cached, without attention" if caches and not attend else ""
 
 
 def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> CacheLayout:
     """The layout of a stage of the pipeline."""
-    layers = shape.layers
-    own = share_layers(len(layers), settings.pipeline_ranks)[stage]
+    own = share_layers(len(shape.layers), settings.pipeline_ranks)[stage]
+    layers = (*shape.layers, *draft_layers(shape, settings))
+    if stage == settings.pipeline_ranks - 1:
+        own = range(own.start, len(layers))
     parts = [(number, part) for number, layer in enumerate(layers) for part in _cached_parts(layer, settings.vllm)]
     attending = sum(part.state is None for number, part in parts if number in own)
     state = shape.state
@@ -72,11 +84,19 @@ def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> Cach
     pages = [page_bytes(layers[number], settings) for number in (own if state is None else range(len(layers)))]
     # Hybrids pad a state to the page of attention.
     page = max(pages) if attends else state_bytes(state or State(), settings)
+    blocks = find_kept(settings, shape.architecture, attends)
+    if _are_alike([part for _, part in parts]):
+        token_bytes = sum(pages) // settings.block_tokens
+        return CacheLayout((Group(parts[0][1], attending),), sum(pages), settings.block_tokens, token_bytes, blocks)
     groups = _group(parts, own, settings.vllm)
     size = max(group.layers for group in groups)
     token_bytes = page * attending // settings.block_tokens
-    blocks = find_kept(settings, shape.architecture, attends)
     return CacheLayout(groups, page * size, settings.block_tokens, token_bytes, blocks)
+
+
+def _are_alike(parts: list[LayerKind]) -> bool:
+    """Whether all of them attend to everything, and share one table of blocks however much each keeps of a token."""
+    return all(part.attention in _WHOLE and part.state is None for part in parts)
 
 
 def _cached_parts(layer: LayerKind, vllm: str) -> tuple[LayerKind, ...]:
@@ -98,6 +118,9 @@ def page_bytes(layer: LayerKind, settings: EngineSettings) -> int:
     """Of the keys and values of one block in one layer on one rank; 0 if it keeps none."""
     if layer.attention is Attention.NONE:
         return 0
+    if layer.index:
+        packs = settings.cache_bytes == 1 or row_of(load_tables().sparse, settings.vllm).packs
+        return settings.block_tokens * (layer.index + (_PACKED if packs else layer.size * settings.cache_bytes))
     heads = max(1, layer.heads // settings.tensor_ranks) if layer.attention is not Attention.LATENT else 1
     return settings.block_tokens * heads * layer.size * settings.cache_bytes
 

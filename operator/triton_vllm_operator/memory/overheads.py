@@ -21,6 +21,8 @@ _LAYER_HIDDEN_TIMES: Final = 3.75
 _LAYER_INNER_TIMES: Final = 3
 """How many times a feed-forward holds the hidden states of a batch, and what lies between its halves."""
 _SEES: Final = 0.25
+_INDEX_BYTES: Final = 4
+"""Of the number of a token that an index found."""
 _UNSURE: Final = 0.1
 """GiB by which recorded starts of dense models differ from the formula; of others it is more."""
 _UNSURE_WORKSPACE: Final = 0.4
@@ -31,15 +33,20 @@ _GRAPHS: Final = (0.2, 0.5, 1.1)
 """GiB for CUDA graphs: the engine's own estimate is an extrapolation and jumps."""
 
 
-def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> Range:
-    """The peak of the passes by which the engine measures itself, on the rank that has the sampler."""
-    sees, workspace = _SEES * GIB * shape.sees, _experts_workspace(shape, settings, batch)
+def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int) -> Range:
+    """The peak of the passes by which the engine measures itself, on the rank that has the sampler.
+
+    `length` is the longest sequence, in tokens.
+    """
+    sees = _SEES * GIB * shape.sees
+    workspace = max(_experts_workspace(shape, settings, batch), _index_workspace(shape, settings, length))
     sampler, others = _sampler_pass(shape, settings, batch), _other_passes(shape, settings, batch)
     is_kept = row_of(load_tables().experts, settings.vllm).kept and not _has_packed_experts(shape)
     if is_kept:
         expected = max(sampler, others) + workspace + sees
     else:
         expected = max(sampler, others, workspace + _held_hidden(shape, settings, batch)) + sees
+    expected += batch.tokens * shape.looked_at * _INDEX_BYTES
     unsure = _UNSURE * GIB + sees + _UNSURE_WORKSPACE * workspace
     least = max(min(sampler, expected), expected - _LEAST_SURE * GIB)
     return Range(int(max(0, least - unsure + sees)), int(expected), int(expected + unsure))
@@ -79,6 +86,15 @@ def _experts_workspace(shape: ModelShape, settings: EngineSettings, batch: Batch
     size = shape.experts.size // settings.tensor_ranks
     between = max(size, shape.hidden_size) + max(2 * size, shape.hidden_size)
     return batch.tokens * shape.experts.per_token * between * settings.dtype_bytes
+
+
+def _index_workspace(shape: ModelShape, settings: EngineSettings, length: int) -> int:
+    """In which the tokens are gathered that an index looks through (get_max_prefill_buffer_size).
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/v1/attention/backends/mla/indexer.py
+    """
+    index = max(kind.index for kind in shape.kinds)
+    return row_of(load_tables().sparse, settings.vllm).lengths * length * index
 
 
 def _has_packed_experts(shape: ModelShape) -> bool:

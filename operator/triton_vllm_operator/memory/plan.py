@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from triton_vllm_operator.memory.amounts import Range, exactly
 from triton_vllm_operator.memory.cache import CacheLayout, blocks_of_sequence, count_blocks, count_tokens, lay_out
+from triton_vllm_operator.memory.drafts import maybe_shared_bytes
 from triton_vllm_operator.memory.overheads import activation_peak, beside_torch, graphs_reserve
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import BatchClass, load_tables, row_of
@@ -81,10 +82,12 @@ def find_batch(settings: EngineSettings, gpu: Gpu) -> BatchClass:
 def _plan_stage(start: _Start, stage: int, weights: int, load_peak: int) -> Plan:
     shape, settings, gpu, length, batch = start.shape, start.settings, start.gpu, start.length, start.batch
     requested = math.ceil(gpu.total_bytes * settings.utilization)
-    activations, beside = activation_peak(shape, settings, batch), beside_torch(settings)
+    activations, beside = activation_peak(shape, settings, batch, length), beside_torch(settings)
     graphs = graphs_reserve(settings)
     doubt = int(gpu.doubt_bytes * settings.utilization)
-    taken = activations + beside + graphs + Range(-doubt, 0, doubt)
+    is_last = stage == settings.pipeline_ranks - 1
+    copies = maybe_shared_bytes(shape, settings) if is_last else 0
+    taken = activations + beside + graphs + Range(-doubt, 0, doubt + copies)
     cache = taken.taken_from(requested - weights + start.correction)
     if settings.fixed_cache is not None:
         cache = exactly(settings.fixed_cache)

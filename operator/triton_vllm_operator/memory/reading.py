@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from triton_vllm_operator.api.engine import AUTO, Dtype, Engine
+from triton_vllm_operator.api.engine import AUTO, Dtype, Engine, SpeculativeConfig
 from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.spec import Cpu, LLMDeploymentSpec
@@ -13,7 +13,7 @@ from triton_vllm_operator.memory.advice import Case, with_longest_that_fits
 from triton_vllm_operator.memory.cpu import CpuCase, with_longest_sequence
 from triton_vllm_operator.memory.learned import Learned
 from triton_vllm_operator.memory.runner import Runner, choose_runner
-from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, EngineSettings, Gpu
+from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, Drafter, EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.repository.arguments import load_arguments, nearest_version
 from triton_vllm_operator.sources.shape import ModelShape
@@ -22,6 +22,20 @@ _WIDE: Final = 4
 _HALF: Final = 2
 _ONLINE: Final = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "experts_int8", "mxfp8"})
 """Methods by which the engine quantises weights when it loads them."""
+_PLAIN_DRAFT: Final = "draft_model"
+"""What vLLM takes a draft model for where no method is named."""
+_DRAFTERS: Final = {
+    _PLAIN_DRAFT: Drafter.MODEL,
+    **dict.fromkeys(("medusa", "eagle", "eagle3", "dflash"), Drafter.HEAD),
+    **dict.fromkeys(("mtp", "deepseek_mtp", "mimo_mtp", "glm4_moe_mtp", "ernie_mtp", "qwen3_next_mtp"), Drafter.OWN),
+    **dict.fromkeys(("glm4_moe_lite_mtp", "exaone_moe_mtp", "qwen3_5_mtp"), Drafter.OWN),
+}
+_WITHOUT_DRAFT: Final = frozenset({"ngram", "ngram_gpu", "suffix"})
+"""Ways to guess that take what the prompt says."""
+_STAGING: Final = "fastsafetensors"
+_LOADERS: Final = (None, "auto", "hf", "safetensors", _STAGING, "runai_streamer", "mistral", "pt")
+"""Formats of `load_format` that hold the weights as their files say."""
+_QUEUE: Final = "VLLM_FASTSAFETENSORS_QUEUE_SIZE"
 _EIGHT_BITS: Final = ("fp8", "int8")
 
 
@@ -55,6 +69,9 @@ def read_settings(
         adapter_rank=(engine.max_lora_rank or DEFAULT_LORA_RANK) if adapters else 0,
         caches_prefixes=engine.enable_prefix_caching,
         quantises=not shape.is_quantised and (engine.quantization or "").lower() in _ONLINE,
+        drafter=find_drafter(engine.speculative_config),
+        guesses=_count_guesses(engine.speculative_config, shape),
+        staged_files=_count_staged(extra.get("load_format"), environment),
         fixed_cache=int(parse_quantity(fixed)) if fixed is not None else None,
     )
 
@@ -96,13 +113,55 @@ def read_cpu_case(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelShap
     return with_longest_sequence(case) if spec.engine.max_model_len == AUTO else case
 
 
+def find_drafter(given: SpeculativeConfig | None) -> Drafter:
+    """What guesses tokens.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/config/speculative.py (__post_init__)
+    """
+    if given is None:
+        return Drafter.NONE
+    return _DRAFTERS.get(given.method or _PLAIN_DRAFT, Drafter.NONE)
+
+
+def _count_staged(load_format: object, environment: Mapping[str, str]) -> int:
+    """https://github.com/vllm-project/vllm/blob/main/vllm/envs.py (VLLM_FASTSAFETENSORS_QUEUE_SIZE)."""
+    if load_format != _STAGING:
+        return 0
+    queue = environment.get(_QUEUE, "0")
+    return 1 + (int(queue) if queue.isdecimal() else 0)
+
+
+def _count_guesses(given: SpeculativeConfig | None, shape: ModelShape) -> int:
+    if given is None:
+        return 0
+    return given.num_speculative_tokens or max(1, len(shape.draft.layers) if shape.draft else 0)
+
+
+def _find_unplanned_drafter(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
+    given = spec.engine.speculative_config
+    if given is None or given.method in _WITHOUT_DRAFT:
+        return ""
+    drafter = find_drafter(given)
+    if drafter is Drafter.NONE:
+        return f"spec.engine.speculativeConfig.method {given.method}"
+    if drafter is Drafter.OWN and given.model is not None:
+        return f"spec.engine.speculativeConfig.model with the method {given.method}"
+    if shape.draft is None:
+        return "spec.engine.speculativeConfig: what guesses tokens"
+    return ", ".join(shape.draft.strange)
+
+
 def find_unplanned(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
     """What of a spec takes or spares memory that no plan counts; empty if there is nothing."""
     engine, extra = spec.engine, spec.engine.extra_args or {}
-    if spec.draft is not None or (engine.speculative_config and engine.speculative_config.method != "ngram"):
-        return "spec.engine.speculativeConfig: what drafts tokens"
-    if spec.model.adapters and shape.experts is not None:
+    if unplanned := _find_unplanned_drafter(spec, shape):
+        return unplanned
+    if spec.model.adapters and shape.experts is not None and not shape.experts.count:
         return "spec.model.loraAdapters: adapters of experts"
+    if (loader := extra.get("load_format")) not in _LOADERS:
+        return f"spec.engine.extraArgs.load_format {loader}"
+    if loader == _STAGING and not shape.largest_file:
+        return "spec.engine.extraArgs.load_format fastsafetensors: what it stages"
     if named := next((name for name in extra if name.startswith(_UNPLANNED)), None):
         return f"spec.engine.extraArgs.{named}"
     cache = engine.kv_cache_dtype
@@ -130,9 +189,11 @@ _UNPLANNED: Final = (
         "disable_hybrid_kv_cache_manager",
         "kv_sharing",
         "hf_overrides",
-        "load_format",
         "cudagraph",
         "fully_sharded_loras",
+        "lora_target_modules",
+        "enable_mixed_moe_lora_format",
+        "enable_moe_shared_loras",
     ),
 )
 """How the names of arguments begin that change what memory is taken, and that no plan reads."""

@@ -1,6 +1,7 @@
 """What a plan is made for: the engine's settings that take memory, and the GPU."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from triton_vllm_operator.memory.runner import Runner
@@ -8,6 +9,19 @@ from triton_vllm_operator.memory.runner import Runner
 DEFAULT_UTILIZATION: Final = 0.9
 BLOCK: Final = 16
 """Tokens of one block of the KV cache, unless the engine is told otherwise."""
+
+
+class Drafter(StrEnum):
+    """What guesses tokens (speculative decoding)."""
+
+    NONE = "None"
+    """Nothing, or nothing that takes memory."""
+    MODEL = "Model"
+    """A model that holds all it needs."""
+    HEAD = "Head"
+    """Layers that take embedding and output of the model where these are the same (EAGLE)."""
+    OWN = "Own"
+    """Layers that the model brings (MTP), which always take them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +68,8 @@ class EngineSettings:
     """`enable_prefix_caching`; None is the version's default. It matters to layers that keep states."""
     quantises: bool = False
     """Whether the engine quantises linear layers to 8 bits when it loads them."""
+    drafter: Drafter = Drafter.NONE
+    guesses: int = 0
+    """Tokens that are guessed in one step (`num_speculative_tokens`)."""
+    staged_files: int = 0
+    """Whole files of weights that lie on the GPU while they are loaded (`load_format` fastsafetensors)."""

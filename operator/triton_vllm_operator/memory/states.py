@@ -16,6 +16,9 @@ def state_bytes(state: State, settings: EngineSettings) -> int:
     ranks = settings.tensor_ranks
     groups = state.groups if state.groups % ranks == 0 else ranks
     conv = (state.divided + groups * state.per_group) // ranks * settings.dtype_bytes
+    if state.columns and settings.guesses:
+        # A convolution looks back from each token that is guessed as well.
+        conv = conv * (state.columns + settings.guesses) // state.columns
     return conv + state.recurrent // ranks * (state.recurrent_bytes or settings.dtype_bytes)
 
 
@@ -29,9 +32,9 @@ def caches_prefixes(settings: EngineSettings, attends: bool) -> bool:
 def find_kept(settings: EngineSettings, architecture: str, attends: bool) -> int | None:
     """States that one sequence keeps in each group of layers; None if it is one for each block of its tokens."""
     if not caches_prefixes(settings, attends):
-        return 1
+        return 1 + settings.guesses
     row = row_of(load_tables().states, settings.vllm)
-    return None if architecture in row.keeps_all else row.keeps
+    return None if architecture in row.keeps_all else row.keeps + settings.guesses
 
 
 def round_block(state: State, token_bytes: int, is_latent: bool, settings: EngineSettings, architecture: str) -> int:

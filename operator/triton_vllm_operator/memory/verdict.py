@@ -52,7 +52,7 @@ def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, wit
     """Whether one sequence of the longest length has room, and the engine may ask for what it does."""
     doubtful, ceiling = utilization_ceilings(settings, gpu, with_server)
     exceeds = settings.utilization > ceiling
-    refused = find_misfit(shape, settings) or _find_load_misfit(plan, gpu, ceiling)
+    refused = find_misfit(shape, settings) or _find_load_misfit(plan, settings, gpu, ceiling)
     refused = refused or _find_lacking_blocks(plan, settings, gpu, plan.cache.high)
     if refused:
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds, refused)
@@ -79,12 +79,14 @@ def _find_graphs_outside(plan: Plan, settings: EngineSettings, gpu: Gpu, ceiling
     )
 
 
-def _find_load_misfit(plan: Plan, gpu: Gpu, ceiling: float) -> str:
-    """Why weights cannot be loaded that would fit once they are quantised; empty if they can."""
+def _find_load_misfit(plan: Plan, settings: EngineSettings, gpu: Gpu, ceiling: float) -> str:
+    """Why weights cannot be loaded that would fit once they are; empty if they can."""
     free = int(ceiling * (gpu.total_bytes + gpu.doubt_bytes))
     if plan.load_peak <= max(free, plan.weights):
         return ""
     sizes = f"{plan.load_peak / GIB:.2f} GiB, and {free / GIB:.2f} GiB of an empty GPU are free"
+    if settings.staged_files:
+        return f"load_format fastsafetensors lays whole files on the GPU beside the weights: that takes {sizes}"
     return f"this version quantises weights after it has loaded them: that takes {sizes}"
 
 

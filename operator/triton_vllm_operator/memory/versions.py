@@ -115,6 +115,31 @@ class LatentRow(Row):
     """What each rank keeps within the line of weights."""
 
 
+class SparseRow(Row):
+    """Attention to the tokens that an index finds (DeepSeek V3.2)."""
+
+    packs: bool
+    """Whether the cache is in 8 bits unless the user says otherwise."""
+    lengths: int
+    """How many sequences of the longest length the index's workspace holds."""
+
+
+class DraftsRow(Row):
+    """Layers that a model brings to guess its own tokens (MTP)."""
+
+    keeps_heads: bool
+    """Whether each of them keeps an output of its own where the class has one, though it is the model's."""
+
+
+class LoraRow(Row):
+    """Adapters (LoRA)."""
+
+    adapts_experts: bool
+    """Whether room is made for adapters of experts, whether or not an adapter changes them."""
+    fused: tuple[str, ...] = ()
+    """Architectures of which both halves of a gate are adapted as one."""
+
+
 class GroupsRow(Row):
     """Groups of layers of hybrid models."""
 
@@ -188,6 +213,9 @@ class Tables(BaseModel):
     beside_torch: tuple[BesideTorchRow, ...]
     loading: tuple[LoadingRow, ...]
     latent: tuple[LatentRow, ...]
+    sparse: tuple[SparseRow, ...]
+    drafts: tuple[DraftsRow, ...]
+    lora: tuple[LoraRow, ...]
     groups: tuple[GroupsRow, ...]
     tokens_line: tuple[TokensLineRow, ...]
     chunks: tuple[ChunksRow, ...]

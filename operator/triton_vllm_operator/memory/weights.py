@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
+from triton_vllm_operator.memory.drafts import draft_rows
 from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.sources.shape import Allocation, Attention, Form, LayerKind, ModelShape, expand
@@ -27,19 +28,18 @@ def weights_by_rank(shape: ModelShape, settings: EngineSettings) -> tuple[int, .
 
 
 def load_peaks(shape: ModelShape, settings: EngineSettings, loaded: tuple[int, ...]) -> tuple[int, ...]:
-    """Bytes on each stage while weights are loaded: what is quantised lies there as it is stored before.
+    """Bytes on each stage while weights are loaded; `loaded` is what they take in the end.
 
-    `loaded` is what they take in the end.
-    https://github.com/vllm-project/vllm/issues/55985
+    What is quantised lies there as it is stored before, what is staged in whole files beside its copy:
+    https://github.com/vllm-project/vllm/issues/55985, https://github.com/vllm-project/vllm/issues/29403
     """
-    if not settings.quantises:
-        return loaded
+    staged = settings.staged_files * shape.largest_file
     stored = replace(settings, quantises=False)
-    if row_of(load_tables().loading, settings.vllm).whole_first:
-        return weights_by_rank(shape, stored)
-    linear = [row for rows in shape.weights for row in rows if row.form is Form.LINEAR]
+    if settings.quantises and row_of(load_tables().loading, settings.vllm).whole_first:
+        return tuple(size + staged for size in weights_by_rank(shape, stored))
+    linear = [row for rows in shape.weights for row in rows if row.form is Form.LINEAR] if settings.quantises else []
     largest = max((_share(row, shape, stored) * _element_bytes(row.form, stored) for row in linear), default=0)
-    return tuple(size + largest for size in loaded)
+    return tuple(size + largest + staged for size in loaded)
 
 
 def share_layers(layers: int, stages: int) -> tuple[range, ...]:
@@ -63,6 +63,7 @@ def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, numb
     rows += shape.last if is_last else ()
     has_embedding = is_first or (is_last and shape.head_is_tied)
     ends = has_embedding + (is_last and not shape.head_is_tied)
+    rows += draft_rows(shape, settings) if is_last else ()
     own = sum(_bytes_of(rows, shape, settings)) + ends * _vocabulary_bytes(shape, settings)
     adapted = [row for layer in stage for row in shape.adapters[pattern[layer]]] if settings.adapters else []
     return own + sum(_adapter_bytes(adapted, shape, settings, ends if settings.adapters else 0))
@@ -89,8 +90,15 @@ def _adapter_bytes(rows: Iterable[Allocation], shape: ModelShape, settings: Engi
     """Room for all adapters at their largest rank, made when the model is loaded; of embedding and head too."""
     vocabulary = (Allocation(Form.FLOAT, divided=shape.vocabulary), Allocation(Form.FLOAT, whole=shape.hidden_size))
     each = settings.adapters * settings.adapter_rank * settings.dtype_bytes
-    for row in (*rows, *vocabulary * ends):
+    taken = _adapted_forms(shape, settings)
+    for row in (row for row in (*rows, *vocabulary * ends) if row.form in taken):
         yield row.times * round_up(_share(row, shape, settings) * each)
+
+
+def _adapted_forms(shape: ModelShape, settings: EngineSettings) -> tuple[Form, ...]:
+    row = row_of(load_tables().lora, settings.vllm)
+    experts = Form.FUSED_EXPERTS if shape.architecture in row.fused else Form.EXPERTS
+    return (Form.FLOAT, experts) if row.adapts_experts else (Form.FLOAT,)
 
 
 def _element_bytes(form: Form, settings: EngineSettings) -> int:

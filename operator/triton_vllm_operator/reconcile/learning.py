@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Final
 
-from triton_vllm_operator.api import names
 from triton_vllm_operator.api.status import (
     MOST_MEASURED,
     Amount,
@@ -19,8 +18,7 @@ from triton_vllm_operator.memory.learned import Learned
 from triton_vllm_operator.memory.measured import read_measured
 from triton_vllm_operator.memory.reading import settings_of_spec
 from triton_vllm_operator.reconcile.model import News, Observed
-from triton_vllm_operator.sources.report import find_source
-from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.report import find_shape
 
 PLAN_MISSED: Final = "MemoryPlanMissed"
 
@@ -50,15 +48,10 @@ def _is_of_one_gpu(predicted: PredictedMemory) -> bool:
 
 
 def _learn(revision: Revision, predicted: PredictedMemory, correction: int) -> Learned | None:
-    shape = _find_shape(revision)
+    shape = find_shape(revision.sources)
     if shape is None or not correction:
         return None
     return Learned(shape, settings_of_spec(revision.spec, revision.runtime.vllm, shape), predicted.gpu, correction)
-
-
-def _find_shape(revision: Revision) -> ModelShape | None:
-    model = find_source(revision.sources, names.MODEL_VOLUME)
-    return model.facts.shape if model is not None and model.facts is not None else None
 
 
 def wants_to_hear(status: LLMDeploymentStatus, pod: str) -> bool:

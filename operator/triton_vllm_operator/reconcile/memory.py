@@ -7,7 +7,7 @@ from typing import Final
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.scheduling import Scheduling
-from triton_vllm_operator.api.spec import Cpu, LLMDeploymentSpec, MemoryPolicy
+from triton_vllm_operator.api.spec import DRAFT_FIELD, Cpu, LLMDeploymentSpec, MemoryPolicy
 from triton_vllm_operator.api.status import Amount, ConditionStatus, PredictedMemory
 from triton_vllm_operator.kube.node_lister import NodesSeen
 from triton_vllm_operator.memory.advice import Case
@@ -20,7 +20,7 @@ from triton_vllm_operator.memory.offers import Offers, find_offers
 from triton_vllm_operator.memory.plan import Plan
 from triton_vllm_operator.memory.reading import find_unplanned, read_case, read_cpu_case, settings_of_spec
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
-from triton_vllm_operator.sources.report import ModelFacts, SourceReport, find_source
+from triton_vllm_operator.sources.report import ModelFacts, SourceReport, find_shape, find_source
 from triton_vllm_operator.sources.shape import ModelShape
 
 _STATUS: Final[Mapping[Fit, ConditionStatus]] = {
@@ -54,8 +54,9 @@ class MemoryFinding:
 
 
 def wants_inspection(spec: LLMDeploymentSpec, policy: MemoryPolicy, seen: NodesSeen | None) -> bool:
-    """Whether a model in an image or on a claim must be looked into for a plan: there is memory to plan for."""
-    if policy is MemoryPolicy.OFF or spec.model.hugging_face is not None:
+    """Whether a model or draft model in an image or on a claim must be looked into: there is memory to plan for."""
+    models = (spec.model, spec.draft) if spec.draft is not None else (spec.model,)
+    if policy is MemoryPolicy.OFF or all(model.hugging_face is not None for model in models):
         return False
     resource = spec.gpu_resource
     if resource is None:
@@ -90,19 +91,22 @@ def find_memory(
     if facts.shapeless is not None:
         of = f"{facts.architecture}: " if facts.architecture else ""
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"{of}{facts.shapeless}; the engine decides")
-    if facts.shape is not None and (unplanned := find_unplanned(spec, facts.shape) or ", ".join(facts.shape.strange)):
+    draft, shape = find_source(sources, names.DRAFT_VOLUME), find_shape(sources)
+    if draft is not None and draft.facts is not None and draft.facts.shapeless is not None:
+        return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"{DRAFT_FIELD}: {draft.facts.shapeless}; the engine decides")
+    if shape is not None and (unplanned := find_unplanned(spec, shape) or ", ".join(shape.strange)):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"no plan counts {unplanned}; the engine decides")
     resource = spec.gpu_resource
     if resource is None:
-        return _find_on_cpu(spec, vllm, facts.shape)
+        return _find_on_cpu(spec, vllm, shape)
     if seen is None:
         return None
     if seen.why_unknown:
         return _unknown(Reason.NODES_UNKNOWN, seen.why_unknown)
     offers = _find_offers(spec, resource, seen)
-    if facts.shape is None and _tells_a_gpu(offers):
+    if shape is None and _tells_a_gpu(offers):
         return _unknown(Reason.NOT_PLANNED, _NOT_LOOKED)
-    return _try(lambda: _plan(spec, vllm, facts.shape, offers, learned))
+    return _try(lambda: _plan(spec, vllm, shape, offers, learned))
 
 
 def _find_on_cpu(spec: LLMDeploymentSpec, vllm: str, shape: ModelShape | None) -> MemoryFinding:

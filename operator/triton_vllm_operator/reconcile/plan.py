@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec, MemoryPolicy
@@ -13,6 +14,7 @@ from triton_vllm_operator.health.failures import Problem, cannot_begin
 from triton_vllm_operator.kube.resources import DEPLOYMENT, true_condition
 from triton_vllm_operator.manifests.preparation import needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, Revision, render_revision
+from triton_vllm_operator.manifests.sources import Placed, place_sources
 from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept, find_runtime
 from triton_vllm_operator.reconcile.fetching import Fetched, Fetching, find_fetched, give_up
 from triton_vllm_operator.reconcile.learning import find_learned
@@ -22,6 +24,7 @@ from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.refill import find_refill
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
 from triton_vllm_operator.sources.report import ModelFacts, SourceReport, without_shape
+from triton_vllm_operator.sources.task import SHAPED
 
 _LOOK_AT_NODES: Final = timedelta(seconds=60)
 """Between two looks at the nodes of a cluster in which a model does not fit."""
@@ -76,7 +79,7 @@ def _look_up(
 ) -> Fetched | Fetching:
     """What was found out about the sources of a spec: by a Job, or of the same model before."""
     spec, vllm = verdict.spec, verdict.runtime.vllm
-    known = _known_model(observed, spec)
+    known = _known_models(observed, spec)
     inspects = known is None and wants_inspection(spec, live.memory, observed.nodes)
     fetched = find_fetched(observed, spec, vllm, newest, settings, now, inspects)
     if isinstance(fetched, Fetching):
@@ -85,25 +88,30 @@ def _look_up(
             return fetched
         facts = without_shape(ModelFacts(), f"it could not be looked into: {why}")
         return Fetched((SourceReport(volume=names.MODEL_VOLUME, facts=facts),))
-    return fetched if known is None else replace(fetched, sources=(known, *fetched.sources))
+    return fetched if known is None else replace(fetched, sources=(*known, *fetched.sources))
 
 
-def _known_model(observed: Observed, spec: LLMDeploymentSpec) -> SourceReport | None:
-    """What an earlier revision found out about the same image, or the same folder of a claim."""
-    if spec.model.hugging_face is not None:
-        return None
+def _known_models(observed: Observed, spec: LLMDeploymentSpec) -> tuple[SourceReport, ...] | None:
+    """What earlier revisions found out about the same images, or folders of claims; None if one is not known."""
+    places = [each for each in place_sources(spec) if each.role in SHAPED and each.source.hugging_face is None]
+    found = [_known_model(observed, each) for each in places]
+    return tuple(each for each in found if each is not None) if all(found) else None
+
+
+def _known_model(observed: Observed, wanted: Placed) -> SourceReport | None:
     found = (
         source
         for revision in observed.revisions
-        if _content(revision.spec) == _content(spec)
+        for each in place_sources(revision.spec)
+        if each.volume == wanted.volume and _content(each.source) == _content(wanted.source)
         for source in revision.sources
-        if source.volume == names.MODEL_VOLUME and source.facts is not None and source.facts.shape is not None
+        if source.volume == wanted.volume and source.facts is not None and source.facts.is_shaped
     )
     return next(found, None)
 
 
-def _content(spec: LLMDeploymentSpec) -> tuple[object, ...]:
-    return spec.model.image, spec.model.persistent_volume_claim
+def _content(source: ModelSource) -> tuple[object, ...]:
+    return source.image, source.persistent_volume_claim
 
 
 def _beside(observed: Observed, fetching: Fetching) -> Fetching:

@@ -13,6 +13,7 @@ from triton_vllm_operator.sources.adapter_tensors import (
     check_towers,
 )
 from triton_vllm_operator.sources.config import is_multimodal
+from triton_vllm_operator.sources.draft_reader import read_draft
 from triton_vllm_operator.sources.files import list_folder
 from triton_vllm_operator.sources.formats import check_one_file
 from triton_vllm_operator.sources.generation import check_takes_adapters
@@ -20,7 +21,7 @@ from triton_vllm_operator.sources.report import ModelFacts, SourceReport, withou
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors, check_content, read_tensors
 from triton_vllm_operator.sources.servable import Checked, check_source
 from triton_vllm_operator.sources.shape_reader import read_shape
-from triton_vllm_operator.sources.task import Expectation, Role, Task
+from triton_vllm_operator.sources.task import SHAPED, Expectation, Role, Task
 from triton_vllm_operator.sources.weights import HEADED
 
 
@@ -55,18 +56,21 @@ def look(task: Task, folder: Path, commit: str | None) -> Looked:
 
 
 def with_shape(checked: Checked, tensors: Tensors | None, expected: Expectation) -> ModelFacts | None:
-    """The facts of a model with what of it takes memory, or why that is not known."""
+    """The facts of a model or a draft model with what of it takes memory, or why that is not known."""
     facts = checked.facts
-    if facts is None or expected.role is not Role.MODEL:
+    if facts is None or expected.role not in SHAPED:
         return facts
     if expected.overrides_config:
         return without_shape(facts, "hf_overrides changes what config.json says")
     if tensors is None or not checked.config:
         return without_shape(facts, "its weights are no safetensors with a config.json")
+    if expected.role is Role.DRAFT:
+        draft = read_draft(checked.config, tensors)
+        return without_shape(facts, draft) if isinstance(draft, str) else facts.model_copy(update={"draft": draft})
     shape = read_shape(checked.config, tensors)
     if isinstance(shape, str):
         return without_shape(facts, shape)
-    return facts.model_copy(update={"shape": shape})
+    return facts.model_copy(update={"shape": shape.model_copy(update={"largest_file": checked.largest_file})})
 
 
 def find_misfit(adapter: Looked, model: Looked) -> str:

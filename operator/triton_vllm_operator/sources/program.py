@@ -24,7 +24,7 @@ from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport
 from triton_vllm_operator.sources.safetensors import Tensors, read_tensors
 from triton_vllm_operator.sources.servable import Checked, check_source
 from triton_vllm_operator.sources.store import Store
-from triton_vllm_operator.sources.task import Action, Expectation, Repository, Role, Task, TaskList
+from triton_vllm_operator.sources.task import SHAPED, Action, Expectation, Repository, Role, Task, TaskList
 from triton_vllm_operator.sources.tokenizers import TOKENIZER_CONFIG
 from triton_vllm_operator.sources.weights import HEADED, INDEX_SUFFIX
 
@@ -144,7 +144,7 @@ def _inspect(task: Task, repository: Repository, hub: Hub) -> SourceReport:
 
 def _shape_remotely(hub: Hub, snapshot: Snapshot, checked: Checked, expected: Expectation) -> ModelFacts | None:
     """The facts of a model with its shape, from the beginnings of its weights; its weights stay where they are."""
-    if checked.facts is None or expected.role is not Role.MODEL or not checked.weights:
+    if checked.facts is None or expected.role not in SHAPED or not checked.weights:
         return checked.facts
     if not all(name.endswith(HEADED) and snapshot.sizes[name] for name in checked.weights):
         return with_shape(checked, None, expected)

@@ -5,9 +5,10 @@ from typing import Final
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.hub_names import COMMIT_PATTERN
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.shape import DraftShape, ModelShape
 from triton_vllm_operator.sources.task import Said
 
 _FAULT_TEXT_LIMIT: Final = 800
@@ -46,15 +47,22 @@ class ModelFacts(Said):
     """What only the engine can tell, and should be known if it does not start."""
     shape: ModelShape | None = None
     """What of a model takes memory; None if it is not known."""
+    draft: DraftShape | None = None
+    """What of a draft model takes memory; None if it is not known."""
     shapeless: str | None = Field(None, max_length=_SHAPELESS_LIMIT)
-    """Why it is not known; None if it is, or if nobody looked."""
+    """Why neither is known; None if one is, or if nobody looked."""
 
-    @field_validator("shape", mode="wrap")
+    @property
+    def is_shaped(self) -> bool:
+        """Whether it is known what takes memory."""
+        return self.shape is not None or self.draft is not None
+
+    @field_validator("shape", "draft", mode="wrap")
     @classmethod
-    def _is_optional(cls, value: object, parse: ValidatorFunctionWrapHandler) -> ModelShape | None:
+    def _is_optional(cls, value: object, parse: ValidatorFunctionWrapHandler) -> ModelShape | DraftShape | None:
         """A shape that another version of the program wrote, and that this one cannot read, spoils nothing else."""
         try:
-            shape: ModelShape | None = parse(value)
+            shape: ModelShape | DraftShape | None = parse(value)
         except ValidationError:
             return None
         return shape
@@ -80,8 +88,22 @@ def find_source(sources: Iterable[SourceReport], volume: str) -> SourceReport | 
     return next((source for source in sources if source.volume == volume), None)
 
 
+def find_shape(sources: Iterable[SourceReport]) -> ModelShape | None:
+    """The shape of the model, with the draft model that guesses for it."""
+    found = tuple(sources)
+    model, draft = find_source(found, names.MODEL_VOLUME), find_source(found, names.DRAFT_VOLUME)
+    shape = model.facts.shape if model is not None and model.facts is not None else None
+    if shape is None or draft is None:
+        return shape
+    return shape.model_copy(update={"draft": draft.facts.draft if draft.facts is not None else None})
+
+
 _NO_WARNING: Final[Mapping[str, str | None]] = {"warning": None}
-_NO_SHAPE: Final[Mapping[str, str | None]] = {"shape": None, "shapeless": "it does not fit into the report"}
+_NO_SHAPE: Final[Mapping[str, str | None]] = {
+    "shape": None,
+    "draft": None,
+    "shapeless": "it does not fit into the report",
+}
 
 
 class Report(Said):

@@ -34,6 +34,8 @@ class Checked:
     """None where only the engine can tell."""
     weights: tuple[str, ...] = ()
     """The files of weights that the engine reads."""
+    largest_file: int = 0
+    """Bytes of the largest of these."""
     config: Json = field(default_factory=dict)
     names_modules: bool = False
     """Whether the tensors bear the names of the transformers library, as those of adapters do."""
@@ -68,7 +70,8 @@ def check_source(files: Files, expected: Expectation) -> Checked:
         _check_ranks(config, facts.attention_heads, expected.tensor_parallel_size)
         if not expected.overrides_length:
             check_length(config, expected)
-    return Checked(facts, weights, config, names_modules=form is Format.TRANSFORMERS)
+    largest = max((files.sizes[name] for name in weights), default=0)
+    return Checked(facts, weights, largest, config, names_modules=form is Format.TRANSFORMERS)
 
 
 def _find_facts(config: Json, weight_bytes: int, method: str | None, warning: str) -> ModelFacts:

@@ -23,6 +23,10 @@ class Form(StrEnum):
     """Bytes, held as they are stored: quantised weights, their scales."""
     COPY = "C"
     """Elements, held in the engine's dtype beside linear layers if the engine quantises these."""
+    EXPERTS = "E"
+    """Elements of adapters of experts that have both halves of a gate apart, which not every version adapts."""
+    FUSED_EXPERTS = "U"
+    """The same where both halves are one."""
 
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -66,6 +70,8 @@ class State(Said):
 
     divided: Count = 0
     """Of the convolution, in the engine's dtype."""
+    columns: Count = 0
+    """Tokens that the convolution looks back at; 0 where a report does not tell."""
     per_group: Count = 0
     """The same for each group, of which there are at least as many as ranks."""
     groups: Count = 0
@@ -88,6 +94,8 @@ class LayerKind(Said):
     """Elements of one head's key and value together; of the compressed vector."""
     window: Count | None = None
     """Tokens."""
+    index: Count = 0
+    """Bytes of a token by which it is found among those that are looked at (sparse attention)."""
     state: State | None = None
     """What the layer keeps beside keys and values, or instead of them."""
 
@@ -98,6 +106,8 @@ class Experts(Said):
     per_token: Some
     size: Some
     """Elements between the two halves of one expert."""
+    count: Count = 0
+    """Of one layer; 0 where a report does not tell."""
 
 
 _RUN: Final = re.compile(r"(\d+)([a-z])")
@@ -111,6 +121,40 @@ def _check_pattern(pattern: str) -> str:
 
 Pattern = Annotated[str, Field(max_length=4096), AfterValidator(_check_pattern)]
 """Runs of layers that are alike, as `5a1b`."""
+
+
+class DraftShape(Said):
+    """What guesses tokens for a model, from the files of a draft model or from the model's own (MTP)."""
+
+    hidden_size: Some
+    vocabulary: Count = 0
+    """Rows of its own embedding; 0 if it has none."""
+    head: Count = 0
+    """Rows of its own output; 0 if it has none, or it is the embedding."""
+    has_heads_in_layers: bool = False
+    """Whether each layer has an output of its own as well, which old versions keep."""
+    kinds: tuple[LayerKind, ...] = ()
+    pattern: Pattern = ""
+    """Which kind each of its layers is."""
+    weights: tuple[tuple[Allocation, ...], ...] = ()
+    """Of the layers that are alike in their weights, one layer."""
+    weight_pattern: Pattern = ""
+    beside: tuple[Allocation, ...] = ()
+    """Beside its layers."""
+    tables: tuple[Allocation, ...] = ()
+    """Of RoPE."""
+    strange: tuple[str, ...] = ()
+    """Names of what was not understood."""
+
+    @property
+    def layers(self) -> tuple[LayerKind, ...]:
+        """The kind of each layer, in order."""
+        return tuple(self.kinds[number] for number in expand(self.pattern))
+
+    @property
+    def rows(self) -> tuple[Allocation, ...]:
+        """All of its tensors but embedding, output and tables."""
+        return (*self.beside, *(row for number in expand(self.weight_pattern) for row in self.weights[number]))
 
 
 class ModelShape(Said):
@@ -136,7 +180,7 @@ class ModelShape(Said):
     weight_pattern: Pattern
     """Which of these each layer is."""
     adapters: tuple[tuple[Allocation, ...], ...] = ()
-    """What one LoRA adapter of rank 1 takes in one layer of each of these kinds; experts are not counted."""
+    """What one LoRA adapter of rank 1 takes in one layer of each of these kinds."""
     first: tuple[Allocation, ...] = ()
     """Before the first layer: what sees and hears, positions. The embedding is not among them."""
     last: tuple[Allocation, ...] = ()
@@ -147,8 +191,14 @@ class ModelShape(Said):
     """Elements between the two halves of a feed-forward; 0 if config.json does not tell."""
     experts: Experts | None = None
     """None if it is no mixture."""
+    looked_at: Count = 0
+    """Tokens that an index finds for each (sparse attention); 0 if there is none."""
     sees: bool = False
     """Whether it has parts that see or hear."""
+    largest_file: Count = 0
+    """Bytes of the largest file of its weights; 0 where a report does not tell."""
+    draft: DraftShape | None = None
+    """What guesses tokens for it: of its own layers; of a draft model, where a plan is made with one."""
     strange: tuple[str, ...] = ()
     """Names of what was not understood."""
 

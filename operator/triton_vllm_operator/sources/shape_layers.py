@@ -35,14 +35,18 @@ _OF_STATES: Final = (
 )
 """Keys of models that keep states, of families that are not known (shape_states.py)."""
 _OF_OTHERS: Final = (
-    *("index_topk", "compress_ratios"),
-    *("block_configs", "num_key_value_heads_per_layer", "attn_config"),
+    *("compress_ratios", "block_configs"),
+    *("num_key_value_heads_per_layer", "attn_config"),
 )
 """Keys of models that keep more than keys and values, or not alike in all layers, or say it elsewhere."""
+SPARSE: Final = ("deepseek_v32",)
+"""Models that look at some tokens alone, which an index finds."""
+_SCALED: Final = 128
+_SCALE: Final = 4
 _CHUNK_EVERY: Final = 4
 """Of models that attend in chunks, every nth layer attends to everything, unless they list which."""
 # Models whose every nth layer attends to everything where config.json does not list its layers: transformers' own rule.
-_EVERY: Final = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
+_EVERY: Final = {"gemma2": 2, "gpt_oss": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 
 
 def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
@@ -63,7 +67,8 @@ def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
     heads = heads or 1
     if latent := find_count(config, "kv_lora_rank"):
         size = latent + (find_count(config, "qk_rope_head_dim") or 0)
-        return _with_states((LayerKind(attention=Attention.LATENT, heads=1, size=size),) * count, states)
+        kind = LayerKind(attention=Attention.LATENT, heads=1, size=size, index=_find_index(config))
+        return _with_states((kind,) * count, states)
     if states is not None:
         size = find_count(config, "head_dim", "attention_head_dim") or hidden // heads
         full = LayerKind(attention=Attention.FULL, heads=_find_key_heads(config, heads), size=2 * size)
@@ -92,9 +97,19 @@ def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
 
 def _find_unknown_state(config: Json) -> str | None:
     """The key by which a model says that it keeps what is not known here; a list of ones says that all attend."""
+    own = () if find_language_type(config) in SPARSE else ("index_topk",)
     keys = _OF_OTHERS if is_of_states(find_language_type(config)) else (*_OF_OTHERS, *_OF_STATES)
-    said = ((key, part.get(key)) for part in language_parts(config) for key in keys)
+    said = ((key, part.get(key)) for part in language_parts(config) for key in (*own, *keys))
     return next((key for key, value in said if value and not _is_all_ones(value)), None)
+
+
+def _find_index(config: Json) -> int:
+    """A vector in 8 bits with a scale of 4 bytes for 128 of its elements.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/models/deepseek_v2.py (Indexer)
+    """
+    size = find_count(config, "index_head_dim") if find_language_type(config) in SPARSE else None
+    return size + size // _SCALED * _SCALE if size else 0
 
 
 def _is_all_ones(value: object) -> bool:

@@ -6,19 +6,19 @@ from pydantic import ValidationError
 
 from triton_vllm_operator.sources.config import (
     HEADS,
-    as_factor,
     find_count,
-    find_language_type,
     is_multimodal,
     language_parts,
 )
+from triton_vllm_operator.sources.draft_reader import read_own_draft
 from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.generation import architecture_names
 from triton_vllm_operator.sources.lengths import find_longest
 from triton_vllm_operator.sources.safetensors import Tensors
 from triton_vllm_operator.sources.shape import Allocation, Attention, Experts, Form, LayerKind, ModelShape, contract
 from triton_vllm_operator.sources.shape_layers import HIDDEN, find_layers
-from triton_vllm_operator.sources.shape_tensors import HEAD_NAMES, find_weights_shape, is_vocabulary
+from triton_vllm_operator.sources.shape_tensors import HEAD_NAMES, count_alike, find_weights_shape, is_vocabulary
+from triton_vllm_operator.sources.tables import find_tables
 
 _MOST_KINDS: Final = 26
 """Letters of a pattern."""
@@ -27,13 +27,6 @@ _UNBOUND_LENGTH: Final = 2048
 """Tokens that vLLM assumes where nothing bounds a sequence (_get_and_verify_max_len)."""
 _SHOWN_STRANGE: Final = 5
 _SHOWN_ERROR: Final = 100
-_ROPE_FREE: Final = frozenset(
-    {
-        *("gpt2", "gpt_bigcode", "opt", "mpt", "bloom"),
-        *("mamba", "mamba2", "falcon_mamba", "jamba", "nemotron_h", "kimi_linear"),
-    }
-)
-_LOCAL_ROPE: Final = "rope_local_base_freq"
 _DEFAULT_DTYPE: Final = "float32"
 
 
@@ -55,16 +48,17 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         return "config.json does not say its vocabulary and hidden size"
     keys = next((layer for layer in layers if layer.attention not in _WITHOUT_HEADS), layers[0])
     heads = find_count(config, *HEADS) or 1
-    weights = find_weights_shape(tensors, (heads, 2 * max(1, keys.heads)))
+    weights = find_weights_shape(tensors, (heads, 2 * max(1, keys.heads)), len(layers))
     if len(weights.layers) < len(layers):
         return f"the weights hold {len(weights.layers)} layers, and config.json says {len(layers)}"
     if why := _find_own_cache(config, tensors):
         return why
-    # What lies after them drafts tokens, and is not loaded with the model.
-    own = weights.layers[: len(layers)]
+    own = weights.layers
     kinds, alike = tuple(dict.fromkeys(layers)), tuple(dict.fromkeys(own))
     if max(len(kinds), len(alike)) > _MOST_KINDS:
         return "its layers are of too many kinds"
+    experts = _find_experts(config)
+    of_experts = _adapt_experts(experts, hidden) if experts is not None else ()
     return ModelShape(
         architecture=next(iter(architecture_names(config)), ""),
         hidden_size=hidden,
@@ -77,12 +71,17 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         pattern=contract(tuple(kinds.index(layer) for layer in layers)),
         weights=alike,
         weight_pattern=contract(tuple(alike.index(layer) for layer in own)),
-        adapters=tuple(weights.adapters[own.index(layer)] for layer in alike),
+        adapters=tuple(
+            count_alike((*weights.adapters[first], *(of_experts if weights.are_mixtures[first] else ())))
+            for first in map(own.index, alike)
+        ),
         first=weights.towers,
         last=weights.others,
-        tables=tuple(_find_tables(config, keys)),
+        tables=tuple(find_tables(config, keys)),
         inner_size=find_count(config, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 0,
-        experts=_find_experts(config),
+        experts=experts,
+        draft=read_own_draft(config, tensors, layers),
+        looked_at=(find_count(config, "index_topk") or 0) if any(layer.index for layer in layers) else 0,
         sees=is_multimodal(config) and bool(weights.towers),
         strange=weights.strange[:_SHOWN_STRANGE],
     )
@@ -101,8 +100,23 @@ def _find_own_cache(config: Json, tensors: Tensors) -> str:
 def _find_experts(config: Json) -> Experts | None:
     per_token = find_count(config, "num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk")
     size = find_count(config, "moe_intermediate_size", "expert_intermediate_size", "intermediate_size")
-    has_experts = find_count(config, "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-    return Experts(per_token=per_token, size=size) if has_experts and per_token and size else None
+    count = find_count(config, "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+    return Experts(per_token=per_token, size=size, count=count) if count and per_token and size else None
+
+
+def _adapt_experts(experts: Experts, hidden: int) -> tuple[Allocation, ...]:
+    """What one adapter of rank 1 takes for the experts of one layer: halves whose other side ranks do not share out.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/lora/layers/fused_moe.py (_create_lora_a_weights)
+    """
+    outer, inner = experts.count * hidden, experts.count * experts.size
+    return (
+        Allocation(Form.EXPERTS, whole=outer, times=3),
+        Allocation(Form.EXPERTS, divided=inner, times=3),
+        Allocation(Form.FUSED_EXPERTS, whole=outer, times=2),
+        Allocation(Form.FUSED_EXPERTS, divided=2 * inner),
+        Allocation(Form.FUSED_EXPERTS, divided=inner),
+    )
 
 
 def _attends(layers: tuple[LayerKind, ...]) -> bool:
@@ -126,34 +140,3 @@ def _is_tied(config: Json, tensors: Tensors) -> bool:
 def _find_dtype(config: Json) -> str:
     named = (part.get(key) for part in language_parts(config) for key in ("torch_dtype", "dtype"))
     return next((name for name in named if isinstance(name, str)), _DEFAULT_DTYPE)
-
-
-def _find_tables(config: Json, layer: LayerKind) -> list[Allocation]:
-    """RoPE's sines and cosines for every position, of which all layers with one base share a table.
-
-    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/rotary_embedding.
-    """
-    rows = find_count(config, "max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-    model_type = find_language_type(config)
-    positions = (part.get("position_embedding_type") for part in language_parts(config))
-    if rows is None or model_type in _ROPE_FREE or "nope" in positions:
-        return []
-    rotary = find_count(config, "qk_rope_head_dim") or int(layer.size // 2 * _find_fraction(config))
-    table = Allocation(Form.FLOAT, whole=int(rows * _find_factor(config)) * rotary)
-    if any(_LOCAL_ROPE in part for part in language_parts(config)):
-        return [table, Allocation(Form.FLOAT, whole=rows * rotary)]
-    return [table]
-
-
-def _find_fraction(config: Json) -> float:
-    given = (part.get(key) for part in language_parts(config) for key in ("partial_rotary_factor", "rotary_pct"))
-    return next((factor for value in given if (factor := as_factor(value)) is not None), 1.0)
-
-
-def _find_factor(config: Json) -> float:
-    """By how much linear scaling makes the table longer; the others stay within the model's positions."""
-    for part in language_parts(config):
-        scaling = part.get("rope_scaling") or part.get("rope_parameters")
-        if isinstance(scaling, dict) and scaling.get("rope_type", scaling.get("type")) == "linear":
-            return as_factor(scaling.get("factor")) or 1.0
-    return 1.0

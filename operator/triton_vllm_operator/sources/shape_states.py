@@ -111,6 +111,7 @@ def _mamba2(config: Json, inner: int, wide: bool = False) -> State:
     groups, kernel = _get(config, "mamba_n_groups", "n_groups"), _get(config, "mamba_d_conv", "conv_kernel")
     return State(
         divided=inner * (kernel - 1),
+        columns=kernel - 1,
         per_group=2 * states * (kernel - 1),
         groups=groups,
         heads=heads,
@@ -143,6 +144,7 @@ def _gated_delta(config: Json) -> State:
     kernel = _get(config, "linear_conv_kernel_dim")
     return State(
         divided=(2 * key * keys + value * values) * (kernel - 1),
+        columns=kernel - 1,
         heads=values,
         recurrent=values * value * key,
         recurrent_bytes=_WIDE if _first(config, "mamba_ssm_dtype") == "float32" else 0,
@@ -156,6 +158,7 @@ def _kimi(config: Json) -> State:
     kernel = _get(linear, "short_conv_kernel_size")
     return State(
         divided=3 * heads * size * (kernel - 1),
+        columns=kernel - 1,
         heads=heads,
         recurrent=heads * size * size,
         recurrent_bytes=_WIDE,

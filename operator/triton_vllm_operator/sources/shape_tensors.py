@@ -17,8 +17,8 @@ from triton_vllm_operator.sources.shape import Allocation, Form
 
 # The layers of the language model; of other parts the numbers only count.
 _LAYER: Final = re.compile(r"(?P<prefix>.*?)(?:^|\.)(?:layers|h|blocks|block|resblocks)\.(?P<number>\d+)\.(?P<rest>.+)")
-_LEFT_OUT: Final = re.compile(r"(^|\.)(mtp|talker|token2wav|code_predictor)\.")
-"""What drafts tokens or speaks, and is not loaded with the model."""
+_LEFT_OUT: Final = re.compile(r"(^|\.)(mtp(_\w+)?|talker|token2wav|code_predictor)\.")
+"""What guesses tokens (draft_reader.py) or speaks, and is not loaded with the model."""
 _WIDE_STATES: Final = ("A_log", "A")
 """Parameters of states that are held in 4 bytes, and counted as two."""
 _OF_STATES: Final = (*_WIDE_STATES, "D", "dt_bias")
@@ -29,6 +29,7 @@ _PACKED: Final = re.compile(r"(?P<module>.*experts)\.(?P<projection>gate_up_proj
 _BLOCKS: Final = ("blocks", "scales")
 _BLOCK_STEP: Final = 256
 """To which the inner size of experts in mxfp4 is padded, on one rank."""
+_EXPERTS: Final = re.compile(r"(^|\.)(experts\.|input_linear)")
 _EXPERT: Final = re.compile(r"(?P<before>.*experts)\.(?P<number>\d+)\.(?P<rest>.+)")
 
 
@@ -88,6 +89,8 @@ HEAD_NAMES: Final = ("lm_head", "embed_out", "output_layer")
 _LARGE: Final = 2**24
 """Elements of a tensor outside layers that is no matter of megabytes."""
 _SMALL: Final = "norms"
+_INDEX: Final = "indexer"
+"""Of sparse attention: held whole on each rank."""
 _KEY_VALUE: Final = "kv_b"
 _PACKED_TIMES: Final = {"weight": 1, "qweight": 2, "weight_packed": 2}
 """Weights in a byte, by the tensor that holds them."""
@@ -123,14 +126,19 @@ class Weights:
     layers: tuple[tuple[Allocation, ...], ...]
     """Of each layer of the language model."""
     adapters: tuple[tuple[Allocation, ...], ...]
-    """What one adapter of rank 1 takes in each of them."""
+    """What one adapter of rank 1 takes in each of them, but for its experts."""
+    are_mixtures: tuple[bool, ...]
+    """Which of them have experts."""
     towers: tuple[Allocation, ...]
     others: tuple[Allocation, ...]
     strange: tuple[str, ...]
 
 
-def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
-    """What an engine makes of these; the embedding and the head are left out, which follow from the vocabulary."""
+def find_weights_shape(tensors: Tensors, fused: tuple[int, int], count: int) -> Weights:
+    """What an engine makes of these; the embedding and the head are left out, which follow from the vocabulary.
+
+    `count` is how many layers there are: what lies after them guesses tokens (draft_reader.py).
+    """
     layers: dict[int, dict[str, Tensor]] = defaultdict(dict)
     towers: list[tuple[str, Tensor]] = []
     others: list[tuple[str, Tensor]] = []
@@ -141,7 +149,8 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
         if _TOWER.search(name):
             towers.append((name, tensor))
         elif found is not None:
-            layers[int(found["number"])][found["rest"]] = tensor
+            if (number := int(found["number"])) < count:
+                layers[number][found["rest"]] = tensor
         elif not is_vocabulary(name):
             others.append((name, tensor))
     # Most layers are alike, and are looked at once.
@@ -150,11 +159,12 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int]) -> Weights:
     strange = sorted({rest for layer in alike for rest, _ in layer if _is_strange(rest)})
     strange += sorted(name for name, tensor in others if math.prod(tensor.shape) > _LARGE)
     allocated = {layer: _allocate(layer, fused) for layer in alike}
-    adapted = {layer: _count(tuple(_adapt(layer, fused))) for layer in alike}
+    adapted = {layer: count_alike(tuple(_adapt(layer, fused))) for layer in alike}
     return Weights(
         layers=tuple(allocated[layer] for layer in ordered),
         adapters=tuple(adapted[layer] for layer in ordered),
-        towers=_count(tuple(_allocate_alone(towers))),
+        are_mixtures=tuple(any(_EXPERTS.search(rest) for rest, _ in layer) for layer in ordered),
+        towers=count_alike(tuple(_allocate_alone(towers))),
         others=_allocate(others, fused),
         strange=tuple(strange),
     )
@@ -181,7 +191,7 @@ def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> 
         sums[key, form, part].add(_held(tensor, key, form, part), share, fused)
     rows = [Allocation(form, each.divided, each.by_heads, each.whole) for (_, form, _), each in sums.items()]
     twice = [_copy(row, part) for ((key, _, part), row) in zip(sums, rows, strict=True) if _is_copied(key, part)]
-    return _count((*rows, *twice))
+    return count_alike((*rows, *twice))
 
 
 def _adapt(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> Iterable[Allocation]:
@@ -215,7 +225,8 @@ def _allocate_alone(tensors: Iterable[tuple[str, Tensor]]) -> Iterable[Allocatio
         yield Allocation(form, divided=size) if is_shared else Allocation(form, whole=size)
 
 
-def _count(rows: tuple[Allocation, ...]) -> tuple[Allocation, ...]:
+def count_alike(rows: tuple[Allocation, ...]) -> tuple[Allocation, ...]:
+    """The same allocations, those that are equal counted."""
     counts: dict[Allocation, int] = defaultdict(int)
     for row in rows:
         counts[row] += row.times
@@ -232,6 +243,8 @@ def _split(name: str) -> tuple[str, str]:
 
 def _find_rule(module: str) -> tuple[str, Rule | None]:
     """The engine's tensor, and by which rule. Experts of one layer lie in one tensor for all."""
+    if _INDEX in module.split("."):
+        return _INDEX, None
     last = module.rpartition(".")[2]
     rule = _BY_NAME.get(last)
     expert = _EXPERT.fullmatch(f"{module}.")
@@ -246,7 +259,7 @@ def _find_rule(module: str) -> tuple[str, Rule | None]:
 def _is_strange(rest: str) -> bool:
     module, part = _split(rest)
     key, rule = _find_rule(module)
-    return rule is None and key != _SMALL and part == "weight"
+    return rule is None and key not in (_SMALL, _INDEX) and part == "weight"
 
 
 def _share(rule: Rule | None, key: str, part: str, tensor: Tensor) -> Share:

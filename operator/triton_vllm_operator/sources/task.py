@@ -45,6 +45,10 @@ class Role(StrEnum):
     ADAPTER = "Adapter"
 
 
+SHAPED: Final = (Role.MODEL, Role.DRAFT)
+"""Sources that take memory of a GPU by themselves."""
+
+
 class Repository(Value):
     """A repository of a hub."""
 
