@@ -14,21 +14,22 @@ from typing import Final
 from triton_vllm_operator.sources.config import TOWERS
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 from triton_vllm_operator.sources.shape import Allocation, Form
+from triton_vllm_operator.sources.tensor_forms import (
+    FLOATS,
+    OF_STATES,
+    copy_of,
+    find_form,
+    find_held,
+    find_size,
+    is_copied,
+)
 
 # The layers of the language model; of other parts the numbers only count.
 _LAYER: Final = re.compile(r"(?P<prefix>.*?)(?:^|\.)(?:layers|h|blocks|block|resblocks)\.(?P<number>\d+)\.(?P<rest>.+)")
 _LEFT_OUT: Final = re.compile(r"(^|\.)(mtp(_\w+)?|talker|token2wav|code_predictor)\.")
 """What guesses tokens (draft_reader.py) or speaks, and is not loaded with the model."""
-_WIDE_STATES: Final = ("A_log", "A")
-"""Parameters of states that are held in 4 bytes, and counted as two."""
-_OF_STATES: Final = (*_WIDE_STATES, "D", "dt_bias")
 _TOWER: Final = re.compile(rf"(^|\.)({TOWERS})\.")
-_FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
-_BYTES: Final = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 _PACKED: Final = re.compile(r"(?P<module>.*experts)\.(?P<projection>gate_up_proj|down_proj)(?:_(?P<part>\w+))?")
-_BLOCKS: Final = ("blocks", "scales")
-_BLOCK_STEP: Final = 256
-"""To which the inner size of experts in mxfp4 is padded, on one rank."""
 _EXPERTS: Final = re.compile(r"(^|\.)(experts\.|input_linear)")
 _EXPERT: Final = re.compile(r"(?P<before>.*experts)\.(?P<number>\d+)\.(?P<rest>.+)")
 
@@ -84,16 +85,12 @@ _BY_NAME: Final = {name: rule for rule in _RULES for name in rule.names}
 _BY_INPUT: Final = frozenset({"o", "down", "x"})
 _PARTS: Final = {"qkv_proj": 3, "query_key_value": 3, "c_attn": 3, "Wqkv": 3, "wqkv": 3, "W_pack": 3, "gate_up_proj": 2}
 """Modules that an adapter changes in parts."""
-_PLAIN: Final = ("weight", "bias")
 HEAD_NAMES: Final = ("lm_head", "embed_out", "output_layer")
 _LARGE: Final = 2**24
 """Elements of a tensor outside layers that is no matter of megabytes."""
 _SMALL: Final = "norms"
 _INDEX: Final = "indexer"
 """Of sparse attention: held whole on each rank."""
-_KEY_VALUE: Final = "kv_b"
-_PACKED_TIMES: Final = {"weight": 1, "qweight": 2, "weight_packed": 2}
-"""Weights in a byte, by the tensor that holds them."""
 
 
 @dataclass(slots=True)
@@ -186,11 +183,11 @@ def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> 
     for name, tensor in tensors:
         module, part = _split(name)
         key, rule = _find_rule(module)
-        form = _form(tensor, rule, part)
+        form = find_form(tensor, part, rule is not None and rule.is_linear)
         share = _share(rule, key, part, tensor)
-        sums[key, form, part].add(_held(tensor, key, form, part), share, fused)
+        sums[key, form, part].add(find_held(tensor, key, form, part), share, fused)
     rows = [Allocation(form, each.divided, each.by_heads, each.whole) for (_, form, _), each in sums.items()]
-    twice = [_copy(row, part) for ((key, _, part), row) in zip(sums, rows, strict=True) if _is_copied(key, part)]
+    twice = [copy_of(row, part) for ((key, _, part), row) in zip(sums, rows, strict=True) if is_copied(key, part)]
     return count_alike((*rows, *twice))
 
 
@@ -219,9 +216,9 @@ def _adapt(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> Ite
 def _allocate_alone(tensors: Iterable[tuple[str, Tensor]]) -> Iterable[Allocation]:
     """Of other parts than the language model each tensor by itself: what fuses there is no matter of megabytes."""
     for name, tensor in tensors:
-        form = Form.FLOAT if tensor.dtype in _FLOATS else Form.BYTES
+        form = Form.FLOAT if tensor.dtype in FLOATS else Form.BYTES
         is_shared = len(tensor.shape) > 1 and _split(name)[0].rpartition(".")[2] in _BY_NAME
-        size = _size(tensor, form)
+        size = find_size(tensor, form)
         yield Allocation(form, divided=size) if is_shared else Allocation(form, whole=size)
 
 
@@ -263,7 +260,7 @@ def _is_strange(rest: str) -> bool:
 
 
 def _share(rule: Rule | None, key: str, part: str, tensor: Tensor) -> Share:
-    if part in _OF_STATES:
+    if part in OF_STATES:
         return Share.DIVIDED
     if rule is None:
         return Share.WHOLE
@@ -271,52 +268,3 @@ def _share(rule: Rule | None, key: str, part: str, tensor: Tensor) -> Share:
     if part == "bias" or len(tensor.shape) < 2 or (part.startswith("weight_scale") and tensor.shape[-1] == 1):
         return Share.WHOLE if is_by_input else rule.share
     return rule.share
-
-
-def _form(tensor: Tensor, rule: Rule | None, part: str) -> Form:
-    if part in _OF_STATES:
-        return Form.FLOAT
-    # Scales are held as they are stored.
-    if tensor.dtype not in _FLOATS or part not in _PLAIN:
-        return Form.BYTES
-    return Form.LINEAR if rule is not None and rule.is_linear and len(tensor.shape) > 1 else Form.FLOAT
-
-
-def _is_copied(key: str, part: str) -> bool:
-    """MLA multiplies with the weights of keys and values as they are: what is quantised is held a second time without.
-
-    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/attention/mla_attention.py
-    (process_weights_after_loading: of what is not quantised it takes views)
-    """
-    return key.rpartition(".")[2] == _KEY_VALUE and part in _PACKED_TIMES
-
-
-def _copy(row: Allocation, part: str) -> Allocation:
-    if row.form is not Form.BYTES:
-        return row._replace(form=Form.COPY)
-    times = _PACKED_TIMES[part]
-    return Allocation(Form.FLOAT, row.divided * times, row.by_heads * times, row.whole * times, row.times)
-
-
-def _is_mxfp4(tensor: Tensor, key: str, part: str) -> bool:
-    """Whether it holds all experts of a layer in blocks; scales of AWQ and GPTQ have two dimensions."""
-    return part in _BLOCKS and key.startswith("experts.") and len(tensor.shape) > 2 and min(tensor.shape) > 0
-
-
-def _padded_blocks(tensor: Tensor, key: str) -> int:
-    """https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/quantization/mxfp4.py (on Hopper)."""
-    _, outputs, groups, *_ = tensor.shape
-    inner = outputs // 2 if key.endswith("gate_up") else groups * 32
-    return _size(tensor, Form.BYTES) * (-(-inner // _BLOCK_STEP) * _BLOCK_STEP) // inner
-
-
-def _held(tensor: Tensor, key: str, form: Form, part: str) -> int:
-    """What the engine holds of it, in elements or bytes."""
-    if part in _WIDE_STATES:
-        return 2 * math.prod(tensor.shape)
-    return _padded_blocks(tensor, key) if _is_mxfp4(tensor, key, part) else _size(tensor, form)
-
-
-def _size(tensor: Tensor, form: Form) -> int:
-    elements = math.prod(tensor.shape)
-    return elements * _BYTES.get(tensor.dtype, 1) if form is Form.BYTES else elements
