@@ -64,9 +64,9 @@ def test_the_workspace_of_an_index_grows_with_the_longest_sequence() -> None:
     sparse, dense = (read_model(MODELS[f"deepseek-v{name}-small"]) for name in ("3.2", "3"))
     short, long = (make_plan(sparse, PLAIN, L40S, length).activations.expected for length in (8192, 8 * 163840))
     assert long - short > GIB, "more than the workspace of the experts, which is the same"
-    # The numbers of the tokens that were found: 2048 for each token of a batch.
+    # The numbers of the tokens that were found, 2048 for each token of a batch, and its queries as they are compressed.
     batch = 2048
-    assert short - make_plan(dense, PLAIN, L40S, 8192).activations.expected == batch * 2048 * 4
+    assert short - make_plan(dense, PLAIN, L40S, 8192).activations.expected == batch * (2048 * 4 + 128 * 576 * 2)
 
 
 def test_whole_files_lie_on_the_gpu_while_they_are_loaded() -> None:

@@ -75,6 +75,9 @@ def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> Cach
     layers = (*shape.layers, *draft_layers(shape, settings))
     if stage == settings.pipeline_ranks - 1:
         own = range(own.start, len(layers))
+    if any(layer.index for layer in layers):
+        least = row_of(load_tables().sparse, settings.vllm).block
+        settings = replace(settings, block_tokens=max(settings.block_tokens, least))
     parts = [(number, part) for number, layer in enumerate(layers) for part in _cached_parts(layer, settings.vllm)]
     attending = sum(part.state is None for number, part in parts if number in own)
     state = shape.state

@@ -9,7 +9,7 @@ from triton_vllm_operator.memory.amounts import Range, around, exactly
 from triton_vllm_operator.memory.runner import Runner
 from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.memory.versions import GIB, BatchClass, load_tables, row_of
-from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.shape import Attention, ModelShape
 
 _BESIDE_SAMPLER: Final = (0.1, 0.0)
 """GiB beside the logits, with the first runner and with the second."""
@@ -21,6 +21,8 @@ _LAYER_HIDDEN_TIMES: Final = 3.75
 _LAYER_INNER_TIMES: Final = 3
 """How many times a feed-forward holds the hidden states of a batch, and what lies between its halves."""
 _SEES: Final = 0.25
+_QUERY_TIMES: Final = 1.25
+"""How large queries and results of a token are, beside its keys and values."""
 _INDEX_BYTES: Final = 4
 """Of the number of a token that an index found."""
 _UNSURE: Final = 0.1
@@ -31,6 +33,12 @@ _LEAST_SURE: Final = 0.4
 """GiB by which a pass that is larger than the sampler's may be smaller than it is counted."""
 _GRAPHS: Final = (0.2, 0.5, 1.1)
 """GiB for CUDA graphs: the engine's own estimate is an extrapolation and jumps."""
+_GRAPHS_OF_SPLITS: Final = 0.1
+"""GiB beside results that are held in parts."""
+_CAPTURED: Final = 512
+"""Tokens of the largest graph."""
+_SPLITS: Final = 32
+_SPLIT_BYTES: Final = 4
 
 
 def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int) -> Range:
@@ -40,13 +48,13 @@ def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchCla
     """
     sees = _SEES * GIB * shape.sees
     workspace = max(_experts_workspace(shape, settings, batch), _index_workspace(shape, settings, length))
-    sampler, others = _sampler_pass(shape, settings, batch), _other_passes(shape, settings, batch)
+    sampler, others = _sampler_pass(shape, settings, batch), _other_passes(shape, settings, batch, length)
     is_kept = row_of(load_tables().experts, settings.vllm).kept and not _has_packed_experts(shape)
     if is_kept:
         expected = max(sampler, others) + workspace + sees
     else:
         expected = max(sampler, others, workspace + _held_hidden(shape, settings, batch)) + sees
-    expected += batch.tokens * shape.looked_at * _INDEX_BYTES
+    expected += _sparse_buffers(shape, settings, batch)
     unsure = _UNSURE * GIB + sees + _UNSURE_WORKSPACE * workspace
     least = max(min(sampler, expected), expected - _LEAST_SURE * GIB)
     return Range(int(max(0, least - unsure + sees)), int(expected), int(expected + unsure))
@@ -56,19 +64,37 @@ def _sampler_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass
     """The logits of all sequences."""
     is_second = settings.runner is Runner.V2
     row = row_of(load_tables().sampler, settings.vllm)
-    logits = shape.vocabulary * batch.sequences * (row.second_bytes if is_second else row.bytes)
+    first = row.guessing if settings.guesses else row.bytes
+    logits = shape.vocabulary * batch.sequences * (row.second_bytes if is_second else first)
     return logits + _BESIDE_SAMPLER[is_second] * GIB + _held_hidden(shape, settings, batch)
 
 
-def _other_passes(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
-    """A copy of the head, which few sequences leave larger than their logits; and one dense feed-forward."""
+def _other_passes(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int) -> float:
+    """A copy of the head, which few sequences leave larger than their logits; one feed-forward, one attention."""
     hidden = batch.tokens * shape.hidden_size * settings.dtype_bytes
     beside = 2 * hidden if settings.runner is Runner.V2 else _BESIDE_HEAD * GIB
     head = shape.vocabulary // settings.tensor_ranks * shape.hidden_size * settings.dtype_bytes + beside
+    latent = _latent_pass(shape, settings, batch, length)
     if shape.experts is not None or not shape.inner_size:
-        return head
+        return max(head, latent)
     inner = batch.tokens * shape.inner_size // settings.tensor_ranks * settings.dtype_bytes
-    return max(head, _LAYER_INNER_TIMES * inner + _LAYER_HIDDEN_TIMES * hidden)
+    return max(head, latent, _LAYER_INNER_TIMES * inner + _LAYER_HIDDEN_TIMES * hidden)
+
+
+def _latent_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int) -> float:
+    """Keys and values that are multiplied out of what is compressed, with queries and results.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/attention/mla_attention.py
+    (determine_chunked_prefill_workspace_size)
+    """
+    expanded = max(kind.expanded for kind in shape.kinds)
+    most = row_of(load_tables().latent, settings.vllm).expanded_tokens
+    if not expanded or not most:
+        return 0
+    block = settings.block_tokens
+    tokens = max(min(max(8 * length, 4 * batch.sequences * block), most), batch.sequences * block)
+    elements = (tokens + _QUERY_TIMES * batch.tokens) * shape.heads // settings.tensor_ranks * expanded
+    return (elements + 2 * batch.tokens * shape.hidden_size) * settings.dtype_bytes
 
 
 def _held_hidden(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
@@ -97,6 +123,16 @@ def _index_workspace(shape: ModelShape, settings: EngineSettings, length: int) -
     return row_of(load_tables().sparse, settings.vllm).lengths * length * index
 
 
+def _sparse_buffers(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> int:
+    """The numbers of the tokens that an index found, and queries as they are compressed: made with the model.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/v1/attention/backends/mla/flashmla_sparse.py (q_concat_buffer)
+    """
+    size = max(kind.size for kind in shape.kinds) if shape.looked_at else 0
+    queries = shape.heads // settings.tensor_ranks * size * settings.dtype_bytes
+    return batch.tokens * (shape.looked_at * _INDEX_BYTES + queries)
+
+
 def _has_packed_experts(shape: ModelShape) -> bool:
     """Whether other kernels compute them, which keep nothing: those of mxfp4."""
     return shape.experts is not None and shape.is_quantised
@@ -113,16 +149,32 @@ def beside_torch(settings: EngineSettings) -> Range:
     return around(row.alone * GIB, 0.12 * GIB, 0.25 * GIB)
 
 
-def graphs_reserve(settings: EngineSettings) -> Range:
+def graphs_reserve(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> Range:
     """What the cache leaves free for CUDA graphs."""
     row = row_of(load_tables().graphs, settings.vllm)
     is_reserved = row.reserved_by_second if settings.runner is Runner.V2 else row.reserved
-    return graphs_taken(settings) if is_reserved else exactly(0)
+    return graphs_taken(shape, settings, batch) if is_reserved else exactly(0)
 
 
-def graphs_taken(settings: EngineSettings) -> Range:
+def graphs_taken(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> Range:
     """What capturing them takes, after the cache is there."""
     if settings.is_eager:
         return exactly(0)
     low, expected, high = (int(amount * GIB) for amount in _GRAPHS)
-    return Range(low, expected, high)
+    split = _split_results(shape, settings, batch)
+    # Seen twice as large where tokens are guessed, in one start.
+    times = 2 if settings.guesses else 1
+    return Range(low, max(expected, int(_GRAPHS_OF_SPLITS * GIB) + times * split), high + 2 * split)
+
+
+def _split_results(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> int:
+    """Results of attention in parts, which graphs hold where keys and values are compressed (on Hopper).
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/config/attention.py (flash_attn_max_num_splits_for_cuda_graph)
+    """
+    # Other kernels look at what an index found.
+    latent = max(
+        (kind.size for kind in shape.kinds if kind.attention is Attention.LATENT and not kind.index), default=0
+    )
+    tokens = min(_CAPTURED, 2 * batch.sequences)
+    return _SPLITS * tokens * shape.heads // settings.tensor_ranks * latent * _SPLIT_BYTES

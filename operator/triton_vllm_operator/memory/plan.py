@@ -83,7 +83,7 @@ def _plan_stage(start: _Start, stage: int, weights: int, load_peak: int) -> Plan
     shape, settings, gpu, length, batch = start.shape, start.settings, start.gpu, start.length, start.batch
     requested = math.ceil(gpu.total_bytes * settings.utilization)
     activations, beside = activation_peak(shape, settings, batch, length), beside_torch(settings)
-    graphs = graphs_reserve(settings)
+    graphs = graphs_reserve(shape, settings, batch)
     doubt = int(gpu.doubt_bytes * settings.utilization)
     is_last = stage == settings.pipeline_ranks - 1
     copies = maybe_shared_bytes(shape, settings) if is_last else 0

@@ -60,16 +60,15 @@ def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, wit
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds)
     if plan.cache.low < plan.least_cache * _TIGHT:
         return Judged(Verdict.TIGHT, ceiling, exceeds)
-    doubt = _find_lacking_blocks(plan, settings, gpu, plan.cache.low) or _find_graphs_outside(
-        plan, settings, gpu, doubtful
-    )
+    captured = graphs_taken(shape, settings, find_batch(settings, gpu)).expected - plan.graphs.expected
+    doubt = _find_lacking_blocks(plan, settings, gpu, plan.cache.low)
+    doubt = doubt or _find_graphs_outside(captured, settings, gpu, doubtful)
     return Judged(Verdict.TIGHT if doubt else Verdict.FITS, ceiling, exceeds, doubt=doubt)
 
 
-def _find_graphs_outside(plan: Plan, settings: EngineSettings, gpu: Gpu, ceiling: float) -> str:
+def _find_graphs_outside(captured: int, settings: EngineSettings, gpu: Gpu, ceiling: float) -> str:
     """Graphs that the cache leaves no room for are captured into what the utilization leaves of the GPU."""
     outside = (ceiling - settings.utilization) * gpu.total_bytes
-    captured = max(0, graphs_taken(settings).expected - plan.graphs.expected)
     if outside >= captured:
         return ""
     left, taken = max(0.0, outside) / GIB, captured / GIB

@@ -81,6 +81,8 @@ class SamplerRow(Row):
 
     bytes: float
     """For each entry of the vocabulary and each sequence."""
+    guessing: float
+    """The same where tokens are guessed."""
     second_bytes: float
     """The same of the second runner."""
 
@@ -113,6 +115,8 @@ class LatentRow(Row):
 
     workspace_mib: int
     """What each rank keeps within the line of weights."""
+    expanded_tokens: int
+    """Of which keys and values are multiplied out at once, at most."""
 
 
 class SparseRow(Row):
@@ -122,6 +126,8 @@ class SparseRow(Row):
     """Whether the cache is in 8 bits unless the user says otherwise."""
     lengths: int
     """How many sequences of the longest length the index's workspace holds."""
+    block: int
+    """Tokens."""
 
 
 class DraftsRow(Row):

@@ -94,6 +94,8 @@ class LayerKind(Said):
     """Elements of one head's key and value together; of the compressed vector."""
     window: Count | None = None
     """Tokens."""
+    expanded: Count = 0
+    """Elements of one head's key and value where they are multiplied out of what is compressed."""
     index: Count = 0
     """Bytes of a token by which it is found among those that are looked at (sparse attention)."""
     state: State | None = None

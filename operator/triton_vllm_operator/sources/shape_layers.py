@@ -67,7 +67,13 @@ def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
     heads = heads or 1
     if latent := find_count(config, "kv_lora_rank"):
         size = latent + (find_count(config, "qk_rope_head_dim") or 0)
-        kind = LayerKind(attention=Attention.LATENT, heads=1, size=size, index=_find_index(config))
+        kind = LayerKind(
+            attention=Attention.LATENT,
+            heads=1,
+            size=size,
+            expanded=(find_count(config, "qk_nope_head_dim") or 0) + (find_count(config, "v_head_dim") or 0),
+            index=_find_index(config),
+        )
         return _with_states((kind,) * count, states)
     if states is not None:
         size = find_count(config, "head_dim", "attention_head_dim") or hidden // heads
