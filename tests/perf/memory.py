@@ -10,7 +10,7 @@ import yaml
 from support.checkpoints import make_draft, make_tensors
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.memory.plan import Plan, make_plan
-from triton_vllm_operator.memory.reading import find_drafter
+from triton_vllm_operator.memory.reading import count_further, find_drafter
 from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB
@@ -91,6 +91,7 @@ def _plan(row: dict[str, Any], models: dict[str, dict[str, Any]]) -> Start:
         vllm=row["vllm"],
         runner=choose_runner(shape, engine, row.get("environment", {}), row["vllm"]),
         drafter=find_drafter(engine.speculative_config),
+        further_states=count_further(engine.speculative_config),
         guesses=row.get("guesses", 0),
         utilization=row["utilization"],
         tensor_ranks=row.get("tensor", 1),

@@ -7,7 +7,7 @@ from typing import Final
 
 from triton_vllm_operator.memory.amounts import Range, around, exactly
 from triton_vllm_operator.memory.runner import Runner
-from triton_vllm_operator.memory.settings import EngineSettings
+from triton_vllm_operator.memory.settings import Drafter, EngineSettings
 from triton_vllm_operator.memory.versions import GIB, BatchClass, load_tables, row_of
 from triton_vllm_operator.sources.shape import Attention, ModelShape
 
@@ -15,6 +15,8 @@ _BESIDE_SAMPLER: Final = (0.1, 0.0)
 """GiB beside the logits, with the first runner and with the second."""
 _HIDDEN_TIMES: Final = (1.15, 2.0)
 """How many times the hidden states of a batch are held beside them."""
+_GUESSING_TIMES: Final = 3.5
+"""The same of a batch for which tokens are guessed."""
 _BESIDE_HEAD: Final = 0.04
 """GiB, beside a copy of the head, with the first runner; with the second it is the hidden states."""
 _LAYER_HIDDEN_TIMES: Final = 3.75
@@ -41,15 +43,16 @@ _SPLITS: Final = 32
 _SPLIT_BYTES: Final = 4
 
 
-def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int) -> Range:
+def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int, block: int) -> Range:
     """The peak of the passes by which the engine measures itself, on the rank that has the sampler.
 
-    `length` is the longest sequence, in tokens.
+    `length` is the longest sequence, and `block` what the cache gives out at once, in tokens.
     """
     sees = _SEES * GIB * shape.sees
     workspace = max(_experts_workspace(shape, settings, batch), _index_workspace(shape, settings, length))
-    sampler, others = _sampler_pass(shape, settings, batch), _other_passes(shape, settings, batch, length)
-    is_kept = row_of(load_tables().experts, settings.vllm).kept and not _has_packed_experts(shape)
+    sampler, others = _sampler_pass(shape, settings, batch), _other_passes(shape, settings, batch, length, block)
+    others += _held_for_guesses(shape, settings, batch)
+    is_kept = row_of(load_tables().experts, settings.vllm).kept and not _has_packed_experts(shape, settings)
     if is_kept:
         expected = max(sampler, others) + workspace + sees
     else:
@@ -69,19 +72,19 @@ def _sampler_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass
     return logits + _BESIDE_SAMPLER[is_second] * GIB + _held_hidden(shape, settings, batch)
 
 
-def _other_passes(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int) -> float:
+def _other_passes(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int, block: int) -> float:
     """A copy of the head, which few sequences leave larger than their logits; one feed-forward, one attention."""
     hidden = batch.tokens * shape.hidden_size * settings.dtype_bytes
     beside = 2 * hidden if settings.runner is Runner.V2 else _BESIDE_HEAD * GIB
     head = shape.vocabulary // settings.tensor_ranks * shape.hidden_size * settings.dtype_bytes + beside
-    latent = _latent_pass(shape, settings, batch, length)
+    latent = _latent_pass(shape, settings, batch, length, block)
     if shape.experts is not None or not shape.inner_size:
         return max(head, latent)
     inner = batch.tokens * shape.inner_size // settings.tensor_ranks * settings.dtype_bytes
     return max(head, latent, _LAYER_INNER_TIMES * inner + _LAYER_HIDDEN_TIMES * hidden)
 
 
-def _latent_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int) -> float:
+def _latent_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int, block: int) -> float:
     """Keys and values that are multiplied out of what is compressed, with queries and results.
 
     https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/layers/attention/mla_attention.py
@@ -91,10 +94,18 @@ def _latent_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass,
     most = row_of(load_tables().latent, settings.vllm).expanded_tokens
     if not expanded or not most:
         return 0
-    block = settings.block_tokens
+    # At least a block for each sequence, which is large where layers keep states.
     tokens = max(min(max(8 * length, 4 * batch.sequences * block), most), batch.sequences * block)
     elements = (tokens + _QUERY_TIMES * batch.tokens) * shape.heads // settings.tensor_ranks * expanded
     return (elements + 2 * batch.tokens * shape.hidden_size) * settings.dtype_bytes
+
+
+def _held_for_guesses(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
+    """Hidden states that the second runner holds while tokens are guessed; those of further layers twice."""
+    if settings.drafter is Drafter.NONE or settings.runner is not Runner.V2:
+        return 0
+    times = _GUESSING_TIMES + 2 * settings.further_states
+    return times * batch.tokens * shape.hidden_size * settings.dtype_bytes
 
 
 def _held_hidden(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
@@ -133,9 +144,9 @@ def _sparse_buffers(shape: ModelShape, settings: EngineSettings, batch: BatchCla
     return batch.tokens * (shape.looked_at * _INDEX_BYTES + queries)
 
 
-def _has_packed_experts(shape: ModelShape) -> bool:
-    """Whether other kernels compute them, which keep nothing: those of mxfp4."""
-    return shape.experts is not None and shape.is_quantised
+def _has_packed_experts(shape: ModelShape, settings: EngineSettings) -> bool:
+    """Whether other kernels compute them, which keep nothing and adapt nothing: those of mxfp4."""
+    return shape.experts is not None and shape.is_quantised and not settings.adapters
 
 
 def beside_torch(settings: EngineSettings) -> Range:

@@ -82,7 +82,9 @@ def find_batch(settings: EngineSettings, gpu: Gpu) -> BatchClass:
 def _plan_stage(start: _Start, stage: int, weights: int, load_peak: int) -> Plan:
     shape, settings, gpu, length, batch = start.shape, start.settings, start.gpu, start.length, start.batch
     requested = math.ceil(gpu.total_bytes * settings.utilization)
-    activations, beside = activation_peak(shape, settings, batch, length), beside_torch(settings)
+    layout = lay_out(shape, settings, stage)
+    activations = activation_peak(shape, settings, batch, length, layout.block_tokens)
+    beside = beside_torch(settings)
     graphs = graphs_reserve(shape, settings, batch)
     doubt = int(gpu.doubt_bytes * settings.utilization)
     is_last = stage == settings.pipeline_ranks - 1
@@ -91,7 +93,6 @@ def _plan_stage(start: _Start, stage: int, weights: int, load_peak: int) -> Plan
     cache = taken.taken_from(requested - weights + start.correction)
     if settings.fixed_cache is not None:
         cache = exactly(settings.fixed_cache)
-    layout = lay_out(shape, settings, stage)
     blocks = blocks_of_sequence(layout, length, batch.tokens, settings.vllm)
     kept_back = int(row_of(load_tables().null_block, settings.vllm).is_counted)
 

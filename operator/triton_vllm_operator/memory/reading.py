@@ -30,6 +30,8 @@ _DRAFTERS: Final = {
     **dict.fromkeys(("mtp", "deepseek_mtp", "mimo_mtp", "glm4_moe_mtp", "ernie_mtp", "qwen3_next_mtp"), Drafter.OWN),
     **dict.fromkeys(("glm4_moe_lite_mtp", "exaone_moe_mtp", "qwen3_5_mtp"), Drafter.OWN),
 }
+_LOOKS_FURTHER: Final = ("eagle3", "dflash")
+_FURTHER: Final = 3
 _WITHOUT_DRAFT: Final = frozenset({"ngram", "ngram_gpu", "suffix"})
 """Ways to guess that take what the prompt says."""
 _STAGING: Final = "fastsafetensors"
@@ -70,6 +72,7 @@ def read_settings(
         caches_prefixes=engine.enable_prefix_caching,
         quantises=not shape.is_quantised and (engine.quantization or "").lower() in _ONLINE,
         drafter=find_drafter(engine.speculative_config),
+        further_states=count_further(engine.speculative_config),
         guesses=_count_guesses(engine.speculative_config, shape),
         staged_files=_count_staged(extra.get("load_format"), environment),
         fixed_cache=int(parse_quantity(fixed)) if fixed is not None else None,
@@ -121,6 +124,14 @@ def find_drafter(given: SpeculativeConfig | None) -> Drafter:
     if given is None:
         return Drafter.NONE
     return _DRAFTERS.get(given.method or _PLAIN_DRAFT, Drafter.NONE)
+
+
+def count_further(given: SpeculativeConfig | None) -> int:
+    """Layers beside the last at whose hidden states a drafter looks.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/models/llama_eagle3.py (num_aux_hidden_states)
+    """
+    return _FURTHER if given is not None and given.method in _LOOKS_FURTHER else 0
 
 
 def _count_staged(load_format: object, environment: Mapping[str, str]) -> int:

@@ -69,6 +69,8 @@ class EngineSettings:
     quantises: bool = False
     """Whether the engine quantises linear layers to 8 bits when it loads them."""
     drafter: Drafter = Drafter.NONE
+    further_states: int = 0
+    """Layers whose hidden states it looks at, beside those of the last (EAGLE-3)."""
     guesses: int = 0
     """Tokens that are guessed in one step (`num_speculative_tokens`)."""
     staged_files: int = 0
