@@ -5,9 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import yaml
 
-from perf.memory import read_model
-from support.checkpoints import LLAMA
+from perf.memory import STARTS, read_model
+from support.checkpoints import LLAMA, make_draft
 from support.fetches import COMMIT, HUB, end_job, fetch_pod, job_of, kinds, report
 from support.nodes import H100, L4, make_node
 from support.pods import make_serving
@@ -17,7 +18,9 @@ from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.kube.node_lister import NodesSeen
 from triton_vllm_operator.kube.resources import Key
 from triton_vllm_operator.reconcile.turns import Turns
+from triton_vllm_operator.sources.draft_reader import read_draft
 from triton_vllm_operator.sources.report import Fault, ModelFacts, Report, SourceReport, fault_report
+from triton_vllm_operator.sources.shape import DraftShape
 
 SHAPE = read_model(LLAMA)
 FACTS = ModelFacts(architecture="LlamaForCausalLM", shape=SHAPE)
@@ -255,6 +258,64 @@ def test_what_keeps_the_look_from_running_keeps_nobody_from_trying() -> None:
     assert "Deployment" in kinds(world.later(31).settle())
     assert world.settle().condition("MemoryFits") == ("Unknown", "ModelNotUnderstood")
     assert "it could not be looked into: " in world.message("MemoryFits")
+
+
+def test_nor_where_an_adapter_or_a_draft_must_be_fetched() -> None:
+    speculative = {"method": "eagle3", "numSpeculativeTokens": 3, "model": {"huggingFace": HUB}}
+    world = in_an_image(ON_L4, engine={"speculativeConfig": speculative, "maxModelLen": 8192})
+    job, first = job_of(world), job_of(world).name
+    world.children["Job", job.name] = replace(job, body={**job.body, "status": {"startTime": NOW.isoformat()}})
+    waits = {"waiting_reason": "ImagePullBackOff", "waiting_message": "no such image"}
+    world.changes["fetch_pods"] = (fetch_pod(world, phase="Pending", running=False, **waits),)
+    world.later(61).settle()
+    assert job_of(world).name != first, "one that only looks the hub's repositories up"
+    assert "registry/llama:1" not in str(job_of(world).body)
+    del world.changes["fetch_pods"]
+    found = Report(sources=(SourceReport(volume="draft", commit=COMMIT, facts=ModelFacts()),))
+    end_job(report(world, found), "Complete").settle()
+    assert "Deployment" in kinds(world)
+    assert world.settle().condition("MemoryFits") == ("Unknown", "ModelNotUnderstood")
+    assert "it could not be looked into: " in world.message("MemoryFits")
+
+
+def kv_bytes(world: World) -> int:
+    """Planned for each token."""
+    found = world.status.memory_plan
+    assert found is not None
+    assert found.predicted is not None
+    return found.predicted.kv_bytes_per_token
+
+
+def test_a_draft_model_is_planned_with_its_model() -> None:
+    model = yaml.safe_load((STARTS / "models.yaml").read_text())["eagle3-llama-3-8b"]
+    draft = read_draft(model, make_draft(model))
+    assert isinstance(draft, DraftShape)
+    speculative = {"method": "eagle3", "numSpeculativeTokens": 3, "model": {"image": {"reference": "registry/eagle:1"}}}
+    plain = tell_of_image(in_an_image(ON_H100, engine={"maxModelLen": 8192})).settle()
+    world = in_an_image(ON_H100, engine={"speculativeConfig": speculative, "maxModelLen": 8192})
+    volumes = job_of(world).body["spec"]["template"]["spec"]["volumes"]  # type: ignore[index, call-overload]
+    assert [each["image"]["reference"] for each in volumes[:2]] == ["registry/llama:1", "registry/eagle:1"]
+    sources = (
+        SourceReport(volume="weights", facts=FACTS),
+        SourceReport(volume="draft", facts=ModelFacts(draft=draft)),
+    )
+    end_job(report(world, Report(sources=sources)), "Complete").settle()
+    assert world.settle().condition("MemoryFits") == ("True", "Fits")
+    assert kv_bytes(world) == kv_bytes(plain) * 33 // 32
+    world.edit(engine={"speculativeConfig": speculative, "maxModelLen": 4096}).settle()
+    assert "Job" not in kinds(world), "both are known"
+
+
+def test_a_draft_model_that_is_not_understood_is_said() -> None:
+    speculative = {"method": "eagle3", "numSpeculativeTokens": 3, "model": {"image": {"reference": "registry/eagle:1"}}}
+    world = in_an_image(ON_H100, engine={"speculativeConfig": speculative})
+    sources = (
+        SourceReport(volume="weights", facts=FACTS),
+        SourceReport(volume="draft", facts=ModelFacts(shapeless="odd layers")),
+    )
+    end_job(report(world, Report(sources=sources)), "Complete").settle()
+    assert world.settle().condition("MemoryFits") == ("Unknown", "ModelNotUnderstood")
+    assert "spec.engine.speculativeConfig.model: odd layers" in world.message("MemoryFits")
 
 
 def test_what_cannot_be_served_is_said_before_a_gpu_is_taken() -> None:

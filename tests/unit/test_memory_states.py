@@ -167,3 +167,16 @@ def test_many_layers_are_planned_in_no_time() -> None:
 
 def test_where_nothing_bounds_a_sequence_vllm_assumes_a_length() -> None:
     assert read_model(MODELS["falcon-mamba-7b"]).longest == 2048
+
+
+def test_fewer_sequences_spare_what_is_multiplied_out_for_a_block_of_each() -> None:
+    """Kimi-Linear's blocks are of 1,888 tokens: the profile multiplies one out for each sequence."""
+    shape = read_model(MODELS["kimi-linear-48b"])
+    case = Case(shape, EngineSettings("0.24.0", tensor_ranks=2), Gpu("NVIDIA-H100-80GB-HBM3", int(79.2 * GIB)), 8192)
+    plan = case.plan()
+    assert plan.layout.block_tokens == 944
+    assert plan.activations.expected > 7 * GIB
+    tight = replace(case, gpu=Gpu("a GPU", int(71 * GIB)), settings=replace(case.settings, utilization=0.75))
+    assert tight.judge(tight.plan()).verdict is Verdict.DOES_NOT_FIT
+    advice = next(each for each in find_advice(tight) if "maxNumSeqs" in each.text)
+    assert advice.case.plan().activations.expected < plan.activations.expected / 2

@@ -99,9 +99,12 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAns
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
     uncounted = find_unplanned(wanted.spec, shape) if wanted.spec else ""
+    names_gpu = options.gpu is not None or options.gpu_memory is not None or options.nodes
     if wanted.spec is not None and wanted.spec.cpu is not None:
+        if names_gpu:
+            raise Unreadable("--gpu, --gpu-memory and --nodes: spec.accelerator.cpu asks for no GPU")
         return answer_on_cpu(read_cpu_case(wanted.spec, wanted.spec.cpu, wanted.vllm, shape, length), uncounted)
-    if options.gpu is None and options.gpu_memory is None and not options.nodes:
+    if not names_gpu:
         raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
 
     def case_of(gpu: Gpu) -> Case:

@@ -16,6 +16,8 @@ from triton_vllm_operator.sources.shape import ModelShape
 _STEP: Final = 0.01
 _LEAST_UTILIZATION: Final = 50
 """Per cent: an engine that may use less is no remedy."""
+_LEAST_SEQUENCES: Final = 8
+"""At once: an engine for fewer is no remedy."""
 _RANKS: Final = (2, 4, 8, 16)
 LEAST_LENGTH: Final = 256
 """Tokens: an engine for shorter sequences is no remedy."""
@@ -89,13 +91,15 @@ def _shorter(case: Case, starts: Starts) -> Advice | None:
 
 
 def _fewer_sequences(case: Case, starts: Starts) -> Advice | None:
-    """Of layers that keep a state for each."""
+    """Which leaves more for the cache, and needs fewer blocks for states."""
+    now = find_batch(case.settings, case.gpu).sequences
     plan = case.plan()
-    count = count_blocks(plan.layout, plan.cache.low)
-    if not plan.layout.keeps_states or not 0 < count < find_batch(case.settings, case.gpu).sequences:
-        return None
-    changed = replace(case, settings=replace(case.settings, sequences=count))
-    return Advice(f"spec.engine.maxNumSeqs: {count}", changed) if starts(changed) else None
+    blocks = count_blocks(plan.layout, plan.cache.low) if plan.layout.keeps_states else 0
+    for count in (blocks, *(now >> halves for halves in range(1, now.bit_length()))):
+        changed = replace(case, settings=replace(case.settings, sequences=count))
+        if _LEAST_SEQUENCES <= count < now and starts(changed):
+            return Advice(f"spec.engine.maxNumSeqs: {count}", changed)
+    return None
 
 
 def _more_of_the_gpu(case: Case, starts: Starts) -> Advice | None:

@@ -91,6 +91,14 @@ def find_fetched(
     return Fetching(job, _under_way(there, pods, observed, now), False, now + _LOOK)
 
 
+def has_fetch_job(
+    observed: Observed, spec: LLMDeploymentSpec, vllm: str, newest: Revision | None, settings: Pods
+) -> bool:
+    """Whether the Job is there that fetches what must be fetched, and looks into nothing else."""
+    job = build_fetch_job(observed.resource.owner, spec, vllm, settings, _known_commits(spec, newest))
+    return _find_job(observed, name_of(job)) is not None
+
+
 def _find_job(observed: Observed, name: str) -> Child | None:
     return next((child for child in observed.children_of(JOB) if child.name == name), None)
 

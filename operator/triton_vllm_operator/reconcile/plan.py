@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from triton_vllm_operator.api import names
 from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import ConditionType, Reason
@@ -16,7 +15,7 @@ from triton_vllm_operator.manifests.preparation import needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, Revision, render_revision
 from triton_vllm_operator.manifests.sources import Placed, place_sources
 from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept, find_runtime
-from triton_vllm_operator.reconcile.fetching import Fetched, Fetching, find_fetched, give_up
+from triton_vllm_operator.reconcile.fetching import Fetched, Fetching, find_fetched, give_up, has_fetch_job
 from triton_vllm_operator.reconcile.learning import find_learned
 from triton_vllm_operator.reconcile.live import Live, live_part, salvage_live_part
 from triton_vllm_operator.reconcile.memory import MemoryFinding, find_memory, wants_inspection
@@ -28,6 +27,7 @@ from triton_vllm_operator.sources.task import SHAPED
 
 _LOOK_AT_NODES: Final = timedelta(seconds=60)
 """Between two looks at the nodes of a cluster in which a model does not fit."""
+_NOT_RUN: Final = "the pod that should have did not run, or no node was known then"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +81,34 @@ def _look_up(
     spec, vllm = verdict.spec, verdict.runtime.vllm
     known = _known_models(observed, spec)
     inspects = known is None and wants_inspection(spec, live.memory, observed.nodes)
+    if inspects and needs_fetch(spec) and has_fetch_job(observed, spec, vllm, newest, settings):
+        # It stands where one that looked as well did not get to run.
+        return _without_looking(find_fetched(observed, spec, vllm, newest, settings, now), spec, _NOT_RUN)
     fetched = find_fetched(observed, spec, vllm, newest, settings, now, inspects)
     if isinstance(fetched, Fetching):
-        why = give_up(fetched, observed, now) if inspects and not needs_fetch(spec) else ""
-        if not why:
+        if not inspects or not (why := give_up(fetched, observed, now)):
             return fetched
-        facts = without_shape(ModelFacts(), f"it could not be looked into: {why}")
-        return Fetched((SourceReport(volume=names.MODEL_VOLUME, facts=facts),))
+        return _without_looking(find_fetched(observed, spec, vllm, newest, settings, now), spec, why)
     return fetched if known is None else replace(fetched, sources=(*known, *fetched.sources))
+
+
+def _without_looking(fetched: Fetched | Fetching, spec: LLMDeploymentSpec, why: str) -> Fetched | Fetching:
+    """What the other sources tell, where models in images and on claims could not be looked into."""
+    if isinstance(fetched, Fetching):
+        return fetched
+    facts = without_shape(ModelFacts(), f"it could not be looked into: {why}")
+    unknown = (SourceReport(volume=each.volume, facts=facts) for each in _beside_hubs(spec))
+    return replace(fetched, sources=(*unknown, *fetched.sources))
+
+
+def _beside_hubs(spec: LLMDeploymentSpec) -> tuple[Placed, ...]:
+    """Models and draft models in images and on claims."""
+    return tuple(each for each in place_sources(spec) if each.role in SHAPED and each.source.hugging_face is None)
 
 
 def _known_models(observed: Observed, spec: LLMDeploymentSpec) -> tuple[SourceReport, ...] | None:
     """What earlier revisions found out about the same images, or folders of claims; None if one is not known."""
-    places = [each for each in place_sources(spec) if each.role in SHAPED and each.source.hugging_face is None]
-    found = [_known_model(observed, each) for each in places]
+    found = [_known_model(observed, each) for each in _beside_hubs(spec)]
     return tuple(each for each in found if each is not None) if all(found) else None
 
 
