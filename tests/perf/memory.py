@@ -9,10 +9,10 @@ import yaml
 
 from support.checkpoints import make_draft, make_tensors
 from triton_vllm_operator.api.engine import Engine
+from triton_vllm_operator.memory.methods import find_method
 from triton_vllm_operator.memory.plan import Plan, make_plan
-from triton_vllm_operator.memory.reading import count_further, find_drafter
 from triton_vllm_operator.memory.runner import choose_runner
-from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.settings import Drafter, EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.sources.draft_reader import read_draft
 from triton_vllm_operator.sources.shape import DraftShape, ModelShape
@@ -84,14 +84,14 @@ def _read_draft(config: dict[str, Any]) -> DraftShape:
 def _plan(row: dict[str, Any], models: dict[str, dict[str, Any]]) -> Start:
     shape = read_model({**models[row["model"]], **row.get("config", {})})
     if "draft" in row:
-        shape = shape.model_copy(update={"draft": _read_draft(models[row["draft"]])})
+        shape = shape.model_copy(update={"draft": _read_draft({**models[row["draft"]], **row.get("draft_config", {})})})
     guessing = {"method": row["method"], "numSpeculativeTokens": row["guesses"]} if "method" in row else None
     engine = Engine.model_validate({"speculativeConfig": guessing} if guessing else {})
+    method = find_method(engine.speculative_config, shape.draft)
     settings = EngineSettings(
         vllm=row["vllm"],
         runner=choose_runner(shape, engine, row.get("environment", {}), row["vllm"]),
-        drafter=find_drafter(engine.speculative_config),
-        further_states=count_further(engine.speculative_config),
+        drafter=(method.drafter if method else None) or Drafter.NONE,
         guesses=row.get("guesses", 0),
         utilization=row["utilization"],
         tensor_ranks=row.get("tensor", 1),

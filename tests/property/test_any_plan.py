@@ -9,8 +9,7 @@ from triton_vllm_operator.memory.advice import Case, what_if, with_longest_that_
 from triton_vllm_operator.memory.cache import find_unplannable
 from triton_vllm_operator.memory.fit import Fit, find_fit
 from triton_vllm_operator.memory.offers import find_offers
-from triton_vllm_operator.memory.runner import Runner
-from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu, Runner
 from triton_vllm_operator.sources.shape import (
     Allocation,
     Attention,

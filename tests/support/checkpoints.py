@@ -12,7 +12,7 @@ from support.state_checkpoints import keeps_state, make_state
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 
 Config = dict[str, Any]
-_BYTES: Final = {"F32": 4, "I32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1, "U8": 1}
+_BYTES: Final = {"F32": 4, "I64": 8, "I32": 4, "BOOL": 1, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1, "U8": 1}
 LLAMA: Config = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
@@ -288,13 +288,13 @@ def _packed(tensors: Tensors, kept: Config) -> Named:
             yield f"{at}.g_idx", Tensor("I32", (inputs,))
 
 
-def write_checkpoint(folder: Path, config: Config) -> Path:
+def write_checkpoint(folder: Path, config: Config, tensors: Tensors | None = None) -> Path:
     """A folder with config.json and the header of one safetensors file, without the weights themselves."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     header: dict[str, Any] = {}
     end = 0
-    for name, tensor in make_tensors(config).items():
+    for name, tensor in (tensors or make_tensors(config)).items():
         begin, end = end, end + math.prod(tensor.shape) * _BYTES[tensor.dtype]
         header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()

@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from cluster.paths import REPOSITORY
-from support.checkpoints import LLAMA, make_tensors
+from support.checkpoints import LLAMA, make_draft, make_tensors
 from support.hub import Hub as LocalHub
 from support.hub import commit_of
 from support.weights import write_adapter, write_model, write_safetensors, write_tensors
@@ -274,6 +274,20 @@ def test_an_inspection_tells_the_shape_by_the_beginnings_of_weights(
     assert facts is not None
     assert facts.shape is not None
     assert (facts.shape.vocabulary, facts.shape.pattern, facts.shapeless) == (2048, "2a", None)
+
+
+def test_an_inspection_tells_the_shape_of_a_draft_model(hub: LocalHub, fetch: Fetch) -> None:
+    small = {**LLAMA, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1, "vocab_size": 2048}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "architectures": ["LlamaForCausalLMEagle3"]}
+    folder = write_model(hub.folders[NAME], **{**small, **heads, "draft_vocab_size": 512})
+    tensors = make_draft(json.loads((folder / "config.json").read_text()), has_copies=True)
+    named = {name: tensor.shape for name, tensor in tensors.items() if name != "t2d"}
+    write_tensors(folder / "model.safetensors", named, "BF16")
+    for action in (Action.INSPECT, Action.FETCH):
+        facts = fetch(action, role=Role.DRAFT).facts
+        assert facts is not None
+        assert facts.draft is not None
+        assert (facts.shape, facts.draft.head, facts.draft.further_states) == (None, 512, 3)
 
 
 def test_a_hub_that_gives_no_beginnings_leaves_the_shape_unknown(

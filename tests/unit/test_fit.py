@@ -10,8 +10,7 @@ from triton_vllm_operator.kube.nodes import Node
 from triton_vllm_operator.memory.advice import Case
 from triton_vllm_operator.memory.fit import Finding, Fit, find_fit
 from triton_vllm_operator.memory.offers import find_offers
-from triton_vllm_operator.memory.runner import Runner
-from triton_vllm_operator.memory.settings import EngineSettings
+from triton_vllm_operator.memory.settings import EngineSettings, Runner
 
 SHAPE = read_model(LLAMA)
 SHARED = {**H100, "nvidia.com/gpu.replicas": "4", "nvidia.com/gpu.sharing-strategy": "time-slicing"}

@@ -11,9 +11,11 @@ from support.checkpoints import make_draft, make_tensors
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.memory.cache import find_unplannable, lay_out
 from triton_vllm_operator.memory.drafts import draft_rows, maybe_shared_bytes
+from triton_vllm_operator.memory.methods import find_method
 from triton_vllm_operator.memory.plan import make_plan
 from triton_vllm_operator.memory.reading import find_unplanned, settings_of_spec
-from triton_vllm_operator.memory.settings import Drafter, EngineSettings, Gpu
+from triton_vllm_operator.memory.runner import choose_runner
+from triton_vllm_operator.memory.settings import Drafter, EngineSettings, Gpu, Runner
 from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.memory.weights import weights_by_rank
 from triton_vllm_operator.sources.draft_reader import read_draft
@@ -130,7 +132,11 @@ def test_an_engine_quantises_what_the_model_brings_and_no_other_draft() -> None:
     ]
     assert bytes_of[0] == bytes_of[1]
     own, plain = with_own("mimo-7b"), replace(PLAIN, drafter=Drafter.OWN, guesses=1)
-    assert draft_rows(own, plain) == draft_rows(own, replace(plain, quantises=True))
+    added = [
+        weights_by_rank(own, each)[0] - weights_by_rank(own, replace(each, drafter=Drafter.NONE))[0]
+        for each in (plain, replace(plain, quantises=True))
+    ]
+    assert added[1] < added[0]
 
 
 def test_a_hybrid_with_a_draft_that_keeps_another_size_is_said_to_be_unknown() -> None:
@@ -164,7 +170,7 @@ DRAFT = {"huggingFace": {"repository": "a/draft"}}
         ({"method": "ngram", "numSpeculativeTokens": 4}, Drafter.NONE, 4, ""),
         ({"method": "suffix", "numSpeculativeTokens": 4}, Drafter.NONE, 4, ""),
         ({"method": "eagle3", "numSpeculativeTokens": 3, "model": DRAFT}, Drafter.HEAD, 3, ""),
-        ({"numSpeculativeTokens": 3, "model": DRAFT}, Drafter.MODEL, 3, ""),
+        ({"numSpeculativeTokens": 3, "model": DRAFT}, Drafter.HEAD, 3, ""),
         ({"method": "mtp"}, Drafter.OWN, 1, ""),
         ({"method": "mtp", "model": DRAFT}, Drafter.OWN, 1, "speculativeConfig.model with the method mtp"),
         ({"method": "mlp_speculator", "model": DRAFT}, Drafter.NONE, 1, "speculativeConfig.method mlp_speculator"),
@@ -177,6 +183,35 @@ def test_the_spec_says_what_guesses(given: dict[str, Any], drafter: Drafter, gue
     assert (settings.drafter, settings.guesses) == (drafter, guesses)
     found = find_unplanned(spec, shape)
     assert found.endswith(unplanned) if unplanned else not found
+
+
+@pytest.mark.parametrize(
+    ("draft", "name", "runner"),
+    [
+        ("llama-3.2-1b", "draft_model", Runner.V1),
+        ("medusa-llama-3-8b", "medusa", Runner.V1),
+        ("eagle3-llama-3-8b", "eagle", Runner.V2),
+    ],
+)
+def test_where_no_method_is_named_the_draft_model_says_what_it_is(draft: str, name: str, runner: Runner) -> None:
+    spec = spec_with(numSpeculativeTokens=3, model=DRAFT)
+    shape = read_model(MODELS["llama-3-8b"]).model_copy(update={"draft": draft_of(draft)})
+    found = find_method(spec.engine.speculative_config, shape.draft)
+    assert found is not None
+    assert found.name == name
+    assert choose_runner(shape, spec.engine, {}, "0.24.0") is runner
+
+
+@pytest.mark.parametrize("name", ["deepseek_mtp", "qwen3_next_mtp", "mtp"])
+def test_layers_that_a_model_brings_have_many_names(name: str) -> None:
+    found = find_method(spec_with(method=name).engine.speculative_config, None)
+    assert found is not None
+    assert (found.name, found.drafter, found.runs_on_second) == ("mtp", Drafter.OWN, True)
+
+
+@pytest.mark.parametrize(("draft", "further"), [("eagle3-llama-3-8b", 3), ("eagle-llama-3-8b", 0), ("llama-3.2-1b", 0)])
+def test_eagle_3_looks_at_further_layers(draft: str, further: int) -> None:
+    assert draft_of(draft).further_states == further
 
 
 def test_a_model_that_brings_nothing_to_guess_with_is_said_so() -> None:
@@ -213,6 +248,8 @@ def test_layers_of_a_model_that_nobody_lists_are_no_part_of_it() -> None:
     shape = read_shape(config, tensors)
     assert isinstance(shape, ModelShape)
     assert (shape.draft, shape.strange) == (None, ())
+    said = find_unplanned(spec_with(method="mtp"), shape)
+    assert said.endswith("the layers that OtherForCausalLM brings to guess are not known")
     assert weights_by_rank(shape, PLAIN) == weights_by_rank(with_own("mimo-7b"), PLAIN)
 
 
@@ -227,6 +264,18 @@ def test_a_report_holds_model_and_draft() -> None:
     odd = SourceReport.model_validate({"volume": "draft", "facts": {"draft": {"hiddenSize": -1}}})
     assert odd.facts is not None
     assert odd.facts.draft is None, "of another version of the program"
+
+
+def test_what_an_older_report_does_not_tell_is_not_planned_with() -> None:
+    """Of compressed attention what is multiplied out; of states, how far a convolution looks back."""
+    spec, guessing = spec_with(method="ngram", numSpeculativeTokens=4), spec_with(method="mtp")
+    latent = read_model(MODELS["deepseek-v3-small"])
+    old = latent.model_copy(update={"kinds": tuple(k.model_copy(update={"expanded": 0}) for k in latent.kinds)})
+    assert "an older version of the operator" in find_unplanned(spec, old)
+    assert find_unplanned(spec, latent) == ""
+    hybrid = with_own("qwen3-next-80b-a3b")
+    assert find_unplanned(guessing, hybrid) == ""
+    assert "an older version" in find_unplanned(guessing, hybrid.model_copy(update={"edition": 0}))
 
 
 def test_a_draft_attends_in_full_beside_what_is_compressed() -> None:

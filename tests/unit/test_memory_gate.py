@@ -421,6 +421,30 @@ def test_the_next_plan_starts_from_what_the_engine_measured() -> None:
     assert third.predicted.correction_bytes == second.predicted.correction_bytes
 
 
+def test_what_was_learnt_from_other_sums_corrects_nothing() -> None:
+    """An operator of another edition planned the revision that runs."""
+    world = measured_engine(looked_up(ON_H100, engine={"maxModelLen": 8192}).settle(), "50.00", "409,600")
+    before = world.status.memory_plan
+    assert before is not None
+    assert before.predicted is not None
+    predicted = before.predicted.model_copy(update={"edition": None, "correction_bytes": 2**30})
+    world.status = world.status.model_copy(update={"memory_plan": before.model_copy(update={"predicted": predicted})})
+    world.edit(engine={"maxModelLen": 4096}).settle()
+    tell(world).settle()
+    after = world.status.memory_plan
+    assert after is not None
+    assert after.predicted is not None
+    assert (after.predicted.correction_bytes, after.predicted.edition) == (None, before.predicted.edition)
+
+
+def test_a_model_of_which_an_older_report_tells_less_is_looked_into_again() -> None:
+    old = ModelFacts(architecture="LlamaForCausalLM", shape=SHAPE.model_copy(update={"edition": 0}))
+    world = tell_of_image(in_an_image(ON_H100, engine={"maxModelLen": 8192}), old).settle()
+    assert world.condition("MemoryFits") == ("True", "Fits"), "what it tells is enough for this model"
+    world.edit(engine={"maxModelLen": 4096}).settle()
+    assert "Job" in kinds(world)
+
+
 @pytest.mark.parametrize(
     ("seen", "engine"), [(ON_H100, {"maxModelLen": 8192, "maxNumSeqs": 64}), (ON_L4, {"maxModelLen": 4096})]
 )

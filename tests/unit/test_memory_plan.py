@@ -55,11 +55,9 @@ def test_what_guesses_tokens_and_adapts_experts_is_met() -> None:
     """EAGLE, EAGLE-3, Medusa, draft models, MTP, an index, adapters of experts (docs/design/memory.md)."""
     assert len(GUESSING) == 27
     assert mean(GUESSING) <= 0.002
-    assert max(abs(start.error) for start in GUESSING) <= 0.01
+    assert max(abs(start.error) for start in GUESSING) <= 0.005
     assert all(start.is_within for start in GUESSING)
-    # Of DeepSeek V3.2 1.2 GiB stand under activations that the engine counts as weights: buffers for a batch.
-    missing = {start.name: start.weights_gib - start.plan.weights / GIB for start in GUESSING}
-    assert all(gib <= (1.3 if "v3.2" in name else 0.1) for name, gib in missing.items())
+    assert all(abs(start.plan.weights / GIB - start.weights_gib) <= 0.1 for start in GUESSING)
 
 
 @pytest.mark.parametrize("start", ALL, ids=[f"{number}-{start.name}" for number, start in enumerate(ALL)])

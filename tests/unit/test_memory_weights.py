@@ -61,12 +61,17 @@ def test_an_index_is_kept_beside_what_is_compressed(vllm: str, cache_bytes: int,
 
 
 def test_the_workspace_of_an_index_grows_with_the_longest_sequence() -> None:
-    sparse, dense = (read_model(MODELS[f"deepseek-v{name}-small"]) for name in ("3.2", "3"))
+    sparse = read_model(MODELS["deepseek-v3.2-small"])
     short, long = (make_plan(sparse, PLAIN, L40S, length).activations.expected for length in (8192, 8 * 163840))
     assert long - short > GIB, "more than the workspace of the experts, which is the same"
-    # The numbers of the tokens that were found, 2048 for each token of a batch, and its queries as they are compressed.
-    batch = 2048
-    assert short - make_plan(dense, PLAIN, L40S, 8192).activations.expected == batch * (2048 * 4 + 128 * 576 * 2)
+
+
+@pytest.mark.parametrize(("vllm", "queries"), [("0.17.0", 0), ("0.18.0", 128 * 576 * 2)])
+def test_buffers_of_an_index_lie_among_the_weights(vllm: str, queries: int) -> None:
+    """The numbers of the tokens that were found, 2048 for each token of a batch; queries as they are compressed."""
+    sparse, settings = read_model(MODELS["deepseek-v3.2-small"]), EngineSettings(vllm)
+    alone = weights_by_rank(sparse, settings)[0]
+    assert make_plan(sparse, settings, L40S, 8192).weights - alone == 2048 * (2048 * 4 + queries)
 
 
 def test_whole_files_lie_on_the_gpu_while_they_are_loaded() -> None:
@@ -86,6 +91,44 @@ def test_files_that_cannot_be_staged_are_refused_with_what_would_help() -> None:
     assert judged.verdict is Verdict.DOES_NOT_FIT
     assert "lays whole files on the GPU beside the weights: that takes 29.89 GiB" in judged.misfit
     assert "spec.engine.extraArgs.load_format: auto" in [advice.text for advice in find_advice(case)]
+
+
+def test_weights_that_are_too_large_by_themselves_are_not_said_to_be_staged() -> None:
+    shape = read_model(MODELS["qwen3-32b"]).model_copy(update={"largest_file": 4 * 10**9})
+    case = Case(shape, replace(PLAIN, staged_files=1), Gpu("NVIDIA-L4", int(22.05 * GIB)), 4096)
+    judged = case.judge(case.plan())
+    assert (judged.verdict, judged.misfit) == (Verdict.DOES_NOT_FIT, "")
+
+
+def test_old_versions_stage_one_file() -> None:
+    spec = LLMDeploymentSpec.model_validate(
+        {
+            "model": {"huggingFace": {"repository": "a/b"}},
+            "runtime": {"version": "26.08"},
+            "engine": {"extraArgs": {"load_format": "fastsafetensors"}},
+            "env": [{"name": "VLLM_FASTSAFETENSORS_QUEUE_SIZE", "value": "2"}],
+        }
+    )
+    shape = read_model(MODELS["llama-3-8b"])
+    assert [settings_of_spec(spec, vllm, shape).staged_files for vllm in ("0.23.0", "0.24.0")] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("vllm", "architecture", "is_fused"),
+    [
+        ("0.17.0", "InternS1ProForConditionalGeneration", False),
+        ("0.18.0", "InternS1ProForConditionalGeneration", True),
+        ("0.18.0", "Qwen3_5MoeForConditionalGeneration", False),
+        ("0.19.0", "Qwen3_5MoeForConditionalGeneration", True),
+        ("0.28.0", "Qwen3OmniMoeForConditionalGeneration", False),
+        ("0.29.0", "Qwen3OmniMoeForConditionalGeneration", True),
+    ],
+)
+def test_which_classes_adapt_a_gate_as_one(vllm: str, architecture: str, is_fused: bool) -> None:
+    shape = read_model(MODELS["qwen3-30b-a3b"])
+    settings = EngineSettings(vllm, adapters=2, adapter_rank=16)
+    named = shape.model_copy(update={"architecture": architecture})
+    assert (added(named, settings) < added(shape, settings)) is is_fused
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 
 from perf.memory import STARTS
-from support.checkpoints import LLAMA, write_checkpoint
+from support.checkpoints import LLAMA, make_draft, write_checkpoint
 from support.nodes import H100, L4, node_body
 from triton_vllm_operator.cli.__main__ import ACCEPTED, REFUSED, UNREADABLE, main
 from triton_vllm_operator.cli.plan import Answer, answer
@@ -80,6 +80,26 @@ def test_the_settings_come_from_the_resource(model: str, tmp_path: Path, capsys:
     code, text = plan(capsys, "-f", str(resource), "--model", model, "--gpu", "NVIDIA-H100-80GB-HBM3", "-o", "json")
     found = json.loads(text)
     assert (code, found["vllm"], found["maxModelLen"], found["kvBytesPerToken"]) == (ACCEPTED, "0.27.1", 8192, 32768)
+
+
+def test_a_draft_model_is_planned_with_the_model(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = yaml.safe_load((STARTS / "models.yaml").read_text())["eagle3-llama-3-8b"]
+    draft = str(write_checkpoint(tmp_path / "draft", config, make_draft(config, has_copies=True)))
+    resource = tmp_path / "llama.yaml"
+    guessing = "method: eagle3, numSpeculativeTokens: 3, model: {huggingFace: {repository: a/draft}}"
+    resource.write_text(RESOURCE.replace("tensorParallelSize: 2", f"speculativeConfig: {{{guessing}}}"))
+    options = ("--model", model, "--gpu", "H100", "-o", "json", "-f", str(resource))
+    code, text = plan(capsys, *options, "--draft", draft)
+    found = json.loads(text)
+    assert (code, found["kvBytesPerToken"]) == (ACCEPTED, 33 * 2048)
+    assert found["weightsBytes"] > 15.7 * 2**30
+    assert "embedding and output of the draft model equal the model's, and are held once" in found["assumptions"]
+    code, text = plan(capsys, *options)
+    assert (code, "--draft DIR is the folder of spec.engine.speculativeConfig.model" in text) == (UNREADABLE, True)
+    code, text = plan(capsys, "--model", model, "--gpu", "H100", "--vllm-version", "0.27.1", "--draft", draft)
+    assert (code, "one does not go without the other" in text) == (UNREADABLE, True)
 
 
 def test_a_utilization_that_no_engine_can_have_is_named(

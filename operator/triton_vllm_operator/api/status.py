@@ -137,6 +137,9 @@ class PredictedMemory(ApiModel):
         le=GENERATION_LIMIT,
         description="By how much the KV cache is expected larger than computed, since that of the engine before was.",
     )
+    edition: int | None = Field(
+        None, ge=0, le=10_000, description="Of the operator's sums: what was learnt from others corrects nothing."
+    )
 
 
 class PlanResult(StrEnum):

@@ -9,7 +9,7 @@ from typing import Final
 
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.api.scheduling import Scheduling
-from triton_vllm_operator.api.spec import DEFAULT_GPU_RESOURCE, LLMDeploymentSpec
+from triton_vllm_operator.api.spec import DEFAULT_GPU_RESOURCE, DRAFT_FIELD, LLMDeploymentSpec
 from triton_vllm_operator.api.vllm_versions import version_order
 from triton_vllm_operator.cli.cluster import read_nodes
 from triton_vllm_operator.cli.explain import judge_document
@@ -30,8 +30,7 @@ from triton_vllm_operator.memory.reading import (
     read_settings,
     settings_of_spec,
 )
-from triton_vllm_operator.memory.runner import Runner
-from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu, Runner
 from triton_vllm_operator.memory.verdict import Judged, Verdict
 from triton_vllm_operator.memory.versions import BatchClass
 from triton_vllm_operator.reconcile.accept import find_runtime
@@ -89,7 +88,7 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAns
         SourceFault: the folder holds no model.
     """
     wanted = _read_wanted(options, catalogue)
-    shape = _read_models(options)
+    shape = _read_models(options, wanted.spec)
     if isinstance(shape, str):
         return Unknown(shape)
     settings = wanted.settings(shape)
@@ -135,9 +134,11 @@ def _say(case: Case, finding: Finding | None, uncounted: str) -> Answer:
     )
 
 
-def _read_models(options: argparse.Namespace) -> ModelShape | str:
+def _read_models(options: argparse.Namespace, spec: LLMDeploymentSpec | None) -> ModelShape | str:
     """The model, with its draft model if there is one."""
     shape = read_model(Path(options.model))
+    if (spec is not None and spec.draft is not None) != (options.draft is not None):
+        raise Unreadable(f"--draft DIR is the folder of {DRAFT_FIELD}: one does not go without the other")
     if isinstance(shape, str) or options.draft is None:
         return shape
     draft = _read_draft(Path(options.draft))

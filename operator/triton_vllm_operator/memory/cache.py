@@ -15,7 +15,7 @@ from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.memory.weights import share_layers
 from triton_vllm_operator.sources.shape import Attention, LayerKind, ModelShape, State
 
-_PACKED: Final = 656
+_PACKED_LATENT: Final = 656
 """Bytes of a compressed token in 8 bits beside which its positions stay whole (fp8_ds_mla)."""
 _WHOLE: Final = (Attention.FULL, Attention.LATENT)
 
@@ -123,7 +123,7 @@ def page_bytes(layer: LayerKind, settings: EngineSettings) -> int:
         return 0
     if layer.index:
         packs = settings.cache_bytes == 1 or row_of(load_tables().sparse, settings.vllm).packs
-        return settings.block_tokens * (layer.index + (_PACKED if packs else layer.size * settings.cache_bytes))
+        return settings.block_tokens * (layer.index + (_PACKED_LATENT if packs else layer.size * settings.cache_bytes))
     heads = max(1, layer.heads // settings.tensor_ranks) if layer.attention is not Attention.LATENT else 1
     return settings.block_tokens * heads * layer.size * settings.cache_bytes
 

@@ -1,9 +1,13 @@
 """What an engine measured, for the next plan of an engine like it. Pure."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.sources.shape import ModelShape
+
+EDITION: Final = 2
+"""Of a plan's sums. It rises where they change: what was learnt from others would correct them twice."""
 
 
 @dataclass(frozen=True, slots=True)

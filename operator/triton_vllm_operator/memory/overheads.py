@@ -6,8 +6,8 @@ How much is fitted to starts that are recorded in tests/perf/starts; the rest of
 from typing import Final
 
 from triton_vllm_operator.memory.amounts import Range, around, exactly
-from triton_vllm_operator.memory.runner import Runner
-from triton_vllm_operator.memory.settings import Drafter, EngineSettings
+from triton_vllm_operator.memory.drafts import find_draft
+from triton_vllm_operator.memory.settings import EngineSettings, Runner
 from triton_vllm_operator.memory.versions import GIB, BatchClass, load_tables, row_of
 from triton_vllm_operator.sources.shape import Attention, ModelShape
 
@@ -16,7 +16,7 @@ _BESIDE_SAMPLER: Final = (0.1, 0.0)
 _HIDDEN_TIMES: Final = (1.15, 2.0)
 """How many times the hidden states of a batch are held beside them."""
 _GUESSING_TIMES: Final = 3.5
-"""The same of a batch for which tokens are guessed."""
+"""The same of a batch for which the second runner guesses: fitted to two starts of 0.24.0."""
 _BESIDE_HEAD: Final = 0.04
 """GiB, beside a copy of the head, with the first runner; with the second it is the hidden states."""
 _LAYER_HIDDEN_TIMES: Final = 3.75
@@ -24,9 +24,7 @@ _LAYER_INNER_TIMES: Final = 3
 """How many times a feed-forward holds the hidden states of a batch, and what lies between its halves."""
 _SEES: Final = 0.25
 _QUERY_TIMES: Final = 1.25
-"""How large queries and results of a token are, beside its keys and values."""
-_INDEX_BYTES: Final = 4
-"""Of the number of a token that an index found."""
+"""How large queries (192) and results (128) of a token are, beside its keys and values (256): of DeepSeek's heads."""
 _UNSURE: Final = 0.1
 """GiB by which recorded starts of dense models differ from the formula; of others it is more."""
 _UNSURE_WORKSPACE: Final = 0.4
@@ -35,11 +33,12 @@ _LEAST_SURE: Final = 0.4
 """GiB by which a pass that is larger than the sampler's may be smaller than it is counted."""
 _GRAPHS: Final = (0.2, 0.5, 1.1)
 """GiB for CUDA graphs: the engine's own estimate is an extrapolation and jumps."""
-_GRAPHS_OF_SPLITS: Final = 0.1
-"""GiB beside results that are held in parts."""
+_GRAPHS_OF_SPLITS: Final = 0.16
+"""GiB of a set of graphs beside results that are held in parts; there are two where tokens are guessed."""
 _CAPTURED: Final = 512
-"""Tokens of the largest graph."""
+"""Tokens of the largest graph (vllm/config/vllm.py, max_cudagraph_capture_size)."""
 _SPLITS: Final = 32
+"""Parts (vllm/config/attention.py, flash_attn_max_num_splits_for_cuda_graph)."""
 _SPLIT_BYTES: Final = 4
 
 
@@ -57,7 +56,6 @@ def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchCla
         expected = max(sampler, others) + workspace + sees
     else:
         expected = max(sampler, others, workspace + _held_hidden(shape, settings, batch)) + sees
-    expected += _sparse_buffers(shape, settings, batch)
     unsure = _UNSURE * GIB + sees + _UNSURE_WORKSPACE * workspace
     least = max(min(sampler, expected), expected - _LEAST_SURE * GIB)
     return Range(int(max(0, least - unsure + sees)), int(expected), int(expected + unsure))
@@ -102,9 +100,10 @@ def _latent_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass,
 
 def _held_for_guesses(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
     """Hidden states that the second runner holds while tokens are guessed; those of further layers twice."""
-    if settings.drafter is Drafter.NONE or settings.runner is not Runner.V2:
+    draft = find_draft(shape, settings)
+    if draft is None or settings.runner is not Runner.V2:
         return 0
-    times = _GUESSING_TIMES + 2 * settings.further_states
+    times = _GUESSING_TIMES + 2 * draft.further_states
     return times * batch.tokens * shape.hidden_size * settings.dtype_bytes
 
 
@@ -132,16 +131,6 @@ def _index_workspace(shape: ModelShape, settings: EngineSettings, length: int) -
     """
     index = max(kind.index for kind in shape.kinds)
     return row_of(load_tables().sparse, settings.vllm).lengths * length * index
-
-
-def _sparse_buffers(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> int:
-    """The numbers of the tokens that an index found, and queries as they are compressed: made with the model.
-
-    https://github.com/vllm-project/vllm/blob/main/vllm/v1/attention/backends/mla/flashmla_sparse.py (q_concat_buffer)
-    """
-    size = max(kind.size for kind in shape.kinds) if shape.looked_at else 0
-    queries = shape.heads // settings.tensor_ranks * size * settings.dtype_bytes
-    return batch.tokens * (shape.looked_at * _INDEX_BYTES + queries)
 
 
 def _has_packed_experts(shape: ModelShape, settings: EngineSettings) -> bool:
@@ -172,20 +161,19 @@ def graphs_taken(shape: ModelShape, settings: EngineSettings, batch: BatchClass)
     if settings.is_eager:
         return exactly(0)
     low, expected, high = (int(amount * GIB) for amount in _GRAPHS)
-    split = _split_results(shape, settings, batch)
-    # Seen twice as large where tokens are guessed, in one start.
-    times = 2 if settings.guesses else 1
-    return Range(low, max(expected, int(_GRAPHS_OF_SPLITS * GIB) + times * split), high + 2 * split)
+    sets = 2 if settings.guesses else 1
+    split = sets * _split_results(shape, settings, batch)
+    beside = sets * int(_GRAPHS_OF_SPLITS * GIB)
+    return Range(low, split + beside if split else expected, high + split)
 
 
 def _split_results(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> int:
     """Results of attention in parts, which graphs hold where keys and values are compressed (on Hopper).
 
-    https://github.com/vllm-project/vllm/blob/main/vllm/config/attention.py (flash_attn_max_num_splits_for_cuda_graph)
+    https://github.com/vllm-project/vllm/blob/main/vllm/v1/attention/backends/mla/flashattn_mla.py (max_num_splits)
     """
     # Other kernels look at what an index found.
-    latent = max(
-        (kind.size for kind in shape.kinds if kind.attention is Attention.LATENT and not kind.index), default=0
-    )
-    tokens = min(_CAPTURED, 2 * batch.sequences)
-    return _SPLITS * tokens * shape.heads // settings.tensor_ranks * latent * _SPLIT_BYTES
+    latent = (kind for kind in shape.kinds if kind.attention is Attention.LATENT and not kind.index)
+    size = max((kind.size - kind.rotary for kind in latent), default=0)
+    tokens = min(_CAPTURED, 2 * batch.sequences * (1 + settings.guesses))
+    return _SPLITS * tokens * shape.heads // settings.tensor_ranks * size * _SPLIT_BYTES

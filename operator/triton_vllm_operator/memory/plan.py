@@ -12,7 +12,7 @@ from triton_vllm_operator.memory.drafts import maybe_shared_bytes
 from triton_vllm_operator.memory.overheads import activation_peak, beside_torch, graphs_reserve
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import BatchClass, load_tables, row_of
-from triton_vllm_operator.memory.weights import load_peaks, weights_by_rank
+from triton_vllm_operator.memory.weights import load_peaks, made_with_model, weights_by_rank
 from triton_vllm_operator.sources.shape import ModelShape
 
 
@@ -53,7 +53,8 @@ def make_plan(shape: ModelShape, settings: EngineSettings, gpu: Gpu, length: int
     larger than planned.
     """
     start = _Start(shape, settings, gpu, length, find_batch(settings, gpu), correction)
-    weights = weights_by_rank(shape, settings)
+    made = made_with_model(shape, settings, start.batch)
+    weights = tuple(size + made for size in weights_by_rank(shape, settings))
     peaks = load_peaks(shape, settings, weights)
     plans = [_plan_stage(start, stage, *sizes) for stage, sizes in enumerate(zip(weights, peaks, strict=True))]
     return min(plans, key=lambda plan: plan.tokens.expected)

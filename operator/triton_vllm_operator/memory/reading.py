@@ -12,28 +12,18 @@ from triton_vllm_operator.api.spec import Cpu, LLMDeploymentSpec
 from triton_vllm_operator.memory.advice import Case, with_longest_that_fits
 from triton_vllm_operator.memory.cpu import CpuCase, with_longest_sequence
 from triton_vllm_operator.memory.learned import Learned
-from triton_vllm_operator.memory.runner import Runner, choose_runner
-from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, Drafter, EngineSettings, Gpu
+from triton_vllm_operator.memory.methods import find_method
+from triton_vllm_operator.memory.runner import choose_runner
+from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, Drafter, EngineSettings, Gpu, Runner
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.repository.arguments import load_arguments, nearest_version
-from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.shape import Attention, ModelShape
 
 _WIDE: Final = 4
 _HALF: Final = 2
 _ONLINE: Final = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "experts_int8", "mxfp8"})
 """Methods by which the engine quantises weights when it loads them."""
-_PLAIN_DRAFT: Final = "draft_model"
-"""What vLLM takes a draft model for where no method is named."""
-_DRAFTERS: Final = {
-    _PLAIN_DRAFT: Drafter.MODEL,
-    **dict.fromkeys(("medusa", "eagle", "eagle3", "dflash"), Drafter.HEAD),
-    **dict.fromkeys(("mtp", "deepseek_mtp", "mimo_mtp", "glm4_moe_mtp", "ernie_mtp", "qwen3_next_mtp"), Drafter.OWN),
-    **dict.fromkeys(("glm4_moe_lite_mtp", "exaone_moe_mtp", "qwen3_5_mtp"), Drafter.OWN),
-}
-_LOOKS_FURTHER: Final = ("eagle3", "dflash")
-_FURTHER: Final = 3
-_WITHOUT_DRAFT: Final = frozenset({"ngram", "ngram_gpu", "suffix"})
-"""Ways to guess that take what the prompt says."""
+_GUESSING: Final = "spec.engine.speculativeConfig"
 _STAGING: Final = "fastsafetensors"
 _LOADERS: Final = (None, "auto", "hf", "safetensors", _STAGING, "runai_streamer", "mistral", "pt")
 """Formats of `load_format` that hold the weights as their files say."""
@@ -53,6 +43,7 @@ def read_settings(
     block, length = extra.get("block_size"), engine.max_model_len
     fixed = engine.kv_cache_memory_bytes
     cache_dtype = engine.kv_cache_dtype or "auto"
+    method = find_method(engine.speculative_config, shape.draft)
     dtype_bytes = _WIDE if engine.dtype is Dtype.FLOAT32 else _HALF
     return EngineSettings(
         vllm=vllm,
@@ -71,10 +62,9 @@ def read_settings(
         adapter_rank=(engine.max_lora_rank or DEFAULT_LORA_RANK) if adapters else 0,
         caches_prefixes=engine.enable_prefix_caching,
         quantises=not shape.is_quantised and (engine.quantization or "").lower() in _ONLINE,
-        drafter=find_drafter(engine.speculative_config),
-        further_states=count_further(engine.speculative_config),
+        drafter=(method.drafter if method is not None else None) or Drafter.NONE,
         guesses=_count_guesses(engine.speculative_config, shape),
-        staged_files=_count_staged(extra.get("load_format"), environment),
+        staged_files=_count_staged(extra.get("load_format"), environment, vllm),
         fixed_cache=int(parse_quantity(fixed)) if fixed is not None else None,
     )
 
@@ -116,29 +106,11 @@ def read_cpu_case(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelShap
     return with_longest_sequence(case) if spec.engine.max_model_len == AUTO else case
 
 
-def find_drafter(given: SpeculativeConfig | None) -> Drafter:
-    """What guesses tokens.
-
-    https://github.com/vllm-project/vllm/blob/main/vllm/config/speculative.py (__post_init__)
-    """
-    if given is None:
-        return Drafter.NONE
-    return _DRAFTERS.get(given.method or _PLAIN_DRAFT, Drafter.NONE)
-
-
-def count_further(given: SpeculativeConfig | None) -> int:
-    """Layers beside the last at whose hidden states a drafter looks.
-
-    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/models/llama_eagle3.py (num_aux_hidden_states)
-    """
-    return _FURTHER if given is not None and given.method in _LOOKS_FURTHER else 0
-
-
-def _count_staged(load_format: object, environment: Mapping[str, str]) -> int:
+def _count_staged(load_format: object, environment: Mapping[str, str], vllm: str) -> int:
     """https://github.com/vllm-project/vllm/blob/main/vllm/envs.py (VLLM_FASTSAFETENSORS_QUEUE_SIZE)."""
     if load_format != _STAGING:
         return 0
-    queue = environment.get(_QUEUE, "0")
+    queue = environment.get(_QUEUE, "0") if row_of(load_tables().loading, vllm).queues_files else "0"
     return 1 + (int(queue) if queue.isdecimal() else 0)
 
 
@@ -150,22 +122,31 @@ def _count_guesses(given: SpeculativeConfig | None, shape: ModelShape) -> int:
 
 def _find_unplanned_drafter(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
     given = spec.engine.speculative_config
-    if given is None or given.method in _WITHOUT_DRAFT:
+    method = find_method(given, shape.draft)
+    if given is None or method is None or method.drafter is Drafter.NONE:
         return ""
-    drafter = find_drafter(given)
-    if drafter is Drafter.NONE:
-        return f"spec.engine.speculativeConfig.method {given.method}"
-    if drafter is Drafter.OWN and given.model is not None:
-        return f"spec.engine.speculativeConfig.model with the method {given.method}"
+    if method.drafter is None:
+        return f"{_GUESSING}.method {method.name}"
+    if method.drafter is Drafter.OWN and given.model is not None:
+        return f"{_GUESSING}.model with the method {method.name}"
     if shape.draft is None:
-        return "spec.engine.speculativeConfig: what guesses tokens"
+        return f"{_GUESSING}: {shape.draftless or 'what guesses tokens'}"
     return ", ".join(shape.draft.strange)
+
+
+def _find_old_report(shape: ModelShape, guesses: bool) -> str:
+    """What a report of an older version of the operator does not tell, where a plan needs it."""
+    is_old = any(kind.attention is Attention.LATENT and not kind.expanded for kind in shape.kinds)
+    is_old = is_old or (guesses and shape.state is not None and shape.edition < 1)
+    return "what an older version of the operator did not report of the model" if is_old else ""
 
 
 def find_unplanned(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
     """What of a spec takes or spares memory that no plan counts; empty if there is nothing."""
     engine, extra = spec.engine, spec.engine.extra_args or {}
-    if unplanned := _find_unplanned_drafter(spec, shape):
+    if unplanned := _find_unplanned_drafter(spec, shape) or _find_old_report(
+        shape, engine.speculative_config is not None
+    ):
         return unplanned
     if spec.model.adapters and shape.experts is not None and not shape.experts.count:
         return "spec.model.loraAdapters: adapters of experts"
@@ -205,6 +186,7 @@ _UNPLANNED: Final = (
         "lora_target_modules",
         "enable_mixed_moe_lora_format",
         "enable_moe_shared_loras",
+        "attention_config",
     ),
 )
 """How the names of arguments begin that change what memory is taken, and that no plan reads."""

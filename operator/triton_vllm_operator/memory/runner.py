@@ -4,25 +4,17 @@ https://github.com/vllm-project/vllm/blob/main/vllm/config/vllm.py (use_v2_model
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
 
 from triton_vllm_operator.api.engine import Engine
+from triton_vllm_operator.memory.methods import find_method
+from triton_vllm_operator.memory.settings import Runner
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.sources.shape import ModelShape
 
 _FORCED: Final = "VLLM_USE_V2_MODEL_RUNNER"
-_DRAFTED: Final = frozenset({"eagle", "eagle3", "mtp", "dflash", "dspark"})
-"""Ways to speculate with which the second runner works."""
 _FIRST_ONLY: Final = ("enable_prompt_embeds", "kv_sharing_fast_prefill", "enable_dbo", "enable_elastic_ep")
 """Arguments with which it does not."""
-
-
-class Runner(StrEnum):
-    """A model runner."""
-
-    V1 = "V1"
-    V2 = "V2"
 
 
 def choose_runner(shape: ModelShape, engine: Engine, environment: Mapping[str, str], vllm: str) -> Runner:
@@ -33,10 +25,11 @@ def choose_runner(shape: ModelShape, engine: Engine, environment: Mapping[str, s
     takes = row.takes(
         shape.architecture, shape.experts is not None, shape.is_quantised or engine.quantization is not None
     )
-    return Runner.V2 if takes and not _needs_first(engine) else Runner.V1
+    method = find_method(engine.speculative_config, shape.draft)
+    can_guess = method is None or method.runs_on_second
+    return Runner.V2 if takes and can_guess and not _needs_first(engine) else Runner.V1
 
 
 def _needs_first(engine: Engine) -> bool:
-    speculative, extra = engine.speculative_config, engine.extra_args or {}
-    method = speculative.method if speculative else None
-    return (method is not None and method not in _DRAFTED) or any(extra.get(name) is True for name in _FIRST_ONLY)
+    extra = engine.extra_args or {}
+    return any(extra.get(name) is True for name in _FIRST_ONLY)

@@ -4,11 +4,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from triton_vllm_operator.memory.runner import Runner
-
 DEFAULT_UTILIZATION: Final = 0.9
 BLOCK: Final = 16
 """Tokens of one block of the KV cache, unless the engine is told otherwise."""
+
+
+class Runner(StrEnum):
+    """A model runner."""
+
+    V1 = "V1"
+    V2 = "V2"
 
 
 class Drafter(StrEnum):
@@ -69,8 +74,6 @@ class EngineSettings:
     quantises: bool = False
     """Whether the engine quantises linear layers to 8 bits when it loads them."""
     drafter: Drafter = Drafter.NONE
-    further_states: int = 0
-    """Layers whose hidden states it looks at, beside those of the last (EAGLE-3)."""
     guesses: int = 0
     """Tokens that are guessed in one step (`num_speculative_tokens`)."""
     staged_files: int = 0

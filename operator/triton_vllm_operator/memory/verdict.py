@@ -52,7 +52,7 @@ def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, wit
     """Whether one sequence of the longest length has room, and the engine may ask for what it does."""
     doubtful, ceiling = utilization_ceilings(settings, gpu, with_server)
     exceeds = settings.utilization > ceiling
-    refused = find_misfit(shape, settings) or _find_load_misfit(plan, settings, gpu, ceiling)
+    refused = find_misfit(shape, settings) or _find_load_misfit(shape, plan, settings, gpu, ceiling)
     refused = refused or _find_lacking_blocks(plan, settings, gpu, plan.cache.high)
     if refused:
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds, refused)
@@ -78,13 +78,14 @@ def _find_graphs_outside(captured: int, settings: EngineSettings, gpu: Gpu, ceil
     )
 
 
-def _find_load_misfit(plan: Plan, settings: EngineSettings, gpu: Gpu, ceiling: float) -> str:
-    """Why weights cannot be loaded that would fit once they are; empty if they can."""
+def _find_load_misfit(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, ceiling: float) -> str:
+    """Why weights cannot be loaded that would fit once they are; empty if they can, or would not."""
     free = int(ceiling * (gpu.total_bytes + gpu.doubt_bytes))
-    if plan.load_peak <= max(free, plan.weights):
+    if plan.load_peak <= free or plan.weights > free:
         return ""
     sizes = f"{plan.load_peak / GIB:.2f} GiB, and {free / GIB:.2f} GiB of an empty GPU are free"
-    if settings.staged_files:
+    staged = settings.staged_files * shape.largest_file
+    if 2 * staged > plan.load_peak - plan.weights:
         return f"load_format fastsafetensors lays whole files on the GPU beside the weights: that takes {sizes}"
     return f"this version quantises weights after it has loaded them: that takes {sizes}"
 

@@ -104,10 +104,12 @@ class BesideTorchRow(Row):
 
 
 class LoadingRow(Row):
-    """Weights that the engine quantises itself."""
+    """While weights are loaded."""
 
     whole_first: bool
     """Whether all of them lie there as they are stored before the first is quantised."""
+    queues_files: bool
+    """Whether VLLM_FASTSAFETENSORS_QUEUE_SIZE says how many files are staged at once."""
 
 
 class LatentRow(Row):
@@ -128,6 +130,8 @@ class SparseRow(Row):
     """How many sequences of the longest length the index's workspace holds."""
     block: int
     """Tokens."""
+    keeps_queries: bool
+    """Whether queries as they are compressed have a buffer that is made with the model."""
 
 
 class DraftsRow(Row):
@@ -142,7 +146,7 @@ class LoraRow(Row):
 
     adapts_experts: bool
     """Whether room is made for adapters of experts, whether or not an adapter changes them."""
-    fused: tuple[str, ...] = ()
+    fused: tuple[str, ...]
     """Architectures of which both halves of a gate are adapted as one."""
 
 

@@ -6,10 +6,12 @@ from typing import Final
 
 from triton_vllm_operator.memory.drafts import draft_rows
 from triton_vllm_operator.memory.settings import EngineSettings
-from triton_vllm_operator.memory.versions import load_tables, row_of
+from triton_vllm_operator.memory.versions import BatchClass, load_tables, row_of
 from triton_vllm_operator.sources.shape import Allocation, Attention, Form, LayerKind, ModelShape, expand
 
 _MIB: Final = 2**20
+_INDEX_BYTES: Final = 4
+"""Of the number of a token that an index found."""
 _SMALLEST: Final = 512
 """Bytes: torch's allocator gives nothing smaller."""
 _LARGE: Final = 10 * _MIB
@@ -65,7 +67,11 @@ def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, numb
     ends = has_embedding + (is_last and not shape.head_is_tied)
     rows += draft_rows(shape, settings) if is_last else ()
     own = sum(_bytes_of(rows, shape, settings)) + ends * _vocabulary_bytes(shape, settings)
-    adapted = [row for layer in stage for row in shape.adapters[pattern[layer]]] if settings.adapters else []
+    adapted: list[Allocation] = []
+    if settings.adapters:
+        adapted += [row for layer in stage for row in shape.adapters[pattern[layer]]]
+        mixtures = [layer for layer in stage if shape.mixtures and shape.mixtures[pattern[layer]]]
+        adapted += _adapted_experts(shape, settings) * len(mixtures)
     return own + sum(_adapter_bytes(adapted, shape, settings, ends if settings.adapters else 0))
 
 
@@ -90,15 +96,37 @@ def _adapter_bytes(rows: Iterable[Allocation], shape: ModelShape, settings: Engi
     """Room for all adapters at their largest rank, made when the model is loaded; of embedding and head too."""
     vocabulary = (Allocation(Form.FLOAT, divided=shape.vocabulary), Allocation(Form.FLOAT, whole=shape.hidden_size))
     each = settings.adapters * settings.adapter_rank * settings.dtype_bytes
-    taken = _adapted_forms(shape, settings)
-    for row in (row for row in (*rows, *vocabulary * ends) if row.form in taken):
+    for row in (*rows, *vocabulary * ends):
         yield row.times * round_up(_share(row, shape, settings) * each)
 
 
-def _adapted_forms(shape: ModelShape, settings: EngineSettings) -> tuple[Form, ...]:
-    row = row_of(load_tables().lora, settings.vllm)
-    experts = Form.FUSED_EXPERTS if shape.architecture in row.fused else Form.EXPERTS
-    return (Form.FLOAT, experts) if row.adapts_experts else (Form.FLOAT,)
+def _adapted_experts(shape: ModelShape, settings: EngineSettings) -> tuple[Allocation, ...]:
+    """What one adapter of rank 1 takes for the experts of one layer: halves of which ranks share out the inner side.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/lora/layers/fused_moe.py (_create_lora_a_weights)
+    """
+    experts, row = shape.experts, row_of(load_tables().lora, settings.vllm)
+    if experts is None or not row.adapts_experts:
+        return ()
+    outer, inner = experts.count * shape.hidden_size, experts.count * experts.size
+    down = (Allocation(Form.FLOAT, whole=outer), Allocation(Form.FLOAT, divided=inner))
+    if shape.architecture in row.fused:
+        return (*down, Allocation(Form.FLOAT, whole=outer), Allocation(Form.FLOAT, divided=2 * inner))
+    return (*down, Allocation(Form.FLOAT, whole=outer, times=2), Allocation(Form.FLOAT, divided=inner, times=2))
+
+
+def made_with_model(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> int:
+    """Bytes of buffers for a batch that lie within the line of weights: of sparse attention.
+
+    The numbers of the tokens that an index found, and queries as they are compressed:
+    https://github.com/vllm-project/vllm/blob/main/vllm/v1/attention/backends/mla/flashmla_sparse.py (q_concat_buffer)
+    """
+    if not shape.looked_at:
+        return 0
+    keeps = row_of(load_tables().sparse, settings.vllm).keeps_queries
+    size = max(kind.size for kind in shape.kinds) if keeps else 0
+    queries = shape.heads // settings.tensor_ranks * size * settings.dtype_bytes
+    return batch.tokens * (shape.looked_at * _INDEX_BYTES + queries)
 
 
 def _element_bytes(form: Form, settings: EngineSettings) -> int:

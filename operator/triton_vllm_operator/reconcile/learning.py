@@ -14,7 +14,7 @@ from triton_vllm_operator.api.status import (
     PredictedMemory,
 )
 from triton_vllm_operator.manifests.revision import Revision
-from triton_vllm_operator.memory.learned import Learned
+from triton_vllm_operator.memory.learned import EDITION, Learned
 from triton_vllm_operator.memory.measured import read_measured
 from triton_vllm_operator.memory.reading import settings_of_spec
 from triton_vllm_operator.reconcile.model import News, Observed
@@ -31,7 +31,7 @@ def find_learned(observed: Observed, spec_revision: str | None) -> Learned | Non
     status = observed.resource.status
     running = next((each for each in observed.revisions if each.name == status.revision), None)
     found = status.memory_plan
-    if running is None or found is None or found.predicted is None:
+    if running is None or found is None or found.predicted is None or found.predicted.edition != EDITION:
         return None
     made_with = found.predicted.correction_bytes or 0
     measured = found.measured.kv_cache_bytes if found.measured else None

@@ -15,7 +15,7 @@ from triton_vllm_operator.memory.amounts import Range
 from triton_vllm_operator.memory.cache import find_unplannable
 from triton_vllm_operator.memory.cpu import find_cpu_fit
 from triton_vllm_operator.memory.fit import Fit, Planned, find_fit
-from triton_vllm_operator.memory.learned import Learned
+from triton_vllm_operator.memory.learned import EDITION, Learned
 from triton_vllm_operator.memory.offers import Offers, find_offers
 from triton_vllm_operator.memory.plan import Plan
 from triton_vllm_operator.memory.reading import find_unplanned, read_case, read_cpu_case, settings_of_spec
@@ -176,6 +176,7 @@ def _as_status(plan: Plan, product: str, settings: EngineSettings) -> PredictedM
         kv_bytes_per_token=plan.layout.token_bytes,
         kv_cache_bytes=_amount(plan.cache),
         kv_cache_tokens=_amount(plan.tokens),
+        edition=EDITION,
     )
 
 

@@ -119,7 +119,7 @@ def _known_model(observed: Observed, wanted: Placed) -> SourceReport | None:
         for each in place_sources(revision.spec)
         if each.volume == wanted.volume and _content(each.source) == _content(wanted.source)
         for source in revision.sources
-        if source.volume == wanted.volume and source.facts is not None and source.facts.is_shaped
+        if source.volume == wanted.volume and source.facts is not None and source.facts.is_told_now
     )
     return next(found, None)
 

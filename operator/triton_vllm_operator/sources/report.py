@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.hub_names import COMMIT_PATTERN
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.sources.shape import DraftShape, ModelShape
+from triton_vllm_operator.sources.shape import EDITION, DraftShape, ModelShape
 from triton_vllm_operator.sources.task import Said
 
 _FAULT_TEXT_LIMIT: Final = 800
@@ -53,9 +53,9 @@ class ModelFacts(Said):
     """Why neither is known; None if one is, or if nobody looked."""
 
     @property
-    def is_shaped(self) -> bool:
-        """Whether it is known what takes memory."""
-        return self.shape is not None or self.draft is not None
+    def is_told_now(self) -> bool:
+        """Whether it is known what takes memory, and all of it that is read now."""
+        return self.draft is not None or (self.shape is not None and self.shape.edition == EDITION)
 
     @field_validator("shape", "draft", mode="wrap")
     @classmethod

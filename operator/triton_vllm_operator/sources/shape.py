@@ -23,10 +23,6 @@ class Form(StrEnum):
     """Bytes, held as they are stored: quantised weights, their scales."""
     COPY = "C"
     """Elements, held in the engine's dtype beside linear layers if the engine quantises these."""
-    EXPERTS = "E"
-    """Elements of adapters of experts that have both halves of a gate apart, which not every version adapts."""
-    FUSED_EXPERTS = "U"
-    """The same where both halves are one."""
 
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -34,6 +30,8 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Some = Annotated[int, Field(ge=1, lt=2**32)]
 """What there is of anything in a model."""
 MOST_LAYERS: Final = 512
+EDITION: Final = 1
+"""Of shapes that are read now. It rises with each field that plans need."""
 
 
 class Allocation(NamedTuple):
@@ -94,6 +92,8 @@ class LayerKind(Said):
     """Elements of one head's key and value together; of the compressed vector."""
     window: Count | None = None
     """Tokens."""
+    rotary: Count = 0
+    """Elements of the compressed vector that say a position."""
     expanded: Count = 0
     """Elements of one head's key and value where they are multiplied out of what is compressed."""
     index: Count = 0
@@ -133,6 +133,10 @@ class DraftShape(Said):
     """Rows of its own embedding; 0 if it has none."""
     head: Count = 0
     """Rows of its own output; 0 if it has none, or it is the embedding."""
+    further_states: int = Field(0, ge=0, lt=256)
+    """Layers of the model at whose hidden states it looks, beside that of the last (EAGLE-3)."""
+    is_head: bool = False
+    """Whether it goes on from what the model computed, and makes no sense alone."""
     has_heads_in_layers: bool = False
     """Whether each layer has an output of its own as well, which old versions keep."""
     kinds: tuple[LayerKind, ...] = ()
@@ -182,7 +186,9 @@ class ModelShape(Said):
     weight_pattern: Pattern
     """Which of these each layer is."""
     adapters: tuple[tuple[Allocation, ...], ...] = ()
-    """What one LoRA adapter of rank 1 takes in one layer of each of these kinds."""
+    """What one LoRA adapter of rank 1 takes in one layer of each of these kinds, but for experts."""
+    mixtures: tuple[bool, ...] = ()
+    """Which of these kinds have experts."""
     first: tuple[Allocation, ...] = ()
     """Before the first layer: what sees and hears, positions. The embedding is not among them."""
     last: tuple[Allocation, ...] = ()
@@ -201,6 +207,10 @@ class ModelShape(Said):
     """Bytes of the largest file of its weights; 0 where a report does not tell."""
     draft: DraftShape | None = None
     """What guesses tokens for it: of its own layers; of a draft model, where a plan is made with one."""
+    draftless: str = Field("", max_length=100)
+    """Why it is not known what its own layers that guess take; empty if it is, or if it brings none."""
+    edition: int = 0
+    """Of what is told here: a report of an older one is asked for again where that costs no start."""
     strange: tuple[str, ...] = ()
     """Names of what was not understood."""
 

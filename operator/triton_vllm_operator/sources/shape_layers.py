@@ -66,11 +66,12 @@ def find_layers(config: Json) -> tuple[LayerKind, ...] | str:
         return states
     heads = heads or 1
     if latent := find_count(config, "kv_lora_rank"):
-        size = latent + (find_count(config, "qk_rope_head_dim") or 0)
+        rotary = find_count(config, "qk_rope_head_dim") or 0
         kind = LayerKind(
             attention=Attention.LATENT,
             heads=1,
-            size=size,
+            size=latent + rotary,
+            rotary=rotary,
             expanded=(find_count(config, "qk_nope_head_dim") or 0) + (find_count(config, "v_head_dim") or 0),
             index=_find_index(config),
         )

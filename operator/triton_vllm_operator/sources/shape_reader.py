@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from pydantic import ValidationError
-
 from triton_vllm_operator.sources.config import (
     HEADS,
     find_count,
@@ -15,28 +13,31 @@ from triton_vllm_operator.sources.files import Json
 from triton_vllm_operator.sources.generation import architecture_names
 from triton_vllm_operator.sources.lengths import find_longest
 from triton_vllm_operator.sources.safetensors import Tensors
-from triton_vllm_operator.sources.shape import Allocation, Attention, Experts, Form, LayerKind, ModelShape, contract
+from triton_vllm_operator.sources.shape import (
+    EDITION,
+    Attention,
+    DraftShape,
+    Experts,
+    LayerKind,
+    ModelShape,
+    contract,
+)
 from triton_vllm_operator.sources.shape_layers import HIDDEN, find_layers
-from triton_vllm_operator.sources.shape_tensors import HEAD_NAMES, count_alike, find_weights_shape, is_vocabulary
+from triton_vllm_operator.sources.shape_tensors import find_weights_shape
 from triton_vllm_operator.sources.tables import find_tables
+from triton_vllm_operator.sources.understanding import SHOWN_STRANGE, find_missing, is_tied, understood
 
 _MOST_KINDS: Final = 26
 """Letters of a pattern."""
 _WITHOUT_HEADS: Final = (Attention.LATENT, Attention.NONE)
 _UNBOUND_LENGTH: Final = 2048
 """Tokens that vLLM assumes where nothing bounds a sequence (_get_and_verify_max_len)."""
-_SHOWN_STRANGE: Final = 5
-_SHOWN_ERROR: Final = 100
 _DEFAULT_DTYPE: Final = "float32"
 
 
 def read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
     """What takes memory; why that cannot be said, where nothing would be certain."""
-    try:
-        return _read_shape(config, tensors)
-    except (ValidationError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        # A plan is a service to the model: what it cannot read must not keep the model from being served.
-        return f"its files hold what no model has: {' '.join(str(error).split())[:_SHOWN_ERROR]}"
+    return understood(lambda: _read_shape(config, tensors))
 
 
 def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
@@ -49,21 +50,20 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
     keys = next((layer for layer in layers if layer.attention not in _WITHOUT_HEADS), layers[0])
     heads = find_count(config, *HEADS) or 1
     weights = find_weights_shape(tensors, (heads, 2 * max(1, keys.heads)), len(layers))
-    if len(weights.layers) < len(layers):
-        return f"the weights hold {len(weights.layers)} layers, and config.json says {len(layers)}"
+    if why := find_missing(weights, len(layers)):
+        return why
     if why := _find_own_cache(config, tensors):
         return why
     own = weights.layers
     kinds, alike = tuple(dict.fromkeys(layers)), tuple(dict.fromkeys(own))
     if max(len(kinds), len(alike)) > _MOST_KINDS:
         return "its layers are of too many kinds"
-    experts = _find_experts(config)
-    of_experts = _adapt_experts(experts, hidden) if experts is not None else ()
+    experts, draft = _find_experts(config), read_own_draft(config, tensors, layers)
     return ModelShape(
         architecture=next(iter(architecture_names(config)), ""),
         hidden_size=hidden,
         vocabulary=vocabulary,
-        head_is_tied=_is_tied(config, tensors),
+        head_is_tied=is_tied(config, tensors),
         longest=_find_longest(config) or (_UNBOUND_LENGTH if not _attends(layers) else None),
         heads=heads,
         dtype=_find_dtype(config),
@@ -71,19 +71,19 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         pattern=contract(tuple(kinds.index(layer) for layer in layers)),
         weights=alike,
         weight_pattern=contract(tuple(alike.index(layer) for layer in own)),
-        adapters=tuple(
-            count_alike((*weights.adapters[first], *(of_experts if weights.are_mixtures[first] else ())))
-            for first in map(own.index, alike)
-        ),
+        adapters=tuple(weights.adapters[first] for first in map(own.index, alike)),
+        mixtures=tuple(weights.are_mixtures[first] for first in map(own.index, alike)),
         first=weights.towers,
         last=weights.others,
         tables=tuple(find_tables(config, keys)),
         inner_size=find_count(config, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 0,
         experts=experts,
-        draft=read_own_draft(config, tensors, layers),
+        draft=draft if isinstance(draft, DraftShape) else None,
+        draftless=draft if isinstance(draft, str) else "",
+        edition=EDITION,
         looked_at=(find_count(config, "index_topk") or 0) if any(layer.index for layer in layers) else 0,
         sees=is_multimodal(config) and bool(weights.towers),
-        strange=weights.strange[:_SHOWN_STRANGE],
+        strange=weights.strange[:SHOWN_STRANGE],
     )
 
 
@@ -104,21 +104,6 @@ def _find_experts(config: Json) -> Experts | None:
     return Experts(per_token=per_token, size=size, count=count) if count and per_token and size else None
 
 
-def _adapt_experts(experts: Experts, hidden: int) -> tuple[Allocation, ...]:
-    """What one adapter of rank 1 takes for the experts of one layer: halves whose other side ranks do not share out.
-
-    https://github.com/vllm-project/vllm/blob/main/vllm/lora/layers/fused_moe.py (_create_lora_a_weights)
-    """
-    outer, inner = experts.count * hidden, experts.count * experts.size
-    return (
-        Allocation(Form.EXPERTS, whole=outer, times=3),
-        Allocation(Form.EXPERTS, divided=inner, times=3),
-        Allocation(Form.FUSED_EXPERTS, whole=outer, times=2),
-        Allocation(Form.FUSED_EXPERTS, divided=2 * inner),
-        Allocation(Form.FUSED_EXPERTS, divided=inner),
-    )
-
-
 def _attends(layers: tuple[LayerKind, ...]) -> bool:
     return any(layer.attention is not Attention.NONE for layer in layers)
 
@@ -127,14 +112,6 @@ def _find_longest(config: Json) -> int | None:
     """None also where versions differ in what a scaling of positions makes of it."""
     longest = find_longest(config)
     return longest.tokens if longest is not None and not longest.is_scaled else None
-
-
-def _is_tied(config: Json, tensors: Tensors) -> bool:
-    has_head = any(is_vocabulary(name) and any(head in name for head in HEAD_NAMES) for name in tensors)
-    said = next(
-        (value for part in language_parts(config) if isinstance(value := part.get("tie_word_embeddings"), bool)), None
-    )
-    return not has_head if said is None else said
 
 
 def _find_dtype(config: Json) -> str:

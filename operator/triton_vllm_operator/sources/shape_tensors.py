@@ -85,7 +85,7 @@ _BY_NAME: Final = {name: rule for rule in _RULES for name in rule.names}
 _BY_INPUT: Final = frozenset({"o", "down", "x"})
 _PARTS: Final = {"qkv_proj": 3, "query_key_value": 3, "c_attn": 3, "Wqkv": 3, "wqkv": 3, "W_pack": 3, "gate_up_proj": 2}
 """Modules that an adapter changes in parts."""
-HEAD_NAMES: Final = ("lm_head", "embed_out", "output_layer")
+_HEAD_NAMES: Final = ("lm_head", "embed_out", "output_layer")
 _LARGE: Final = 2**24
 """Elements of a tensor outside layers that is no matter of megabytes."""
 _SMALL: Final = "norms"
@@ -156,12 +156,12 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int], count: int) -> 
     strange = sorted({rest for layer in alike for rest, _ in layer if _is_strange(rest)})
     strange += sorted(name for name, tensor in others if math.prod(tensor.shape) > _LARGE)
     allocated = {layer: _allocate(layer, fused) for layer in alike}
-    adapted = {layer: count_alike(tuple(_adapt(layer, fused))) for layer in alike}
+    adapted = {layer: _count(tuple(_adapt(layer, fused))) for layer in alike}
     return Weights(
         layers=tuple(allocated[layer] for layer in ordered),
         adapters=tuple(adapted[layer] for layer in ordered),
         are_mixtures=tuple(any(_EXPERTS.search(rest) for rest, _ in layer) for layer in ordered),
-        towers=count_alike(tuple(_allocate_alone(towers))),
+        towers=_count(tuple(_allocate_alone(towers))),
         others=_allocate(others, fused),
         strange=tuple(strange),
     )
@@ -173,8 +173,13 @@ def is_vocabulary(name: str) -> bool:
     if words[-2:] in (["embeddings", "weight"], ["embedding", "weight"]):
         return True
     return any(
-        word in ("embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", *HEAD_NAMES) for word in words
+        word in ("embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", *_HEAD_NAMES) for word in words
     )
+
+
+def is_head(name: str) -> bool:
+    """Whether a tensor is of the output."""
+    return any(head in name for head in _HEAD_NAMES)
 
 
 def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> tuple[Allocation, ...]:
@@ -188,7 +193,7 @@ def _allocate(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> 
         sums[key, form, part].add(find_held(tensor, key, form, part), share, fused)
     rows = [Allocation(form, each.divided, each.by_heads, each.whole) for (_, form, _), each in sums.items()]
     twice = [copy_of(row, part) for ((key, _, part), row) in zip(sums, rows, strict=True) if is_copied(key, part)]
-    return count_alike((*rows, *twice))
+    return _count((*rows, *twice))
 
 
 def _adapt(tensors: Iterable[tuple[str, Tensor]], fused: tuple[int, int]) -> Iterable[Allocation]:
@@ -222,8 +227,7 @@ def _allocate_alone(tensors: Iterable[tuple[str, Tensor]]) -> Iterable[Allocatio
         yield Allocation(form, divided=size) if is_shared else Allocation(form, whole=size)
 
 
-def count_alike(rows: tuple[Allocation, ...]) -> tuple[Allocation, ...]:
-    """The same allocations, those that are equal counted."""
+def _count(rows: tuple[Allocation, ...]) -> tuple[Allocation, ...]:
     counts: dict[Allocation, int] = defaultdict(int)
     for row in rows:
         counts[row] += row.times

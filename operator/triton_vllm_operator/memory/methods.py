@@ -1,0 +1,63 @@
+"""Ways to guess tokens (speculative decoding), as vLLM names them. Pure.
+
+https://github.com/vllm-project/vllm/blob/main/vllm/config/speculative.py (SpeculativeMethod, __post_init__) and
+https://github.com/vllm-project/vllm/blob/main/vllm/config/vllm.py (_get_v2_model_runner_unsupported_features)
+"""
+
+from typing import Final, NamedTuple
+
+from triton_vllm_operator.api.engine import SpeculativeConfig
+from triton_vllm_operator.memory.settings import Drafter
+from triton_vllm_operator.sources.shape import DraftShape
+
+
+class Method(NamedTuple):
+    """One way."""
+
+    name: str
+    drafter: Drafter | None
+    """None if no plan counts what it takes."""
+    runs_on_second: bool = False
+    """Whether the second model runner can."""
+
+
+_PLAIN: Final = Method("draft_model", Drafter.MODEL)
+_MEDUSA: Final = Method("medusa", Drafter.HEAD)
+_EAGLE: Final = Method("eagle", Drafter.HEAD, runs_on_second=True)
+_MTP: Final = Method("mtp", Drafter.OWN, runs_on_second=True)
+_METHODS: Final = (
+    _PLAIN,
+    _MEDUSA,
+    _EAGLE,
+    Method("eagle3", Drafter.HEAD, runs_on_second=True),
+    Method("dflash", Drafter.HEAD, runs_on_second=True),
+    Method("dspark", None, runs_on_second=True),
+    Method("mlp_speculator", None),
+    Method("extract_hidden_states", None),
+    Method("ngram", Drafter.NONE),
+    Method("ngram_gpu", Drafter.NONE),
+    Method("suffix", Drafter.NONE),
+)
+_OLD_MTP: Final = "_mtp"
+"""How methods end that are other names of mtp, one for each family."""
+
+
+def find_method(given: SpeculativeConfig | None, draft: DraftShape | None) -> Method | None:
+    """The way that is asked for; None if none is.
+
+    Where no name is given, vLLM goes by that of the draft model and by what it is: here by what it is alone.
+    """
+    if given is None:
+        return None
+    if given.method is None:
+        return _recognise(draft)
+    if given.method.endswith(_OLD_MTP):
+        return _MTP
+    named = (method for method in (*_METHODS, _MTP) if method.name == given.method)
+    return next(named, Method(given.method, None))
+
+
+def _recognise(draft: DraftShape | None) -> Method:
+    if draft is None or not draft.is_head:
+        return _PLAIN
+    return _EAGLE if draft.layers else _MEDUSA
