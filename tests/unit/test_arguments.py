@@ -403,12 +403,22 @@ def test_a_name_in_another_spelling_is_said_in_vllms(name: str, said: str) -> No
     assert said in accepted({"engine": {"extraArgs": {name: True}}})[2]
 
 
+DRAFT = {"image": {"reference": "registry/draft:1"}}
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"method": "eagle3"}, "the method eagle3 needs model"),
         ({"method": "draft_model"}, "the method draft_model needs model and numSpeculativeTokens"),
         ({"method": "medusa", "numSpeculativeTokens": 3}, "the method medusa needs model"),
+        ({"method": "mtp"}, "the method mtp needs numSpeculativeTokens"),
+        ({"method": "deepseek_mtp"}, "the method deepseek_mtp needs numSpeculativeTokens"),
+        (
+            {"method": "eagle3", "model": {"image": {"reference": "a:1"}}},
+            "the method eagle3 needs numSpeculativeTokens",
+        ),
+        ({"model": {"image": {"reference": "a:1"}}}, "a draft model needs numSpeculativeTokens"),
     ],
 )
 def test_a_method_that_guesses_by_a_model_needs_one(given: dict[str, Any], said: str) -> None:

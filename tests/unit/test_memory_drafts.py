@@ -10,7 +10,7 @@ from perf.memory import STARTS, read_model
 from support.checkpoints import make_draft, make_tensors
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.memory.cache import find_unplannable, lay_out
-from triton_vllm_operator.memory.drafts import draft_rows, maybe_shared_bytes
+from triton_vllm_operator.memory.drafts import draft_rows, find_draft_misfit, maybe_shared_bytes
 from triton_vllm_operator.memory.methods import find_method
 from triton_vllm_operator.memory.plan import make_plan
 from triton_vllm_operator.memory.reading import find_unplanned, settings_of_spec
@@ -20,6 +20,7 @@ from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.memory.weights import weights_by_rank
 from triton_vllm_operator.sources.draft_reader import read_draft
 from triton_vllm_operator.sources.report import ModelFacts, Report, SourceReport
+from triton_vllm_operator.sources.safetensors import Tensor
 from triton_vllm_operator.sources.shape import Attention, DraftShape, ModelShape
 from triton_vllm_operator.sources.shape_reader import read_shape
 
@@ -107,7 +108,7 @@ def test_old_versions_keep_an_output_in_each_of_these_layers() -> None:
 
 def test_the_last_stage_of_a_pipeline_holds_what_guesses_and_an_embedding() -> None:
     shape = with_own("mimo-7b")
-    settings = replace(PLAIN, pipeline_ranks=2)
+    settings = EngineSettings("0.32.0", pipeline_ranks=2)
     guessing = replace(settings, drafter=Drafter.OWN, guesses=1)
     before, after = weights_by_rank(shape, settings), weights_by_rank(shape, guessing)
     assert before[0] == after[0]
@@ -171,7 +172,7 @@ DRAFT = {"huggingFace": {"repository": "a/draft"}}
         ({"method": "suffix", "numSpeculativeTokens": 4}, Drafter.NONE, 4, ""),
         ({"method": "eagle3", "numSpeculativeTokens": 3, "model": DRAFT}, Drafter.HEAD, 3, ""),
         ({"numSpeculativeTokens": 3, "model": DRAFT}, Drafter.HEAD, 3, ""),
-        ({"method": "mtp"}, Drafter.OWN, 1, ""),
+        ({"method": "mtp", "numSpeculativeTokens": 1}, Drafter.OWN, 1, ""),
         ({"method": "mtp", "model": DRAFT}, Drafter.OWN, 1, "speculativeConfig.model with the method mtp"),
         ({"method": "mlp_speculator", "model": DRAFT}, Drafter.NONE, 1, "speculativeConfig.method mlp_speculator"),
     ],
@@ -190,7 +191,8 @@ def test_the_spec_says_what_guesses(given: dict[str, Any], drafter: Drafter, gue
     [
         ("llama-3.2-1b", "draft_model", Runner.V1),
         ("medusa-llama-3-8b", "medusa", Runner.V1),
-        ("eagle3-llama-3-8b", "eagle", Runner.V2),
+        ("eagle3-llama-3-8b", "eagle3", Runner.V2),
+        ("eagle-llama-3-8b", "eagle", Runner.V2),
     ],
 )
 def test_where_no_method_is_named_the_draft_model_says_what_it_is(draft: str, name: str, runner: Runner) -> None:
@@ -202,11 +204,100 @@ def test_where_no_method_is_named_the_draft_model_says_what_it_is(draft: str, na
     assert choose_runner(shape, spec.engine, {}, "0.24.0") is runner
 
 
+@pytest.mark.parametrize(
+    ("vllm", "method", "pipelines", "runner"),
+    [
+        ("0.24.0", "eagle3", 1, Runner.V2),
+        ("0.24.0", "eagle3", 2, Runner.V1),
+        ("0.30.0", "eagle3", 2, Runner.V2),
+        ("0.23.0", "dflash", 1, Runner.V1),
+        ("0.24.0", "mimo_mtp", 1, Runner.V2),
+        ("0.31.0", "ngram", 1, Runner.V1),
+        ("0.32.0", "ngram", 1, Runner.V2),
+        ("0.33.0", "medusa", 1, Runner.V2),
+        ("0.33.0", "suffix", 1, Runner.V1),
+    ],
+)
+def test_versions_guess_with_runners_of_their_own(vllm: str, method: str, pipelines: int, runner: Runner) -> None:
+    engine = spec_with(method=method, numSpeculativeTokens=2).engine
+    wanted = engine.model_copy(update={"pipeline_parallel_size": pipelines})
+    assert choose_runner(read_model(MODELS["llama-3-8b"]), wanted, {}, vllm) is runner
+
+
+@pytest.mark.parametrize(
+    ("model", "draft", "drafter", "settings", "words"),
+    [
+        ("llama-3-8b", "llama-3.2-1b", Drafter.MODEL, {"vllm": "0.24.0"}, ""),
+        ("llama-3-8b", "llama-3.2-1b", Drafter.MODEL, {"vllm": "0.14.1"}, "guesses by no model of its own"),
+        ("qwen2.5-14b", "llama-3.2-1b", Drafter.MODEL, {"vllm": "0.24.0"}, "vocabulary of 128256 tokens, and the"),
+        ("llama-3-8b", "eagle3-llama-3-8b", Drafter.HEAD, {"vllm": "0.24.0", "tensor_ranks": 3}, "the 32 attention"),
+        ("llama-3-8b", "eagle3-llama-3-8b", Drafter.HEAD, {"vllm": "0.24.0", "pipeline_ranks": 2}, ""),
+        ("llama-3-8b", "medusa-llama-3-8b", Drafter.HEAD, {"vllm": "0.24.0", "pipeline_ranks": 2}, "in a pipeline"),
+        ("mimo-7b", "mimo-7b", Drafter.OWN, {"vllm": "0.24.0", "pipeline_ranks": 2}, "in a pipeline"),
+        ("mimo-7b", "mimo-7b", Drafter.OWN, {"vllm": "0.30.0", "pipeline_ranks": 2}, ""),
+        ("mimo-7b", "mimo-7b", Drafter.OWN, {"vllm": "0.13.0", "pipeline_ranks": 2}, ""),
+    ],
+)
+def test_what_vllm_refuses_of_a_draft_is_said(
+    model: str, draft: str, drafter: Drafter, settings: dict[str, Any], words: str
+) -> None:
+    shape = with_own(model) if drafter is Drafter.OWN else guessed(model, draft_of(draft), drafter)[0]
+    found = find_draft_misfit(shape, EngineSettings(drafter=drafter, guesses=1, **settings))
+    assert words in found
+    assert bool(found) is bool(words)
+
+
+def test_heads_of_a_draft_are_its_own_where_ranks_share_them_out() -> None:
+    """Compressed attention of the model has one head; that of the draft has eight."""
+    shape, settings = guessed("deepseek-v3-small", draft_of("eagle3-llama-3-8b"), Drafter.HEAD)
+    one, eight = (
+        weights_by_rank(shape, each)[0] - weights_by_rank(shape, replace(each, drafter=Drafter.NONE))[0]
+        for each in (settings, replace(settings, tensor_ranks=8))
+    )
+    joined, tables = 3 * 4096 * 4096 * 2, 131072 * 128 * 2
+    assert eight == pytest.approx((one - joined - tables) / 8 + joined + tables, rel=0.01)
+
+
+def test_a_head_holds_the_output_of_its_files_whatever_its_configuration_says() -> None:
+    config = {**MODELS["eagle3-llama-3-8b"], "tie_word_embeddings": True}
+    tensors = make_draft(MODELS["eagle3-llama-3-8b"], has_copies=True)
+    found = read_draft(config, tensors)
+    assert isinstance(found, DraftShape)
+    assert found.head == 32000
+
+
+def test_layers_of_too_many_kinds_are_said() -> None:
+    config = {**MODELS["llama-3.2-1b"], "num_hidden_layers": 30}
+    tensors = make_tensors(config)
+    odd = {
+        name: Tensor(tensor.dtype, (8192 + 64 * int(name.split(".")[2]), 2048)) if "up_proj" in name else tensor
+        for name, tensor in tensors.items()
+    }
+    assert read_draft(config, odd) == "its layers are of too many kinds"
+
+
+def test_a_window_of_the_draft_makes_a_hybrid() -> None:
+    draft = draft_of("eagle3-llama-3-8b")
+    wide = draft.kinds[0].model_copy(update={"attention": Attention.WINDOW, "window": 4096, "heads": 16})
+    shape, settings = guessed("llama-3-8b", draft.model_copy(update={"kinds": (wide,)}), Drafter.HEAD)
+    assert "keeps more or less of a token" in find_unplannable(shape, settings)
+    mixed, settings = guessed("llama-3-8b", draft_of("llama-3.2-1b"), Drafter.MODEL, vllm="0.10.2")
+    assert "keeps more or less of a token" in find_unplannable(mixed, settings)
+
+
+def test_a_draft_that_keeps_states_is_not_planned() -> None:
+    config = MODELS["granite-4.0-h-tiny"]
+    draft = read_draft(config, make_tensors(config))
+    assert isinstance(draft, DraftShape)
+    shape, settings = guessed("granite-3.1-8b", draft, Drafter.MODEL)
+    assert find_unplannable(shape, settings) == "a draft model that keeps states"
+
+
 @pytest.mark.parametrize("name", ["deepseek_mtp", "qwen3_next_mtp", "mtp"])
 def test_layers_that_a_model_brings_have_many_names(name: str) -> None:
     found = find_method(spec_with(method=name).engine.speculative_config, None)
     assert found is not None
-    assert (found.name, found.drafter, found.runs_on_second) == ("mtp", Drafter.OWN, True)
+    assert (found.name, found.drafter) == ("mtp", Drafter.OWN)
 
 
 @pytest.mark.parametrize(("draft", "further"), [("eagle3-llama-3-8b", 3), ("eagle-llama-3-8b", 0), ("llama-3.2-1b", 0)])

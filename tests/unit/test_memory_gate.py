@@ -27,6 +27,7 @@ FACTS = ModelFacts(architecture="LlamaForCausalLM", shape=SHAPE)
 ON_L4, ON_H100 = NodesSeen((make_node("a", L4),)), NodesSeen((make_node("b", H100, 2),))
 ON_BOTH = NodesSeen(ON_L4.nodes + ON_H100.nodes)
 SLICED = replace(make_node("a", {}, 0), has_sliced_gpus=True)
+MTP = {"method": "mtp", "numSpeculativeTokens": 1}
 LONG: dict[str, Any] = {"maxModelLen": 131072}
 
 
@@ -127,7 +128,13 @@ def test_a_revision_that_was_made_goes_on_whatever_nodes_there_are() -> None:
         ),
         (ON_L4, FACTS, {"engine": {"extraArgs": {"cpu_offload_gb": 8}}}, "ModelNotUnderstood", "cpu_offload_gb"),
         (ON_L4, FACTS, {"engine": {"quantization": "bitsandbytes"}}, "ModelNotUnderstood", "quantization bitsandbytes"),
-        (ON_L4, FACTS, {"engine": {"speculativeConfig": {"method": "mtp"}}}, "ModelNotUnderstood", "guesses tokens"),
+        (
+            ON_L4,
+            FACTS,
+            {"engine": {"speculativeConfig": {"method": "mtp", "numSpeculativeTokens": 1}}},
+            "ModelNotUnderstood",
+            "guesses tokens",
+        ),
     ],
 )
 def test_what_is_not_known_is_said_and_starts(

@@ -52,7 +52,7 @@ def test_ranks_share_out_one_side_of_each_expert() -> None:
 
 @pytest.mark.parametrize(
     ("vllm", "cache_bytes", "of_a_layer"),
-    [("0.12.0", 2, 656 + 132), ("0.24.0", 2, 1152 + 132), ("0.24.0", 1, 656 + 132)],
+    [("0.11.0", 2, 656 + 132), ("0.11.1", 2, 1152 + 132), ("0.24.0", 2, 1152 + 132), ("0.24.0", 1, 656 + 132)],
 )
 def test_an_index_is_kept_beside_what_is_compressed(vllm: str, cache_bytes: int, of_a_layer: int) -> None:
     shape = read_model(MODELS["deepseek-v3.2-small"])
@@ -82,6 +82,12 @@ def test_whole_files_lie_on_the_gpu_while_they_are_loaded() -> None:
     assert load_peaks(shape, staged, loaded) == (loaded[0] + 5 * 10**9,)
     queued = replace(staged, staged_files=3)
     assert load_peaks(shape, queued, loaded) == (loaded[0] + 15 * 10**9,)
+
+
+def test_no_more_is_staged_than_there_is() -> None:
+    shape = read_model(MODELS["llama-3-8b"]).model_copy(update={"largest_file": 5 * 10**9, "all_files": 16 * 10**9})
+    loaded = weights_by_rank(shape, PLAIN)
+    assert load_peaks(shape, replace(PLAIN, staged_files=9), loaded) == (loaded[0] + 16 * 10**9,)
 
 
 def test_files_that_cannot_be_staged_are_refused_with_what_would_help() -> None:

@@ -151,9 +151,10 @@ def read_model(folder: Path) -> ModelShape | str:
     Raises:
         SourceFault: it holds no config.json, or a file that is not what it is called.
     """
-    config, tensors, largest = _read_folder(folder)
+    config, tensors, sizes = _read_folder(folder)
     shape = read_shape(config, tensors)
-    return shape if isinstance(shape, str) else shape.model_copy(update={"largest_file": largest})
+    files = {"largest_file": max(sizes), "all_files": sum(sizes)}
+    return shape if isinstance(shape, str) else shape.model_copy(update=files)
 
 
 def _read_draft(folder: Path) -> DraftShape | str:
@@ -161,8 +162,8 @@ def _read_draft(folder: Path) -> DraftShape | str:
     return read_draft(config, tensors)
 
 
-def _read_folder(folder: Path) -> tuple[Json, Tensors, int]:
-    """Its config.json, the tensors of its weights, and the bytes of the largest file of these."""
+def _read_folder(folder: Path) -> tuple[Json, Tensors, tuple[int, ...]]:
+    """Its config.json, the tensors of its weights, and the bytes of each file of these."""
     files = list_folder(folder)
     names = [name for name in files.matching(_WEIGHTS) if not name.startswith(_BESIDE)]
     if CONFIG not in files or not names:
@@ -170,7 +171,7 @@ def _read_folder(folder: Path) -> tuple[Json, Tensors, int]:
     tensors: dict[str, Tensor] = {}
     for name in names:
         tensors |= _read_header(folder / name, files.sizes[name])
-    return files.read_json(CONFIG), tensors, max(files.sizes[name] for name in names)
+    return files.read_json(CONFIG), tensors, tuple(files.sizes[name] for name in names)
 
 
 def _read_header(path: Path, size: int) -> Tensors:

@@ -60,13 +60,28 @@ def find_unplannable(shape: ModelShape, settings: EngineSettings) -> str:
         return f"a pipeline of {settings.pipeline_ranks} stages for {len(layers)} layers"
     if not all(any(_cached_parts(layers[number], settings.vllm) for number in stage) for stage in stages):
         return "a stage of the pipeline without a layer that keeps keys and values"
+    if why := _find_unmixed(shape, settings):
+        return why
     pages = {page for layer in layers if (page := page_bytes(layer, settings))}
-    guessing = {page_bytes(layer, settings) for layer in draft_layers(shape, settings)}
-    if guessing - pages and not _are_alike([part for layer in layers for part in _cached_parts(layer, settings.vllm)]):
-        return "a draft model that keeps more or less of a token than this hybrid model"
     attend = bool(pages)
     caches = caches_prefixes(settings, attend)
     return "states whose prefixes are cached, without attention" if caches and not attend else ""
+
+
+def _find_unmixed(shape: ModelShape, settings: EngineSettings) -> str:
+    """What a draft model keeps that no layout is known for beside what the model does; empty if there is nothing."""
+    guessing = draft_layers(shape, settings)
+    if any(layer.state is not None for layer in guessing):
+        return "a draft model that keeps states"
+    layers = (*shape.layers, *guessing)
+    sizes = {page for layer in layers if (page := page_bytes(layer, settings))}
+    parts = [part for layer in layers for part in _cached_parts(layer, settings.vllm)]
+    mixes = _are_alike(parts) and row_of(load_tables().groups, settings.vllm).mixes_sizes
+    return (
+        "a draft model that keeps more or less of a token than the model"
+        if guessing and len(sizes) > 1 and not mixes
+        else ""
+    )
 
 
 def lay_out(shape: ModelShape, settings: EngineSettings, stage: int = 0) -> CacheLayout:

@@ -68,3 +68,27 @@ def _find_vocabulary(draft: DraftShape, shape: ModelShape, settings: EngineSetti
     maybe_embedding = embedding if is_alike and is_whole and embedding == shape.vocabulary else 0
     maybe_head = draft.head if is_alike and draft.head == shape.vocabulary else 0
     return _Vocabulary((embedding - maybe_embedding, draft.head - maybe_head), maybe_embedding + maybe_head)
+
+
+def find_draft_misfit(shape: ModelShape, settings: EngineSettings) -> str:
+    """Why vLLM refuses what guesses before it touches a GPU; empty if it does not.
+
+    https://github.com/vllm-project/vllm/blob/main/vllm/config/speculative.py (_verify_args,
+    verify_equal_vocab_size_if_draft_model)
+    """
+    draft, row = find_draft(shape, settings), row_of(load_tables().drafts, settings.vllm)
+    if draft is None:
+        return ""
+    ranks, is_own = settings.tensor_ranks, settings.drafter is Drafter.OWN
+    if not is_own and draft.heads % ranks:
+        return f"tensorParallelSize {ranks} does not divide the {draft.heads} attention heads of the draft model"
+    if settings.pipeline_ranks > 1 and (is_own or not draft.layers) and not row.own_in_pipelines:
+        return f"vLLM {settings.vllm} does not guess so in a pipeline: spec.engine.pipelineParallelSize 1 is none"
+    if settings.drafter is not Drafter.MODEL:
+        return ""
+    if not row.whole_models:
+        return f"vLLM {settings.vllm} guesses by no model of its own: 0.15.0 is the first version that does"
+    if draft.vocabulary and draft.vocabulary != shape.vocabulary:
+        sizes = f"{draft.vocabulary} tokens, and the model one of {shape.vocabulary}"
+        return f"the draft model has a vocabulary of {sizes}: vLLM wants them to be the same"
+    return ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from triton_vllm_operator.api.engine import Engine
-from triton_vllm_operator.memory.methods import find_method
+from triton_vllm_operator.memory.methods import find_method, runs_on_second
 from triton_vllm_operator.memory.settings import Runner
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.sources.shape import ModelShape
@@ -26,7 +26,7 @@ def choose_runner(shape: ModelShape, engine: Engine, environment: Mapping[str, s
         shape.architecture, shape.experts is not None, shape.is_quantised or engine.quantization is not None
     )
     method = find_method(engine.speculative_config, shape.draft)
-    can_guess = method is None or method.runs_on_second
+    can_guess = runs_on_second(method, engine.pipeline_parallel_size or 1, vllm)
     return Runner.V2 if takes and can_guess and not _needs_first(engine) else Runner.V1
 
 

@@ -5,11 +5,12 @@ from enum import StrEnum
 from typing import Final
 
 from triton_vllm_operator.memory.cache import count_blocks
+from triton_vllm_operator.memory.drafts import find_draft_misfit
 from triton_vllm_operator.memory.overheads import graphs_taken
 from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB, load_tables, row_of
-from triton_vllm_operator.memory.weights import padded_vocabulary
+from triton_vllm_operator.memory.weights import padded_vocabulary, staged_bytes
 from triton_vllm_operator.sources.shape import Attention, ModelShape, State
 
 _TIGHT: Final = 1.05
@@ -52,7 +53,8 @@ def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, wit
     """Whether one sequence of the longest length has room, and the engine may ask for what it does."""
     doubtful, ceiling = utilization_ceilings(settings, gpu, with_server)
     exceeds = settings.utilization > ceiling
-    refused = find_misfit(shape, settings) or _find_load_misfit(shape, plan, settings, gpu, ceiling)
+    refused = find_misfit(shape, settings) or find_draft_misfit(shape, settings)
+    refused = refused or _find_load_misfit(shape, plan, settings, gpu, ceiling)
     refused = refused or _find_lacking_blocks(plan, settings, gpu, plan.cache.high)
     if refused:
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds, refused)
@@ -84,8 +86,7 @@ def _find_load_misfit(shape: ModelShape, plan: Plan, settings: EngineSettings, g
     if plan.load_peak <= free or plan.weights > free:
         return ""
     sizes = f"{plan.load_peak / GIB:.2f} GiB, and {free / GIB:.2f} GiB of an empty GPU are free"
-    staged = settings.staged_files * shape.largest_file
-    if 2 * staged > plan.load_peak - plan.weights:
+    if 2 * staged_bytes(shape, settings) > plan.load_peak - plan.weights:
         return f"load_format fastsafetensors lays whole files on the GPU beside the weights: that takes {sizes}"
     return f"this version quantises weights after it has loaded them: that takes {sizes}"
 

@@ -135,10 +135,18 @@ class SparseRow(Row):
 
 
 class DraftsRow(Row):
-    """Layers that a model brings to guess its own tokens (MTP)."""
+    """What guesses tokens."""
 
     keeps_heads: bool
-    """Whether each of them keeps an output of its own where the class has one, though it is the model's."""
+    """Whether each layer of MTP keeps an output of its own where the class has one, though it is the model's."""
+    second: tuple[str, ...]
+    """Ways to guess with which the second runner works."""
+    eagle3_in_pipelines: bool
+    """Whether it works with EAGLE-3 in a pipeline."""
+    own_in_pipelines: bool
+    """Whether an engine starts with layers of a model's own in a pipeline."""
+    whole_models: bool
+    """Whether a model that holds all it needs may guess (draft_model)."""
 
 
 class LoraRow(Row):
@@ -154,6 +162,8 @@ class GroupsRow(Row):
     """Groups of layers of hybrid models."""
 
     slack: float
+    mixes_sizes: bool
+    """Whether layers that all attend to everything may keep more and less of a token."""
 
 
 class TokensLineRow(Row):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from triton_vllm_operator.memory.drafts import draft_rows
+from triton_vllm_operator.memory.drafts import draft_layers, draft_rows
 from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.memory.versions import BatchClass, load_tables, row_of
 from triton_vllm_operator.sources.shape import Allocation, Attention, Form, LayerKind, ModelShape, expand
@@ -35,13 +35,19 @@ def load_peaks(shape: ModelShape, settings: EngineSettings, loaded: tuple[int, .
     What is quantised lies there as it is stored before, what is staged in whole files beside its copy:
     https://github.com/vllm-project/vllm/issues/55985, https://github.com/vllm-project/vllm/issues/29403
     """
-    staged = settings.staged_files * shape.largest_file
+    staged = staged_bytes(shape, settings)
     stored = replace(settings, quantises=False)
     if settings.quantises and row_of(load_tables().loading, settings.vllm).whole_first:
         return tuple(size + staged for size in weights_by_rank(shape, stored))
     linear = [row for rows in shape.weights for row in rows if row.form is Form.LINEAR] if settings.quantises else []
     largest = max((_share(row, shape, stored) * _element_bytes(row.form, stored) for row in linear), default=0)
     return tuple(size + largest + staged for size in loaded)
+
+
+def staged_bytes(shape: ModelShape, settings: EngineSettings) -> int:
+    """Of whole files that lie on a GPU while weights are loaded; no more than there are."""
+    staged = settings.staged_files * shape.largest_file
+    return min(staged, shape.all_files) if shape.all_files else staged
 
 
 def share_layers(layers: int, stages: int) -> tuple[range, ...]:
@@ -65,14 +71,23 @@ def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, numb
     rows += shape.last if is_last else ()
     has_embedding = is_first or (is_last and shape.head_is_tied)
     ends = has_embedding + (is_last and not shape.head_is_tied)
-    rows += draft_rows(shape, settings) if is_last else ()
     own = sum(_bytes_of(rows, shape, settings)) + ends * _vocabulary_bytes(shape, settings)
+    own += _draft_bytes(shape, settings) if is_last else 0
     adapted: list[Allocation] = []
     if settings.adapters:
         adapted += [row for layer in stage for row in shape.adapters[pattern[layer]]]
         mixtures = [layer for layer in stage if shape.mixtures and shape.mixtures[pattern[layer]]]
         adapted += _adapted_experts(shape, settings) * len(mixtures)
     return own + sum(_adapter_bytes(adapted, shape, settings, ends if settings.adapters else 0))
+
+
+def _draft_bytes(shape: ModelShape, settings: EngineSettings) -> int:
+    """Of what guesses tokens, whose keys and values have heads of their own."""
+    heads = _count_heads(draft_layers(shape, settings))
+    return sum(
+        row.times * round_up(_share_of(row, heads, settings) * _element_bytes(row.form, settings))
+        for row in draft_rows(shape, settings)
+    )
 
 
 def _latent_workspace(layers: Iterable[LayerKind], settings: EngineSettings) -> int:
@@ -87,7 +102,15 @@ def _bytes_of(rows: Iterable[Allocation], shape: ModelShape, settings: EngineSet
 
 def _share(row: Allocation, shape: ModelShape, settings: EngineSettings) -> int:
     """What one rank holds of an allocation."""
-    heads = max((kind.heads for kind in shape.kinds if kind.attention is not Attention.LATENT), default=1)
+    return _share_of(row, _count_heads(shape.kinds), settings)
+
+
+def _count_heads(kinds: Iterable[LayerKind]) -> int:
+    """Heads of keys and values."""
+    return max((kind.heads for kind in kinds if kind.attention is not Attention.LATENT), default=1)
+
+
+def _share_of(row: Allocation, heads: int, settings: EngineSettings) -> int:
     by_heads = min(settings.tensor_ranks, heads) or 1
     return row.divided // settings.tensor_ranks + row.by_heads // by_heads + row.whole
 

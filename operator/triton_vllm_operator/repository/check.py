@@ -20,6 +20,10 @@ _CONTEXT_RANKS = "decode_context_parallel_size"
 _PLAIN_DRAFT = "draft_model"
 _DRAFTED = ("eagle", "eagle3", "medusa", "mlp_speculator", "dflash", _PLAIN_DRAFT)
 """Methods that guess by a model of their own."""
+_COUNTED = (None, _PLAIN_DRAFT, "eagle", "eagle3", "medusa")
+"""Those that say nowhere else how many tokens are guessed."""
+_OWN_LAYERS = "mtp"
+"""How methods end that guess by layers of the model."""
 _BFLOAT16 = 80
 """Ten times the compute capability from which GPUs compute it."""
 
@@ -114,14 +118,16 @@ def _method_fault(engine: Engine, catalogue: EngineArguments) -> tuple[ArgumentF
 def _draft_fault(engine: Engine) -> tuple[ArgumentFault, ...]:
     """https://github.com/vllm-project/vllm/blob/main/vllm/config/speculative.py (SpeculativeConfig.__post_init__)."""
     given = engine.speculative_config
-    if given is None or given.method not in _DRAFTED:
+    if given is None:
         return ()
-    missing = "model" if given.model is None else ""
-    if given.method == _PLAIN_DRAFT and given.num_speculative_tokens is None:
-        missing = f"{missing} and numSpeculativeTokens" if missing else "numSpeculativeTokens"
+    needs_model = given.model is None and given.method in _DRAFTED
+    is_own = given.model is None and (given.method or "").endswith(_OWN_LAYERS)
+    needs_tokens = given.num_speculative_tokens is None and (is_own or given.method in _COUNTED)
+    missing = ("model",) * needs_model + ("numSpeculativeTokens",) * needs_tokens
     if not missing:
         return ()
-    message = f"spec.engine.speculativeConfig: the method {given.method} needs {missing}"
+    named = f"the method {given.method} needs" if given.method else "a draft model needs"
+    message = f"spec.engine.speculativeConfig: {named} {' and '.join(missing)}"
     return (ArgumentFault(Severity.NOT_IN_CATALOGUE, message),)
 
 

@@ -25,7 +25,7 @@ from triton_vllm_operator.sources.shape import (
 from triton_vllm_operator.sources.shape_layers import HIDDEN, find_layers
 from triton_vllm_operator.sources.shape_tensors import Weights, find_weights_shape, is_head, is_vocabulary
 from triton_vllm_operator.sources.tables import find_tables
-from triton_vllm_operator.sources.understanding import SHOWN_STRANGE, find_missing, is_tied, understood
+from triton_vllm_operator.sources.understanding import MOST_KINDS, SHOWN_STRANGE, find_missing, is_tied, understood
 
 _MEDUSA: Final = "medusa"
 _BORROWS: Final = ("gemma4_assistant", "gemma4_unified_assistant")
@@ -91,10 +91,15 @@ def _read_draft(config: Json, tensors: Tensors) -> DraftShape | str:
     if why := find_missing(weights, len(layers)):
         return why
     further = _count_joined(config, renamed)
-    return _draft(config, weights, layers).model_copy(
+    draft = _draft(config, weights, layers)
+    if isinstance(draft, str):
+        return draft
+    return draft.model_copy(
         update={
+            "heads": find_count(config, *HEADS) or 0,
             "vocabulary": _count_rows(renamed, of_head=False),
-            "head": 0 if is_tied(config, renamed) else _count_rows(renamed, of_head=True),
+            # A head of EAGLE holds the output that is in its files, whatever config.json says.
+            "head": 0 if is_tied(config, renamed) and not further else _count_rows(renamed, of_head=True),
             "is_head": further > 0,
             "further_states": further if further >= _FEWEST_FURTHER else 0,
             "tables": tuple(find_tables(config, layers[0])),
@@ -150,6 +155,8 @@ def _read_own(config: Json, tensors: Tensors, layers: tuple[LayerKind, ...]) -> 
     kind = attending.model_copy(update={"state": None})
     weights = _weigh(config, found, kind, MOST_LAYERS)
     draft = _draft(config, weights, (kind,) * len(weights.layers))
+    if isinstance(draft, str):
+        return draft
     return draft.model_copy(update={"is_head": True, "has_heads_in_layers": family.has_heads_in_layers})
 
 
@@ -175,9 +182,11 @@ def _weigh(config: Json, tensors: Tensors, kind: LayerKind, count: int) -> Weigh
     return find_weights_shape(tensors, (heads, 2 * max(1, kind.heads)), count)
 
 
-def _draft(config: Json, weights: Weights, layers: tuple[LayerKind, ...]) -> DraftShape:
+def _draft(config: Json, weights: Weights, layers: tuple[LayerKind, ...]) -> DraftShape | str:
     own = weights.layers
     kinds, alike = tuple(dict.fromkeys(layers)), tuple(dict.fromkeys(own))
+    if max(len(kinds), len(alike)) > MOST_KINDS:
+        return "its layers are of too many kinds"
     strange = (name for name in weights.strange if _module(name) not in _JOINS)
     return DraftShape(
         hidden_size=find_count(config, *HIDDEN) or 1,

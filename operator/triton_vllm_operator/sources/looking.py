@@ -70,7 +70,8 @@ def with_shape(checked: Checked, tensors: Tensors | None, expected: Expectation)
     shape = read_shape(checked.config, tensors)
     if isinstance(shape, str):
         return without_shape(facts, shape)
-    return facts.model_copy(update={"shape": shape.model_copy(update={"largest_file": checked.largest_file})})
+    files = {"largest_file": checked.largest_file, "all_files": facts.weight_bytes or 0}
+    return facts.model_copy(update={"shape": shape.model_copy(update=files)})
 
 
 def find_misfit(adapter: Looked, model: Looked) -> str:

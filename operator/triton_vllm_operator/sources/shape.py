@@ -129,6 +129,8 @@ class DraftShape(Said):
     """What guesses tokens for a model, from the files of a draft model or from the model's own (MTP)."""
 
     hidden_size: Some
+    heads: Count = 0
+    """Of attention, which ranks of tensor parallelism share out; 0 if there are none."""
     vocabulary: Count = 0
     """Rows of its own embedding; 0 if it has none."""
     head: Count = 0
@@ -205,6 +207,8 @@ class ModelShape(Said):
     """Whether it has parts that see or hear."""
     largest_file: Count = 0
     """Bytes of the largest file of its weights; 0 where a report does not tell."""
+    all_files: Count = 0
+    """Bytes of all of them."""
     draft: DraftShape | None = None
     """What guesses tokens for it: of its own layers; of a draft model, where a plan is made with one."""
     draftless: str = Field("", max_length=100)

@@ -25,10 +25,8 @@ from triton_vllm_operator.sources.shape import (
 from triton_vllm_operator.sources.shape_layers import HIDDEN, find_layers
 from triton_vllm_operator.sources.shape_tensors import find_weights_shape
 from triton_vllm_operator.sources.tables import find_tables
-from triton_vllm_operator.sources.understanding import SHOWN_STRANGE, find_missing, is_tied, understood
+from triton_vllm_operator.sources.understanding import MOST_KINDS, SHOWN_STRANGE, find_missing, is_tied, understood
 
-_MOST_KINDS: Final = 26
-"""Letters of a pattern."""
 _WITHOUT_HEADS: Final = (Attention.LATENT, Attention.NONE)
 _UNBOUND_LENGTH: Final = 2048
 """Tokens that vLLM assumes where nothing bounds a sequence (_get_and_verify_max_len)."""
@@ -56,7 +54,7 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         return why
     own = weights.layers
     kinds, alike = tuple(dict.fromkeys(layers)), tuple(dict.fromkeys(own))
-    if max(len(kinds), len(alike)) > _MOST_KINDS:
+    if max(len(kinds), len(alike)) > MOST_KINDS:
         return "its layers are of too many kinds"
     experts, draft = _find_experts(config), read_own_draft(config, tensors, layers)
     return ModelShape(
@@ -83,7 +81,7 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         edition=EDITION,
         looked_at=(find_count(config, "index_topk") or 0) if any(layer.index for layer in layers) else 0,
         sees=is_multimodal(config) and bool(weights.towers),
-        strange=weights.strange[:SHOWN_STRANGE],
+        strange=(*weights.strange, *weights.large)[:SHOWN_STRANGE],
     )
 
 

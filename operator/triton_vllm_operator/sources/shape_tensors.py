@@ -129,6 +129,9 @@ class Weights:
     towers: tuple[Allocation, ...]
     others: tuple[Allocation, ...]
     strange: tuple[str, ...]
+    """What was not understood in layers."""
+    large: tuple[str, ...]
+    """What is large outside of them."""
 
 
 def find_weights_shape(tensors: Tensors, fused: tuple[int, int], count: int) -> Weights:
@@ -154,7 +157,7 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int], count: int) -> 
     ordered = [tuple(sorted(layers[number].items())) for number in sorted(layers)]
     alike = dict.fromkeys(ordered)
     strange = sorted({rest for layer in alike for rest, _ in layer if _is_strange(rest)})
-    strange += sorted(name for name, tensor in others if math.prod(tensor.shape) > _LARGE)
+    large = sorted(name for name, tensor in others if math.prod(tensor.shape) > _LARGE)
     allocated = {layer: _allocate(layer, fused) for layer in alike}
     adapted = {layer: _count(tuple(_adapt(layer, fused))) for layer in alike}
     return Weights(
@@ -164,6 +167,7 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int], count: int) -> 
         towers=_count(tuple(_allocate_alone(towers))),
         others=_allocate(others, fused),
         strange=tuple(strange),
+        large=tuple(large),
     )
 
 

@@ -12,6 +12,8 @@ from triton_vllm_operator.sources.shape_tensors import Weights, is_head, is_voca
 
 SHOWN_STRANGE: Final = 5
 """Names that a shape tells of what was not understood."""
+MOST_KINDS: Final = 26
+"""Letters of a pattern."""
 _SHOWN_ERROR: Final = 60
 Read = TypeVar("Read")
 
@@ -20,7 +22,7 @@ def understood(read: Callable[[], Read | str]) -> Read | str:
     """What was read; why that cannot be said, where nothing would be certain."""
     try:
         return read()
-    except (ValidationError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except (ValidationError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         # A plan is a service to the model: what it cannot read must not keep the model from being served.
         return f"its files hold what no model has: {' '.join(str(error).split())[:_SHOWN_ERROR]}"
 
