@@ -13,9 +13,10 @@ from triton_vllm_operator.memory.cache import find_unplannable, lay_out
 from triton_vllm_operator.memory.drafts import draft_rows, find_draft_misfit, maybe_shared_bytes
 from triton_vllm_operator.memory.methods import find_method
 from triton_vllm_operator.memory.plan import make_plan
-from triton_vllm_operator.memory.reading import find_unplanned, settings_of_spec
+from triton_vllm_operator.memory.reading import settings_of_spec
 from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import Drafter, EngineSettings, Gpu, Runner
+from triton_vllm_operator.memory.uncounted import find_uncounted
 from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.memory.weights import weights_by_rank
 from triton_vllm_operator.sources.draft_reader import read_draft
@@ -182,7 +183,7 @@ def test_the_spec_says_what_guesses(given: dict[str, Any], drafter: Drafter, gue
     shape = read_model(MODELS["llama-3-8b"]).model_copy(update={"draft": draft_of("eagle3-llama-3-8b")})
     settings = settings_of_spec(spec, "0.24.0", shape)
     assert (settings.drafter, settings.guesses) == (drafter, guesses)
-    found = find_unplanned(spec, shape)
+    found = find_uncounted(spec, shape)
     assert found.endswith(unplanned) if unplanned else not found
 
 
@@ -306,7 +307,7 @@ def test_eagle_3_looks_at_further_layers(draft: str, further: int) -> None:
 
 
 def test_a_model_that_brings_nothing_to_guess_with_is_said_so() -> None:
-    assert "what guesses tokens" in find_unplanned(spec_with(method="mtp"), read_model(MODELS["llama-3-8b"]))
+    assert "what guesses tokens" in find_uncounted(spec_with(method="mtp"), read_model(MODELS["llama-3-8b"]))
 
 
 @pytest.mark.parametrize(
@@ -339,7 +340,7 @@ def test_layers_of_a_model_that_nobody_lists_are_no_part_of_it() -> None:
     shape = read_shape(config, tensors)
     assert isinstance(shape, ModelShape)
     assert (shape.draft, shape.strange) == (None, ())
-    said = find_unplanned(spec_with(method="mtp"), shape)
+    said = find_uncounted(spec_with(method="mtp"), shape)
     assert said.endswith("the layers that OtherForCausalLM brings to guess are not known")
     assert weights_by_rank(shape, PLAIN) == weights_by_rank(with_own("mimo-7b"), PLAIN)
 
@@ -362,11 +363,11 @@ def test_what_an_older_report_does_not_tell_is_not_planned_with() -> None:
     spec, guessing = spec_with(method="ngram", numSpeculativeTokens=4), spec_with(method="mtp")
     latent = read_model(MODELS["deepseek-v3-small"])
     old = latent.model_copy(update={"kinds": tuple(k.model_copy(update={"expanded": 0}) for k in latent.kinds)})
-    assert "an older version of the operator" in find_unplanned(spec, old)
-    assert find_unplanned(spec, latent) == ""
+    assert "an older version of the operator" in find_uncounted(spec, old)
+    assert find_uncounted(spec, latent) == ""
     hybrid = with_own("qwen3-next-80b-a3b")
-    assert find_unplanned(guessing, hybrid) == ""
-    assert "an older version" in find_unplanned(guessing, hybrid.model_copy(update={"edition": 0}))
+    assert find_uncounted(guessing, hybrid) == ""
+    assert "an older version" in find_uncounted(guessing, hybrid.model_copy(update={"edition": 0}))
 
 
 def test_a_draft_attends_in_full_beside_what_is_compressed() -> None:

@@ -11,8 +11,9 @@ from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.memory.advice import Case, find_advice
 from triton_vllm_operator.memory.cache import lay_out
 from triton_vllm_operator.memory.plan import make_plan
-from triton_vllm_operator.memory.reading import find_unplanned, settings_of_spec
+from triton_vllm_operator.memory.reading import settings_of_spec
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.uncounted import find_uncounted
 from triton_vllm_operator.memory.verdict import Verdict
 from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.memory.weights import load_peaks, weights_by_rank
@@ -160,4 +161,4 @@ def test_the_spec_says_how_weights_are_loaded(
     )
     shape = read_model(MODELS["llama-3-8b"]).model_copy(update={"largest_file": 10**9})
     assert settings_of_spec(spec, "0.24.0", shape).staged_files == staged
-    assert find_unplanned(spec, shape) == unplanned
+    assert find_uncounted(spec, shape) == unplanned

@@ -24,13 +24,13 @@ from triton_vllm_operator.memory.offers import find_offers
 from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.products import find_product, load_products
 from triton_vllm_operator.memory.reading import (
-    find_unplanned,
     read_case,
     read_cpu_case,
     read_settings,
     settings_of_spec,
 )
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu, Runner
+from triton_vllm_operator.memory.uncounted import find_uncounted
 from triton_vllm_operator.memory.verdict import Judged, Verdict
 from triton_vllm_operator.memory.versions import BatchClass
 from triton_vllm_operator.reconcile.accept import find_runtime
@@ -97,7 +97,7 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAns
     length = settings.max_model_len or shape.longest
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
-    uncounted = find_unplanned(wanted.spec, shape) if wanted.spec else ""
+    uncounted = find_uncounted(wanted.spec, shape) if wanted.spec else ""
     names_gpu = options.gpu is not None or options.gpu_memory is not None or options.nodes
     if wanted.spec is not None and wanted.spec.cpu is not None:
         if names_gpu:

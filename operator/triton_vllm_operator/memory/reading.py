@@ -17,16 +17,14 @@ from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, Drafter, EngineSettings, Gpu, Runner
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.repository.arguments import load_arguments, nearest_version
-from triton_vllm_operator.sources.shape import Attention, ModelShape
+from triton_vllm_operator.sources.shape import ModelShape
 
 _WIDE: Final = 4
 _HALF: Final = 2
-_ONLINE: Final = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "experts_int8", "mxfp8"})
+ONLINE: Final = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "experts_int8", "mxfp8"})
 """Methods by which the engine quantises weights when it loads them."""
-_GUESSING: Final = "spec.engine.speculativeConfig"
-_STAGING: Final = "fastsafetensors"
-_LOADERS: Final = (None, "auto", "hf", "safetensors", _STAGING, "runai_streamer", "mistral", "pt")
-"""Formats of `load_format` that hold the weights as their files say."""
+STAGING: Final = "fastsafetensors"
+"""The `load_format` that lays whole files on the GPU."""
 _QUEUE: Final = "VLLM_FASTSAFETENSORS_QUEUE_SIZE"
 _EIGHT_BITS: Final = ("fp8", "int8")
 
@@ -61,7 +59,7 @@ def read_settings(
         adapters=adapters,
         adapter_rank=(engine.max_lora_rank or DEFAULT_LORA_RANK) if adapters else 0,
         caches_prefixes=engine.enable_prefix_caching,
-        quantises=not shape.is_quantised and (engine.quantization or "").lower() in _ONLINE,
+        quantises=not shape.is_quantised and (engine.quantization or "").lower() in ONLINE,
         drafter=(method.drafter if method is not None else None) or Drafter.NONE,
         guesses=_count_guesses(engine.speculative_config, shape),
         staged_files=_count_staged(extra.get("load_format"), environment, vllm),
@@ -108,7 +106,7 @@ def read_cpu_case(spec: LLMDeploymentSpec, cpu: Cpu, vllm: str, shape: ModelShap
 
 def _count_staged(load_format: object, environment: Mapping[str, str], vllm: str) -> int:
     """https://github.com/vllm-project/vllm/blob/main/vllm/envs.py (VLLM_FASTSAFETENSORS_QUEUE_SIZE)."""
-    if load_format != _STAGING:
+    if load_format != STAGING:
         return 0
     queue = environment.get(_QUEUE, "0") if row_of(load_tables().loading, vllm).queues_files else "0"
     return 1 + (int(queue) if queue.isdecimal() else 0)
@@ -118,79 +116,6 @@ def _count_guesses(given: SpeculativeConfig | None, shape: ModelShape) -> int:
     if given is None:
         return 0
     return given.num_speculative_tokens or max(1, len(shape.draft.layers) if shape.draft else 0)
-
-
-def _find_unplanned_drafter(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
-    given = spec.engine.speculative_config
-    method = find_method(given, shape.draft)
-    if given is None or method is None or method.drafter is Drafter.NONE:
-        return ""
-    if method.drafter is None:
-        return f"{_GUESSING}.method {method.name}"
-    if method.drafter is Drafter.OWN and given.model is not None:
-        return f"{_GUESSING}.model with the method {method.name}"
-    if shape.draft is None:
-        return f"{_GUESSING}: {shape.draftless or 'what guesses tokens'}"
-    return ", ".join(shape.draft.strange)
-
-
-def _find_old_report(shape: ModelShape, guesses: bool) -> str:
-    """What a report of an older version of the operator does not tell, where a plan needs it."""
-    is_old = any(kind.attention is Attention.LATENT and not kind.expanded for kind in shape.kinds)
-    is_old = is_old or (guesses and shape.state is not None and shape.edition < 1)
-    return "what an older version of the operator did not report of the model" if is_old else ""
-
-
-def find_unplanned(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
-    """What of a spec takes or spares memory that no plan counts; empty if there is nothing."""
-    engine, extra = spec.engine, spec.engine.extra_args or {}
-    if unplanned := _find_unplanned_drafter(spec, shape) or _find_old_report(
-        shape, engine.speculative_config is not None
-    ):
-        return unplanned
-    if spec.model.adapters and shape.experts is not None and not shape.experts.count:
-        return "spec.model.loraAdapters: adapters of experts"
-    if (loader := extra.get("load_format")) not in _LOADERS:
-        return f"spec.engine.extraArgs.load_format {loader}"
-    if loader == _STAGING and not shape.largest_file:
-        return "spec.engine.extraArgs.load_format fastsafetensors: what it stages"
-    if named := next((name for name in extra if name.startswith(_UNPLANNED)), None):
-        return f"spec.engine.extraArgs.{named}"
-    cache = engine.kv_cache_dtype
-    if cache is not None and not cache.startswith(_PLANNED_CACHES):
-        return f"spec.engine.kvCacheDtype {cache}"
-    method = (engine.quantization or "").lower()
-    if method and method not in _ONLINE and not shape.is_quantised:
-        return f"spec.engine.quantization {method}"
-    return ""
-
-
-_UNPLANNED: Final = (
-    *("cpu_offload", "offload", "kv_offloading", "num_gpu_blocks_override", "data_parallel", "enable_expert_parallel"),
-    *(
-        "mamba_",
-        "language_model_only",
-        "limit_mm_per_prompt",
-        "mm_",
-        "compilation_config",
-        "enable_sleep_mode",
-        "block_size",
-    ),
-    *("decode_context_parallel", "prefill_context_parallel", "enable_dbo", "quantization_config", "kv_transfer"),
-    *(
-        "disable_hybrid_kv_cache_manager",
-        "kv_sharing",
-        "hf_overrides",
-        "cudagraph",
-        "fully_sharded_loras",
-        "lora_target_modules",
-        "enable_mixed_moe_lora_format",
-        "enable_moe_shared_loras",
-        "attention_config",
-    ),
-)
-"""How the names of arguments begin that change what memory is taken, and that no plan reads."""
-_PLANNED_CACHES: Final = ("auto", "fp8", "int8", "bfloat16", "float16")
 
 
 def _default_utilization(vllm: str) -> float:

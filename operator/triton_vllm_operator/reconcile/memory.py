@@ -18,8 +18,9 @@ from triton_vllm_operator.memory.fit import Fit, Planned, find_fit
 from triton_vllm_operator.memory.learned import EDITION, Learned
 from triton_vllm_operator.memory.offers import Offers, find_offers
 from triton_vllm_operator.memory.plan import Plan
-from triton_vllm_operator.memory.reading import find_unplanned, read_case, read_cpu_case, settings_of_spec
+from triton_vllm_operator.memory.reading import read_case, read_cpu_case, settings_of_spec
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.uncounted import find_uncounted
 from triton_vllm_operator.sources.report import ModelFacts, SourceReport, find_shape, find_source
 from triton_vllm_operator.sources.shape import ModelShape
 
@@ -94,7 +95,7 @@ def find_memory(
     draft, shape = find_source(sources, names.DRAFT_VOLUME), find_shape(sources)
     if draft is not None and draft.facts is not None and draft.facts.shapeless is not None:
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"{DRAFT_FIELD}: {draft.facts.shapeless}; the engine decides")
-    if shape is not None and (unplanned := find_unplanned(spec, shape) or ", ".join(shape.strange)):
+    if shape is not None and (unplanned := find_uncounted(spec, shape) or ", ".join(shape.strange)):
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"no plan counts {unplanned}; the engine decides")
     resource = spec.gpu_resource
     if resource is None:
