@@ -128,7 +128,9 @@ def import_pause() -> None:
 def _files(inputs: tuple[str, ...]) -> list[Path]:
     roots = [paths.REPOSITORY / name for name in inputs]
     found = [file for root in roots for file in ([root] if root.is_file() else root.rglob("*"))]
-    return sorted(file for file in found if file.is_file() and "__pycache__" not in file.parts)
+    # What a build of the package leaves is not built into an image.
+    left = ("__pycache__", ".egg-info")
+    return sorted(file for file in found if file.is_file() and not any(part.endswith(left) for part in file.parts))
 
 
 def ctr_command(*words: str | Path) -> list[str | Path]:

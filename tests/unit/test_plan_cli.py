@@ -97,9 +97,9 @@ def test_a_draft_model_is_planned_with_the_model(
     assert found["weightsBytes"] > 15.7 * 2**30
     assert "embedding and output of the draft model equal the model's, and are held once" in found["assumptions"]
     code, text = plan(capsys, *options)
-    assert (code, "--draft DIR is the folder of spec.engine.speculativeConfig.model" in text) == (UNREADABLE, True)
+    assert (code, "there is a spec.engine.speculativeConfig.model: --draft DIR is" in text) == (UNREADABLE, True)
     code, text = plan(capsys, "--model", model, "--gpu", "H100", "--vllm-version", "0.27.1", "--draft", draft)
-    assert (code, "one does not go without the other" in text) == (UNREADABLE, True)
+    assert (code, "--draft needs -f FILE with spec.engine.speculativeConfig.model" in text) == (UNREADABLE, True)
 
 
 def test_a_utilization_that_no_engine_can_have_is_named(
@@ -325,7 +325,8 @@ def test_an_engine_on_a_cpu_needs_no_gpu_to_be_planned(
     assert data["verdict"] == verdict
     assert data["kvCacheTokens"]["expected"] == 2**31 // (128 * 131072) * 128
     text = plan(capsys, "-f", str(file), "--model", model)[1]
-    assert text.startswith("LlamaForCausalLM on a CPU with vLLM 0.32.0 ")
+    words = {"Fits": "fits", "DoesNotFit": "does not fit"}[verdict]
+    assert text.startswith(f"LlamaForCausalLM {words} on a CPU with vLLM 0.32.0: processes, ")
     assert "weights       14.99 GiB" in text
 
 
@@ -335,8 +336,9 @@ def test_auto_takes_the_longest_sequence_that_fits(
     file = tmp_path / "auto.yaml"
     file.write_text(RESOURCE.replace("8192, tensorParallelSize: 2, kvCacheDtype: fp8", "Auto"))
     data = json.loads(plan(capsys, "-f", str(file), "--model", model, "--gpu", "L4", "-o", "json")[1])
-    assert data["verdict"] == "Tight"
+    assert data["verdict"] == "Fits"
     assert 8192 < data["maxModelLen"] < 131072
+    assert f"sequences may be as long as fits: about {data['maxModelLen']} tokens" in data["assumptions"]
 
 
 def test_what_no_plan_counts_is_among_the_assumptions(
@@ -345,13 +347,14 @@ def test_what_no_plan_counts_is_among_the_assumptions(
     file = tmp_path / "draft.yaml"
     file.write_text(RESOURCE.replace("kvCacheDtype: fp8", "extraArgs: {cpu_offload_gb: 4}"))
     text = plan(capsys, "-f", str(file), "--model", model, "--gpu", "H100-80GB")[1]
+    assert text.startswith("unknown, since spec.engine.extraArgs.cpu_offload_gb is not counted; without it: Llama")
     assert "assumed: not counted: spec.engine.extraArgs.cpu_offload_gb" in text
 
 
 @pytest.mark.parametrize(
     ("version", "said"),
     [
-        ("banana", "vLLM banana: no release that can be planned for; they begin with 0.10.2"),
+        ("banana", "--vllm-version banana: write a number, as 0.27.1"),
         ("0.9.0", "vLLM 0.9.0: no release"),
         ("0.99.0", "assumed: vLLM 0.99.0 is not known; its defaults are those of "),
         ("0.24", "gpuMemoryUtilization 0.92"),
@@ -378,3 +381,68 @@ def test_states_of_a_hybrid_are_said_beside_its_tokens(tmp_path: Path, capsys: p
         text = plan(capsys, *arguments)[1]
         assert "states        of each sequence 1 in " in text
         assert ("a token " in text) is tokens
+
+
+@pytest.mark.parametrize(
+    ("memory", "code", "words"),
+    [
+        ("24Gi", ACCEPTED, "a GPU"),
+        ("25769803776", ACCEPTED, "24.00 GiB by CUDA"),
+        ("4000000000", REFUSED, "KV cache      none is left"),
+        ("24", UNREADABLE, "that is 24 bytes; a GPU has more, as 24Gi"),
+        ("0", UNREADABLE, "that is 0 bytes"),
+        ("-5", UNREADABLE, "--gpu-memory -5"),
+        ("24GB", UNREADABLE, "bytes, as 25769803776 or 24Gi"),
+    ],
+)
+def test_the_memory_of_a_gpu_is_a_quantity(
+    model: str, capsys: pytest.CaptureFixture[str], memory: str, code: int, words: str
+) -> None:
+    options = ("--model", model, "--vllm-version", "0.27.1", f"--gpu-memory={memory}")
+    found, text = plan(capsys, *options)
+    # Without a length, one sequence of Llama 3 takes 16 GiB.
+    assert found == (REFUSED if code == ACCEPTED else code)
+    assert words in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("llama", "--gpu", "L4"), "--gpu says nothing of llama, which runs in the cluster"),
+        (("llama", "-f", "a.yaml"), "-f says nothing of llama"),
+        (("--model", "MODEL", "--vllm-version", "0.27.1", "--gpu", "L4", "--nodes"), "--gpu and --nodes: one of them"),
+        (("--model", "MODEL", "--vllm-version", "v0.27.1", "--gpu", "L4"), "write a number, as 0.27.1"),
+    ],
+)
+def test_options_that_say_nothing_are_not_passed_over(
+    model: str, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    code, text = plan(capsys, *(model if each == "MODEL" else each for each in arguments))
+    assert (code, words in text) == (UNREADABLE, True)
+
+
+def test_what_is_refused_is_not_planned(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(RESOURCE.replace("kvCacheDtype: fp8", "extraArgs: {no_such_argument: 1}"))
+    code, text = plan(capsys, "-f", str(file), "--model", model, "--gpu", "H100")
+    assert (code, "llama is refused: kubectl llm explain -f" in text) == (UNREADABLE, True)
+
+
+def test_what_does_not_fit_is_told_by_the_exit_code_of_explain_too(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "big.yaml"
+    file.write_text(RESOURCE.replace("8192, tensorParallelSize: 2, kvCacheDtype: fp8", "131072"))
+    assert main(["explain", "-f", str(file)]) == ACCEPTED
+    assert main(["explain", "-f", str(file), "--model", model, "--gpu", "L4"]) == REFUSED
+    capsys.readouterr()
+    assert main(["explain", "-f", str(file), "--gpu", "L4"]) == UNREADABLE
+    assert "--gpu says nothing without --model DIR" in capsys.readouterr().err
+
+
+def test_ranks_that_are_too_many_may_be_less(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "three.yaml"
+    file.write_text(RESOURCE.replace("tensorParallelSize: 2, kvCacheDtype: fp8", "tensorParallelSize: 3"))
+    data = json.loads(plan(capsys, "-f", str(file), "--model", model, "--gpu", "L4", "-o", "json")[1])
+    assert data["verdict"] == "DoesNotFit"
+    assert data["changes"] == ["spec.engine.tensorParallelSize: 1"]

@@ -26,6 +26,10 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"replicas": "2"}, 'spec.replicas: takes a whole number, found "2"; write it without quotes: 2'),
     ({"runtime": {"version": 26.08}}, "spec.runtime.version: takes a text, found 26.08; write it in quotes"),
     ({"engine": {"enforceEager": "True"}}, 'takes true or false, found "True"; write it without quotes: true'),
+    (
+        {"memory": {"policy": False}},
+        'spec.memory.policy: takes a text, found false; YAML reads Off as false: write "Off"',
+    ),
     ({"engine": []}, "spec.engine: takes an object, found []"),
     ({"scheduling": {"tolerations": {"key": "a"}}}, "spec.scheduling.tolerations: takes a list"),
     ({"replicas": 1001}, "spec.replicas: takes at most 1000, found 1001"),

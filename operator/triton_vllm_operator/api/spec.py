@@ -174,7 +174,7 @@ class Memory(ApiModel):
 
     policy: MemoryPolicy = Field(
         MemoryPolicy.ENFORCE,
-        description="Enforce makes no pod of a model that certainly does not fit, Warn only says so, Off plans not.",
+        description='Enforce makes no pod of a model that certainly does not fit, Warn only says so, "Off" plans not.',
     )
 
 

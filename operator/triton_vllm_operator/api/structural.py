@@ -100,7 +100,7 @@ def _misfit(value: object, schema: Json) -> str | None:
     kind = schema.get("type")
     if not isinstance(kind, str) or _has_type(value, kind):
         return None
-    return f"takes {_WORDS[kind]}, found {show(value)}{_remedy(value, kind)}"
+    return f"takes {_WORDS[kind]}, found {show(value)}{_remedy(value, kind, schema.get('enum'))}"
 
 
 def _has_type(value: object, kind: str) -> bool:
@@ -118,11 +118,18 @@ def _has_type(value: object, kind: str) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+_BOOLEANS: Final = {True: ("on", "yes", "y", "true"), False: ("off", "no", "n", "false")}
+"""Words that YAML takes for them, and a choice may be."""
+
+
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _remedy(value: object, kind: str) -> str:
+def _remedy(value: object, kind: str, choices: object) -> str:
+    if isinstance(value, bool) and isinstance(choices, list):
+        word = next((each for each in choices if str(each).lower() in _BOOLEANS[value]), None)
+        return f'; YAML reads {word} as {show(value)}: write "{word}"' if word is not None else ""
     if kind == "string" and isinstance(value, float):
         # 25.10 has become 25.1 by now.
         return "; write it in quotes"

@@ -14,12 +14,13 @@ from triton_vllm_operator.api.platform import Allow, Policy
 from triton_vllm_operator.cli.cluster import read_status
 from triton_vllm_operator.cli.explain import explain, judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
-from triton_vllm_operator.cli.plan import Answer, Unknown, answer
+from triton_vllm_operator.cli.plan import Answer, Unknown, answer, named_options
 from triton_vllm_operator.cli.plan_printing import print_plan, verdict_of
 from triton_vllm_operator.cli.plan_running import print_running
 from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests, refusal_lines
 from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, render_revision
+from triton_vllm_operator.memory.verdict import Verdict
 from triton_vllm_operator.reconcile.accept import NotAccepted
 from triton_vllm_operator.reconcile.decide import build_children
 from triton_vllm_operator.reconcile.live import live_part
@@ -71,11 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     for command in (explaining, planning):
         command.add_argument("--draft", metavar="DIR", help="the same of spec.engine.speculativeConfig.model")
         command.add_argument("--gpu", metavar="NAME", help="as H100-80GB, or a label nvidia.com/gpu.product")
-        command.add_argument("--gpu-memory", type=int, metavar="BYTES", help="of a GPU that is not known, as CUDA says")
+        command.add_argument("--gpu-memory", metavar="BYTES", help="of a GPU that is not known, as CUDA says; or 24Gi")
         command.add_argument("--nodes", action="store_true", help="all GPUs of kubectl's cluster that the pods may get")
     planning.add_argument("--vllm-version", metavar="X", help="another vLLM than that of spec.runtime")
     planning.add_argument("--engine-only", action="store_true", help="without the memory that Triton takes for itself")
-    planning.add_argument("-o", "--output", type=Format, choices=(Format.TEXT, Format.JSON), default=Format.TEXT)
+    planning.add_argument("-o", "--output", choices=(Format.TEXT.value, Format.JSON.value), default=Format.TEXT.value)
     planning.add_argument("--runtimes", type=Path, metavar="FILE", help="a runtime catalogue of your own")
     for command in (rendering, explaining):
         command.add_argument("-f", "--filename", required=True, help="file of the LLMDeployment, - for standard input")
@@ -108,18 +109,24 @@ def _explain(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, st
         if options.filename == "-":
             raise Unreadable("with --model, -f names a file: standard input is read once")
         explanation = replace(explanation, memory=verdict_of(answer(options, catalogue)))
-    return ACCEPTED if explanation.accepted else REFUSED, print_explanation(explanation, options.output)
+    elif options.model is None and (lost := named_options(options)):
+        raise Unreadable(f"{lost[0]} says nothing without --model DIR")
+    fits = explanation.memory is None or explanation.memory[0] != Verdict.DOES_NOT_FIT
+    return ACCEPTED if explanation.accepted and fits else REFUSED, print_explanation(explanation, options.output)
 
 
 def _plan(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
     if options.name is not None:
+        given = (("-f", options.filename), ("--model", options.model), ("--vllm-version", options.vllm_version))
+        if lost := (*(name for name, value in given if value is not None), *named_options(options)):
+            raise Unreadable(f"{lost[0]} says nothing of {options.name}, which runs in the cluster")
         status = read_status(options.name, options.namespace)
-        return ACCEPTED, print_running(options.name, status, options.output is Format.JSON)
+        return ACCEPTED, print_running(options.name, status, options.output == Format.JSON)
     if options.model is None:
         raise Unreadable("NAME of an LLMDeployment of the cluster, or --model DIR, says what is planned")
     found = answer(options, catalogue)
     refused = not isinstance(found, Unknown) and found.does_not_fit
-    code, as_json = REFUSED if refused else ACCEPTED, options.output is Format.JSON
+    code, as_json = REFUSED if refused else ACCEPTED, options.output == Format.JSON
     if isinstance(found, Answer) and not as_json and sys.stdout.isatty() and find_spec("rich"):
         _draw(found)
         return code, ""

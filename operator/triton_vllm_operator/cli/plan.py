@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from triton_vllm_operator.api.engine import Engine
+from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.api.spec import DEFAULT_GPU_RESOURCE, DRAFT_FIELD, LLMDeploymentSpec
 from triton_vllm_operator.api.vllm_versions import version_order
@@ -19,7 +20,7 @@ from triton_vllm_operator.health.failures import Problem
 from triton_vllm_operator.memory.advice import Advice, Case, find_advice, what_if
 from triton_vllm_operator.memory.cache import find_unplannable
 from triton_vllm_operator.memory.drafts import maybe_shared_bytes
-from triton_vllm_operator.memory.fit import Finding, find_fit
+from triton_vllm_operator.memory.fit import Finding, find_fit, gib
 from triton_vllm_operator.memory.offers import find_offers
 from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.products import find_product, load_products
@@ -33,7 +34,7 @@ from triton_vllm_operator.memory.settings import EngineSettings, Gpu, Runner
 from triton_vllm_operator.memory.uncounted import find_uncounted
 from triton_vllm_operator.memory.verdict import Judged, Verdict
 from triton_vllm_operator.memory.versions import BatchClass
-from triton_vllm_operator.reconcile.accept import find_runtime
+from triton_vllm_operator.reconcile.accept import NotAccepted, find_runtime
 from triton_vllm_operator.repository.arguments import load_arguments, nearest_version
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
 from triton_vllm_operator.sources.draft_reader import read_draft
@@ -44,6 +45,8 @@ from triton_vllm_operator.sources.safetensors import Tensor, Tensors, read_heade
 from triton_vllm_operator.sources.shape import DraftShape, ModelShape
 from triton_vllm_operator.sources.shape_reader import read_shape
 
+_DRAFT: Final = "--draft"
+_LEAST_GPU: Final = 2**30
 _RECORDED_SECOND: Final = "0.24.0"
 _OLDEST: Final = (0, 10, 2)
 """Of which the tables of memory speak."""
@@ -64,6 +67,8 @@ class Answer:
     others: tuple[tuple[Advice, Plan, Judged], ...]
     """Other settings, to compare."""
     assumptions: tuple[str, ...]
+    uncounted: str = ""
+    """What the spec says that is in none of the numbers."""
     finding: Finding | None = None
     """What comes of all nodes together, where those of a cluster are planned for; `case` has the least room."""
 
@@ -98,13 +103,10 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAns
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
     uncounted = find_uncounted(wanted.spec, shape) if wanted.spec else ""
-    names_gpu = options.gpu is not None or options.gpu_memory is not None or options.nodes
-    if wanted.spec is not None and wanted.spec.cpu is not None:
-        if names_gpu:
-            raise Unreadable("--gpu, --gpu-memory and --nodes: spec.accelerator.cpu asks for no GPU")
-        return answer_on_cpu(read_cpu_case(wanted.spec, wanted.spec.cpu, wanted.vllm, shape, length), uncounted)
-    if not names_gpu:
-        raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
+    cpu = wanted.spec.cpu if wanted.spec is not None else None
+    _check_gpus(options, on_cpu=cpu is not None)
+    if wanted.spec is not None and cpu is not None:
+        return answer_on_cpu(read_cpu_case(wanted.spec, cpu, wanted.vllm, shape, length), uncounted)
 
     def case_of(gpu: Gpu) -> Case:
         if wanted.spec is None:
@@ -120,6 +122,34 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAns
     return _say(finding.planned[0].case, finding, uncounted) if finding.planned else Unknown(finding.message)
 
 
+def _advise(case: Case, judged: Judged) -> tuple[Advice, ...]:
+    """What would make it fit; of what is tight, what would make it certain."""
+    if judged.verdict is Verdict.FITS:
+        return ()
+    return tuple(each for each in find_advice(case) if judged.verdict is Verdict.DOES_NOT_FIT or not each.is_tight)
+
+
+def _check_gpus(options: argparse.Namespace, *, on_cpu: bool) -> None:
+    """That the options say which GPUs are planned for, and once; of an engine on a CPU that they say none.
+
+    Raises:
+        Unreadable: they do not.
+    """
+    gpus = tuple(name for name in named_options(options) if name != _DRAFT)
+    if on_cpu and gpus:
+        raise Unreadable(f"{gpus[0]}: spec.accelerator.cpu asks for no GPU")
+    if len(gpus) > 1 and options.nodes:
+        raise Unreadable(f"{gpus[0]} and --nodes: one of them says which GPUs are planned for")
+    if not on_cpu and not gpus:
+        raise Unreadable("--gpu NAME, --gpu-memory BYTES or --nodes says which GPU is planned for")
+
+
+def named_options(options: argparse.Namespace) -> tuple[str, ...]:
+    """Those of the options that are given which say nothing alone."""
+    given = ((_DRAFT, options.draft), ("--gpu", options.gpu), ("--gpu-memory", options.gpu_memory))
+    return (*(name for name, value in given if value is not None), *(("--nodes",) if options.nodes else ()))
+
+
 def _say(case: Case, finding: Finding | None, uncounted: str) -> Answer:
     plan, judged = _judge(case)
     return Answer(
@@ -127,9 +157,10 @@ def _say(case: Case, finding: Finding | None, uncounted: str) -> Answer:
         plan=plan,
         judged=judged,
         batch=find_batch(case.settings, case.gpu),
-        advice=find_advice(case) if judged.verdict is Verdict.DOES_NOT_FIT else (),
+        advice=_advise(case, judged),
         others=tuple((other, *_judge(other.case)) for other in what_if(case)),
         assumptions=tuple(_find_assumptions(case, uncounted)),
+        uncounted=uncounted,
         finding=finding,
     )
 
@@ -137,8 +168,11 @@ def _say(case: Case, finding: Finding | None, uncounted: str) -> Answer:
 def _read_models(options: argparse.Namespace, spec: LLMDeploymentSpec | None) -> ModelShape | str:
     """The model, with its draft model if there is one."""
     shape = read_model(Path(options.model))
-    if (spec is not None and spec.draft is not None) != (options.draft is not None):
-        raise Unreadable(f"--draft DIR is the folder of {DRAFT_FIELD}: one does not go without the other")
+    has_draft = spec is not None and spec.draft is not None
+    if has_draft and options.draft is None:
+        raise Unreadable(f"there is a {DRAFT_FIELD}: --draft DIR is its folder")
+    if options.draft is not None and not has_draft:
+        raise Unreadable(f"--draft needs -f FILE with {DRAFT_FIELD}")
     if isinstance(shape, str) or options.draft is None:
         return shape
     draft = _read_draft(Path(options.draft))
@@ -212,6 +246,8 @@ class Wanted:
 
 def _read_wanted(options: argparse.Namespace, catalogue: Catalogue) -> Wanted:
     wanted = _read_file(options, catalogue)
+    if not wanted.vllm[:1].isdecimal():
+        raise Unreadable(f"--vllm-version {wanted.vllm}: write a number, as 0.27.1")
     if version_order(wanted.vllm) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
         raise Unreadable(f"vLLM {wanted.vllm}: no release that can be planned for; they begin with {oldest}")
@@ -224,8 +260,10 @@ def _read_file(options: argparse.Namespace, catalogue: Catalogue) -> Wanted:
             raise Unreadable("without -f, --vllm-version says which vLLM is planned for")
         return Wanted(options.vllm_version)
     document = read_document(options.filename)
-    spec = judge_document(document, catalogue).spec
-    if spec is None:
+    judged = judge_document(document, catalogue)
+    spec = judged.spec
+    # Another version than that of the file may be planned for, and take other arguments.
+    if spec is None or (isinstance(judged, NotAccepted) and options.vllm_version is None):
         raise Unreadable(f"{document.name} is refused: kubectl llm explain -f {options.filename} says why")
     runtime = find_runtime(spec, catalogue)
     if isinstance(runtime, Problem) and options.vllm_version is None:
@@ -234,9 +272,19 @@ def _read_file(options: argparse.Namespace, catalogue: Catalogue) -> Wanted:
     return Wanted(options.vllm_version or vllm, spec)
 
 
+def _read_bytes(text: str) -> int:
+    try:
+        size = int(parse_quantity(text))
+    except (ValueError, ArithmeticError) as error:
+        raise Unreadable(f"--gpu-memory {text}: bytes, as 25769803776 or 24Gi") from error
+    if size < _LEAST_GPU:
+        raise Unreadable(f"--gpu-memory {text}: that is {size} bytes; a GPU has more, as 24Gi")
+    return size
+
+
 def _find_gpu(options: argparse.Namespace) -> Gpu:
     if options.gpu_memory is not None:
-        return Gpu(options.gpu or "a GPU", options.gpu_memory)
+        return Gpu(options.gpu or "a GPU", _read_bytes(options.gpu_memory))
     found = find_product(options.gpu)
     if found is None:
         known = ", ".join(name for product in load_products() for name in product.names[:1])
@@ -252,12 +300,19 @@ def _judge(case: Case) -> tuple[Plan, Judged]:
 def _find_assumptions(case: Case, uncounted: str) -> Iterator[str]:
     if uncounted:
         yield say_uncounted(uncounted)
-    yield f"the GPU is empty, and has {case.gpu.total_bytes} bytes by CUDA"
+    yield f"the GPU is empty, and has {gib(case.gpu.total_bytes)} by CUDA"
     nearest = nearest_version(case.settings.vllm)
     if load_arguments(case.settings.vllm) is None:
         yield f"vLLM {case.settings.vllm} is not known; its defaults are those of {nearest}"
-    if case.settings.max_model_len is None:
+    if case.settings.max_model_len is None and case.chooses_length:
+        yield f"sequences may be as long as fits: about {case.length} tokens"
+    elif case.settings.max_model_len is None:
         yield f"sequences may be as long as the model knows: {case.length} tokens"
+    if case.settings.max_model_len and case.shape.longest and case.length > case.shape.longest:
+        yield (
+            f"sequences of {case.length} tokens may be longer than the {case.shape.longest} that the model knows: vLLM "
+            "refuses that unless VLLM_ALLOW_LONG_MAX_MODEL_LEN is set"
+        )
     if case.shape.strange:
         yield f"counted whole on each rank, since not understood: {', '.join(case.shape.strange)}"
     if maybe_shared_bytes(case.shape, case.settings):

@@ -46,7 +46,9 @@ def range_data(amount: Range) -> Json:
 def headline_on_cpu(answer: CpuAnswer) -> str:
     """The verdict and what it rests on."""
     case = answer.case
-    return f"{case.shape.architecture} on a CPU with vLLM {case.settings.vllm} {answer.finding.message}"
+    verdict, _, why = answer.finding.message.partition(": ")
+    says = f"{case.shape.architecture} {'is tight' if verdict == 'tight' else verdict}"
+    return f"{says} on a CPU with vLLM {case.settings.vllm}: {why}" if why else says
 
 
 def print_on_cpu(answer: CpuAnswer, as_json: bool) -> str:

@@ -15,6 +15,7 @@ from triton_vllm_operator.memory.verdict import Judged, Verdict
 
 _BAR: Final = 60
 """Characters for the whole GPU."""
+_REMEDY: Final = {Verdict.DOES_NOT_FIT: "to make it fit", Verdict.TIGHT: "it fits for certain with"}
 _TYPICAL: Final = 2048
 """Tokens of prompt and answer together, for the concurrency that is shown beside that of the longest sequence."""
 WORDS: Final = {
@@ -93,6 +94,12 @@ def _lines(answer: Answer) -> list[str]:
 
 def headline(answer: Answer) -> str:
     """The verdict and what it rests on."""
+    if answer.uncounted:
+        return f"unknown, since {answer.uncounted} is not counted; without it: {_verdict_line(answer)}"
+    return _verdict_line(answer)
+
+
+def _verdict_line(answer: Answer) -> str:
     case = answer.case
     if answer.finding is not None:
         return f"{case.shape.architecture} with vLLM {case.settings.vllm} {answer.finding.message}"
@@ -115,7 +122,7 @@ def verdict_of(answer: Answer | CpuAnswer | Unknown) -> tuple[str, str]:
 def remarks(answer: Answer) -> list[str]:
     """What would make it fit, and what was taken for granted."""
     return [
-        *(f"to make it fit: {advice.text}" for advice in answer.advice),
+        *(f"{_REMEDY[answer.judged.verdict]}: {advice.text}" for advice in answer.advice),
         *(f"assumed: {assumption}" for assumption in answer.assumptions),
     ]
 
@@ -128,7 +135,7 @@ def _bar(answer: Answer) -> list[str]:
         ("G", plan.graphs.expected),
         ("K", max(0, plan.cache.expected)),
     )
-    drawn = "".join(letter * round(size / total * _BAR) for letter, size in parts)[:_BAR]
+    drawn = "".join(letter * min(_BAR, round(size / total * _BAR)) for letter, size in parts)[:_BAR]
     return [
         f"[{drawn.ljust(_BAR, '.')}] {gib(total)}",
         " W weights  A activations and the like  G graphs  K KV cache  . free",
@@ -147,7 +154,7 @@ def amounts(answer: Answer) -> list[str]:
         ("activations", _doubt(plan.activations)),
         ("beside torch", _doubt(plan.beside_torch)),
         ("graphs", _doubt(plan.graphs)),
-        ("KV cache", _doubt(plan.cache)),
+        ("KV cache", _doubt(plan.cache) if plan.cache.high > 0 else "none is left"),
         ("KV tokens", f"{plan.tokens.expected:,}  ({plan.tokens.low:,} to {plan.tokens.high:,})"),
         *_say_kept(layout, typical),
         ("at once", f"{_concurrency(plan, plan.sequence_bytes):g} sequences of {plan.length} tokens"),

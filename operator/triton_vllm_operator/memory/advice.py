@@ -10,7 +10,7 @@ from triton_vllm_operator.memory.cache import count_blocks
 from triton_vllm_operator.memory.plan import Plan, find_batch, make_plan
 from triton_vllm_operator.memory.products import load_products
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
-from triton_vllm_operator.memory.verdict import Judged, Verdict, judge, utilization_ceilings
+from triton_vllm_operator.memory.verdict import Judged, Verdict, find_misfit, judge, utilization_ceilings
 from triton_vllm_operator.sources.shape import ModelShape
 
 _STEP: Final = 0.01
@@ -34,6 +34,8 @@ class Case:
     with_server: bool = True
     correction: int = 0
     """Bytes by which the cache of an engine like it was larger than planned."""
+    chooses_length: bool = False
+    """Whether the engine takes the longest sequence that fits: it is no matter then how closely that one does."""
 
     def plan(self) -> Plan:
         """What the engine would allocate."""
@@ -41,7 +43,9 @@ class Case:
 
     def judge(self, plan: Plan) -> Judged:
         """Whether it would start by that plan of it."""
-        return judge(self.shape, plan, self.settings, self.gpu, self.with_server)
+        judged = judge(self.shape, plan, self.settings, self.gpu, self.with_server)
+        is_chosen = self.chooses_length and plan.length > LEAST_LENGTH and not judged.doubt
+        return replace(judged, verdict=Verdict.FITS) if judged.verdict is Verdict.TIGHT and is_chosen else judged
 
 
 Starts = Callable[[Case], bool]
@@ -59,6 +63,7 @@ class Advice:
 
 def with_longest_that_fits(case: Case) -> Case:
     """The case as an engine plans it that chooses its longest sequence by the memory (max_model_len -1)."""
+    case = replace(case, chooses_length=True)
     if case.plan().fits:
         return case
     shorter = _shorter(case, lambda each: each.plan().fits)
@@ -67,12 +72,19 @@ def with_longest_that_fits(case: Case) -> Case:
 
 def find_advice(case: Case) -> tuple[Advice, ...]:
     """Changes that would do, one of each kind; with a word about those with which it would be tight."""
-    found = (kind(case, _fits) or _as_tight(kind(case, _starts)) for kind in _KINDS)
+    is_alone = _less_of_the_gpu(case, _fits) is not None
+    found = (kind(case, _fits) or _as_tight(kind(case, _starts), is_alone) for kind in _KINDS)
     return tuple(advice for advice in found if advice is not None)
 
 
-def _as_tight(advice: Advice | None) -> Advice | None:
-    return None if advice is None else replace(advice, text=f"{advice.text} (tight)", is_tight=True)
+def _as_tight(advice: Advice | None, is_alone: bool) -> Advice | None:
+    """With a smaller share of the GPU where that makes it certain; `is_alone` is whether that does by itself."""
+    if advice is None:
+        return None
+    surer = None if is_alone else _less_of_the_gpu(advice.case, _fits)
+    if surer is None:
+        return replace(advice, text=f"{advice.text} (tight)", is_tight=True)
+    return Advice(f"{advice.text} with gpuMemoryUtilization: {surer.case.settings.utilization:g}", surer.case)
 
 
 def find_longest(length: int, block: int, starts: Callable[[int], bool]) -> int:
@@ -138,9 +150,11 @@ def _other_loader(case: Case, starts: Starts) -> Advice | None:
     return Advice("spec.engine.extraArgs.load_format: auto", changed)
 
 
-def _more_gpus(case: Case, starts: Starts) -> Advice | None:
-    most = MAX_GPUS // case.settings.pipeline_ranks
-    for ranks in (ranks for ranks in _RANKS if case.settings.tensor_ranks < ranks <= most):
+def _other_gpus(case: Case, starts: Starts) -> Advice | None:
+    most, now = MAX_GPUS // case.settings.pipeline_ranks, case.settings.tensor_ranks
+    # Ranks that do not divide the model may be too many.
+    fewer = (1, *_RANKS) if find_misfit(case.shape, case.settings) else ()
+    for ranks in (*(ranks for ranks in fewer if ranks < now), *(ranks for ranks in _RANKS if now < ranks <= most)):
         if starts(changed := replace(case, settings=replace(case.settings, tensor_ranks=ranks), correction=0)):
             return Advice(f"spec.engine.tensorParallelSize: {ranks}", changed)
     return None
@@ -168,7 +182,7 @@ _KINDS: Final[tuple[Callable[[Case, Starts], Advice | None], ...]] = (
     _less_of_the_gpu,
     _smaller_cache,
     _other_loader,
-    _more_gpus,
+    _other_gpus,
     _quantised,
     _another_gpu,
 )

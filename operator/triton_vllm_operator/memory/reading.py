@@ -1,10 +1,11 @@
 """The settings of a plan, from the fields of an LLMDeployment. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.engine import AUTO, Dtype, Engine, SpeculativeConfig
 from triton_vllm_operator.api.lora import DEFAULT_LORA_RANK
 from triton_vllm_operator.api.quantity import parse_quantity
@@ -17,6 +18,7 @@ from triton_vllm_operator.memory.runner import choose_runner
 from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, Drafter, EngineSettings, Gpu, Runner
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.repository.arguments import load_arguments, nearest_version
+from triton_vllm_operator.sources.report import SourceReport, find_source
 from triton_vllm_operator.sources.shape import ModelShape
 
 _WIDE: Final = 4
@@ -27,6 +29,16 @@ STAGING: Final = "fastsafetensors"
 """The `load_format` that lays whole files on the GPU."""
 _QUEUE: Final = "VLLM_FASTSAFETENSORS_QUEUE_SIZE"
 _EIGHT_BITS: Final = ("fp8", "int8")
+
+
+def find_shape(sources: Iterable[SourceReport]) -> ModelShape | None:
+    """The shape of the model, with the draft model that guesses for it."""
+    found = tuple(sources)
+    model, draft = find_source(found, names.MODEL_VOLUME), find_source(found, names.DRAFT_VOLUME)
+    shape = model.facts.shape if model is not None and model.facts is not None else None
+    if shape is None or draft is None:
+        return shape
+    return shape.model_copy(update={"draft": draft.facts.draft if draft.facts is not None else None})
 
 
 def read_settings(

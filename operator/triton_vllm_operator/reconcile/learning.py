@@ -16,9 +16,8 @@ from triton_vllm_operator.api.status import (
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.memory.learned import EDITION, Learned
 from triton_vllm_operator.memory.measured import read_measured
-from triton_vllm_operator.memory.reading import settings_of_spec
+from triton_vllm_operator.memory.reading import find_shape, settings_of_spec
 from triton_vllm_operator.reconcile.model import News, Observed
-from triton_vllm_operator.sources.report import find_shape
 
 PLAN_MISSED: Final = "MemoryPlanMissed"
 

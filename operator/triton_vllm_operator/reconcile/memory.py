@@ -18,10 +18,10 @@ from triton_vllm_operator.memory.fit import Fit, Planned, find_fit
 from triton_vllm_operator.memory.learned import EDITION, Learned
 from triton_vllm_operator.memory.offers import Offers, find_offers
 from triton_vllm_operator.memory.plan import Plan
-from triton_vllm_operator.memory.reading import read_case, read_cpu_case, settings_of_spec
+from triton_vllm_operator.memory.reading import find_shape, read_case, read_cpu_case, settings_of_spec
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.uncounted import find_uncounted
-from triton_vllm_operator.sources.report import ModelFacts, SourceReport, find_shape, find_source
+from triton_vllm_operator.sources.report import ModelFacts, SourceReport, find_source
 from triton_vllm_operator.sources.shape import ModelShape
 
 _STATUS: Final[Mapping[Fit, ConditionStatus]] = {

@@ -5,7 +5,6 @@ from typing import Final
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
-from triton_vllm_operator.api import names
 from triton_vllm_operator.api.hub_names import COMMIT_PATTERN
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.shape import EDITION, DraftShape, ModelShape
@@ -86,16 +85,6 @@ class SourceReport(Said):
 def find_source(sources: Iterable[SourceReport], volume: str) -> SourceReport | None:
     """What was found out about that which lies on a volume."""
     return next((source for source in sources if source.volume == volume), None)
-
-
-def find_shape(sources: Iterable[SourceReport]) -> ModelShape | None:
-    """The shape of the model, with the draft model that guesses for it."""
-    found = tuple(sources)
-    model, draft = find_source(found, names.MODEL_VOLUME), find_source(found, names.DRAFT_VOLUME)
-    shape = model.facts.shape if model is not None and model.facts is not None else None
-    if shape is None or draft is None:
-        return shape
-    return shape.model_copy(update={"draft": draft.facts.draft if draft.facts is not None else None})
 
 
 _NO_WARNING: Final[Mapping[str, str | None]] = {"warning": None}
