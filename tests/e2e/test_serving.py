@@ -213,9 +213,23 @@ def test_a_killed_engine_leaves_the_service_and_is_named(served: str) -> None:
 def test_an_engine_that_cannot_start_says_why(namespace: str) -> None:
     strange = {"hf_overrides": {"architectures": ["StrangeForCausalLM"]}}
     apply(make_llm("strange", namespace, engine={"maxModelLen": 64, "enforceEager": True, "extraArgs": strange}))
-    wait_for(namespace, "strange", "crashed", 120, lambda x: condition(x, "Ready").get("reason") == "ContainerCrashed")
+    wait_for(
+        namespace, "strange", "crashed", 120, lambda x: condition(x, "Ready").get("reason") == "UnsupportedArchitecture"
+    )
     assert "StrangeForCausalLM" in condition(get_llm(namespace, "strange"), "Ready")["message"]
     kubectl("-n", namespace, "delete", "llm", "strange")
+
+
+def test_what_the_engines_own_process_said_names_the_failure(namespace: str) -> None:
+    """To Triton's process vLLM says no more than "Engine core initialization failed. See root cause above"."""
+    longer = {"hf_overrides": {"max_position_embeddings": 131072}}
+    apply(make_llm("long", namespace, engine={"maxModelLen": 65536, "enforceEager": True, "extraArgs": longer}))
+    named = "MaxModelLenOverKv"
+    wait_for(namespace, "long", "named", 120, lambda x: condition(x, "Ready").get("reason") == named)
+    message = condition(get_llm(namespace, "long"), "Ready")["message"]
+    assert "one sequence of 65536 tokens takes 1.41 GiB of KV cache, and 1.0 GiB are left" in message
+    assert "what helps: spec.engine.maxModelLen: " in message
+    kubectl("-n", namespace, "delete", "llm", "long")
 
 
 def test_a_deleted_pod_is_replaced(served: str) -> None:

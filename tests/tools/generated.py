@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster.paths import REPOSITORY
+from tools.reason_pages import render_pages
 from triton_vllm_operator.api import crd
 
 CRD: Final = REPOSITORY / "crds" / f"{crd.CRD_NAME}.yaml"
@@ -21,6 +22,7 @@ def generate() -> Iterator[tuple[Path, str]]:
     yield CHART / "templates" / "crd.yaml", crd.render_chart_crd()
     values = CHART / "values.yaml"
     yield values, render_values(values.read_text(), RUNTIMES.read_text())
+    yield from render_pages()
 
 
 def render_values(values: str, runtimes: str) -> str:
@@ -40,6 +42,7 @@ def main(arguments: list[str]) -> int:
     stale = [(path, text) for path, text in generate() if not path.exists() or path.read_text() != text]
     for path, text in stale:
         if options.write:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text)
         else:
             print(f"{path.relative_to(REPOSITORY)} is not what the code makes, run `make generate`", file=sys.stderr)

@@ -13,6 +13,7 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from llm_backend.adapters import Adapters
+from llm_backend.causes import keep_errors
 from llm_backend.contract import GenerateRequest, describe
 from llm_backend.metrics import TritonMetrics, create_metrics
 from llm_backend.outbox import Outbox
@@ -40,6 +41,8 @@ class Engine:
 
         async def start() -> AsyncLLM:
             config = engine_args.create_engine_config(context)
+            # After vLLM has set up its loggers, and before it forks.
+            keep_errors()
             if report_metrics and not engine_args.disable_log_stats:
                 self._metrics = create_metrics(model, version, config.model_config.max_model_len)
             loggers = [self._stat_logger] if self._metrics else None

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from llm_backend.causes import find_cause, forget_errors
 from llm_backend.contract import INPUTS, OUTPUTS, RequestError, describe
 from llm_backend.devices import GPU_DEVICE_IDS, choose_devices
 from llm_backend.outbox import refuse
@@ -48,6 +49,7 @@ class TritonPythonModel:
             )
         parameters = json.loads(args["model_config"]).get("parameters", {})
         metrics = parameters.get("REPORT_CUSTOM_METRICS", {}).get("string_value", "")
+        forget_errors()
         try:
             arguments = json.loads(path.read_text())
             _see_devices(args, parameters.get(GPU_DEVICE_IDS, {}).get("string_value", ""), arguments)
@@ -84,6 +86,7 @@ def _see_devices(args: dict[str, str], device_ids: str, arguments: dict[str, Any
 
 
 def _leave_reason(error: Exception) -> None:
-    """Say in the pod's status why the model could not be loaded."""
+    """Say in the pod's status why the model could not be loaded: of what the engine's own processes said, the cause."""
+    said, cause = " ".join(str(error).split()), find_cause()
     with contextlib.suppress(OSError):
-        TERMINATION_LOG.write_text(f"Error: {' '.join(str(error).split())}"[:2000])
+        TERMINATION_LOG.write_text((f"Error: {cause}" if cause and cause not in said else f"Error: {said}")[:2000])

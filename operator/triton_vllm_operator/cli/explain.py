@@ -12,7 +12,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.cli.files import Document, Unreadable
-from triton_vllm_operator.health.failures import Problem
+from triton_vllm_operator.health.failures.pods import Problem
 from triton_vllm_operator.manifests.sources import find_places
 from triton_vllm_operator.reconcile.accept import Accepted, NotAccepted, accept
 from triton_vllm_operator.reconcile.model import Observed, Resource

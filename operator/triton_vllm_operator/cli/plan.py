@@ -16,7 +16,7 @@ from triton_vllm_operator.cli.cluster import read_nodes
 from triton_vllm_operator.cli.explain import judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
 from triton_vllm_operator.cli.plan_cpu import CpuAnswer, answer_on_cpu, say_uncounted
-from triton_vllm_operator.health.failures import Problem
+from triton_vllm_operator.health.failures.pods import Problem
 from triton_vllm_operator.memory.advice import Advice, Case, find_advice, what_if
 from triton_vllm_operator.memory.cache import find_unplannable
 from triton_vllm_operator.memory.drafts import maybe_shared_bytes

@@ -7,7 +7,7 @@ from typing import Final
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.status import Condition, ConditionStatus, LLMDeploymentStatus, shorten
-from triton_vllm_operator.health.failures import Problem, find_gate_failure, find_problem
+from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem
 from triton_vllm_operator.kube.pod import Pod
 
 _IN_VAIN: Final = frozenset({Reason.MODEL_NOT_SERVABLE, Reason.MODEL_NOT_FOUND})

@@ -8,7 +8,7 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
-from triton_vllm_operator.health.failures import Problem, find_problem
+from triton_vllm_operator.health.failures.pods import Problem, find_problem
 from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import JOB, name_of, start_time, true_condition

@@ -9,7 +9,7 @@ from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec, MemoryPolicy
 from triton_vllm_operator.api.status import ConditionStatus
-from triton_vllm_operator.health.failures import Problem, cannot_begin
+from triton_vllm_operator.health.failures.pods import Problem, cannot_begin
 from triton_vllm_operator.kube.resources import DEPLOYMENT, true_condition
 from triton_vllm_operator.manifests.preparation import needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, Revision, render_revision

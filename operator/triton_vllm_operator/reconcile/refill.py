@@ -5,7 +5,7 @@ from datetime import datetime
 
 from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.health.failures import Problem
+from triton_vllm_operator.health.failures.pods import Problem
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.manifests.preparation import kept_sources
 from triton_vllm_operator.manifests.revision import Revision

@@ -8,6 +8,7 @@ from typing import Final
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import DRAFT_FIELD, TOKENIZER_FIELD
+from triton_vllm_operator.health.failures.signatures import name_failure
 from triton_vllm_operator.kube.pod import Ended, Image, Pod
 from triton_vllm_operator.sources.report import parse_report
 
@@ -31,6 +32,7 @@ _BACK_OFF: Final = re.compile(
     r'^Back-off pulling image "[^"]*": ((ErrImagePull|RegistryUnavailable|SignatureValidationFailed): )?'
 )
 _LINE_LIMIT: Final = 400
+_OOM_KILLED: Final = "OOMKilled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def _bad_source(pod: Pod, ended: Ended) -> Problem:
     report = parse_report(ended.message)
     if report is not None and report.fault is not None:
         return Problem(report.fault.reason, report.fault.message)
-    reason = Reason.OUT_OF_MEMORY if ended.reason == "OOMKilled" else Reason.MODEL_FETCH_FAILED
+    reason = Reason.OUT_OF_MEMORY if ended.reason == _OOM_KILLED else Reason.MODEL_FETCH_FAILED
     return Problem(reason, f"pod {pod.name}: preparing the weights ended with {_how(ended)}")
 
 
@@ -140,9 +142,13 @@ _GATE_TEXTS: Final = {
 
 
 def _crash(pod: Pod, ended: Ended) -> Problem:
-    reason = Reason.OUT_OF_MEMORY if ended.reason == "OOMKilled" else Reason.CONTAINER_CRASHED
+    named = name_failure(ended.message) if ended.reason != _OOM_KILLED else None
+    see = f"see kubectl logs {pod.name} --previous"
+    if named is not None:
+        return Problem(named.reason, f"pod {pod.name}: {named.says}; what helps: {named.do}; {see}")
+    reason = Reason.OUT_OF_MEMORY if ended.reason == _OOM_KILLED else Reason.CONTAINER_CRASHED
     remedy = "; raise spec.resources.limits.memory" if reason is Reason.OUT_OF_MEMORY else ""
-    return Problem(reason, f"pod {pod.name} ended with {_how(ended)}{remedy}; see kubectl logs {pod.name} --previous")
+    return Problem(reason, f"pod {pod.name} ended with {_how(ended)}{remedy}; {see}")
 
 
 def _how(ended: Ended | None) -> str:

@@ -1,0 +1,1 @@
+"""What keeps pods from generating, with a name for each failure."""
