@@ -62,8 +62,7 @@ def find_unplannable(shape: ModelShape, settings: EngineSettings) -> str:
         return "a stage of the pipeline without a layer that keeps keys and values"
     if why := _find_unmixed(shape, settings):
         return why
-    pages = {page for layer in layers if (page := page_bytes(layer, settings))}
-    attend = bool(pages)
+    attend = any(page_bytes(layer, settings) for layer in layers)
     caches = caches_prefixes(settings, attend)
     return "states whose prefixes are cached, without attention" if caches and not attend else ""
 

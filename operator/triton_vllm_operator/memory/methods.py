@@ -29,6 +29,7 @@ _METHODS: Final = (
     _MEDUSA,
     _EAGLE,
     _EAGLE3,
+    _MTP,
     Method("dflash", Drafter.HEAD),
     Method("dspark", None),
     Method("mlp_speculator", None),
@@ -52,7 +53,7 @@ def find_method(given: SpeculativeConfig | None, draft: DraftShape | None) -> Me
         return _recognise(draft)
     if given.method.endswith(_OLD_MTP):
         return _MTP
-    named = (method for method in (*_METHODS, _MTP) if method.name == given.method)
+    named = (method for method in _METHODS if method.name == given.method)
     return next(named, Method(given.method, None))
 
 

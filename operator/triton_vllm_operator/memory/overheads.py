@@ -72,7 +72,7 @@ def _sampler_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass
 
 def _other_passes(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int, block: int) -> float:
     """A copy of the head, which few sequences leave larger than their logits; one feed-forward, one attention."""
-    hidden = batch.tokens * shape.hidden_size * settings.dtype_bytes
+    hidden = _hidden_states(1, shape, settings, batch)
     beside = 2 * hidden if settings.runner is Runner.V2 else _BESIDE_HEAD * GIB
     head = shape.vocabulary // settings.tensor_ranks * shape.hidden_size * settings.dtype_bytes + beside
     latent = _latent_pass(shape, settings, batch, length, block)
@@ -103,12 +103,15 @@ def _held_for_guesses(shape: ModelShape, settings: EngineSettings, batch: BatchC
     draft = find_draft(shape, settings)
     if draft is None or settings.runner is not Runner.V2:
         return 0
-    times = _GUESSING_TIMES + 2 * draft.further_states
-    return times * batch.tokens * shape.hidden_size * settings.dtype_bytes
+    return _hidden_states(_GUESSING_TIMES + 2 * draft.further_states, shape, settings, batch)
 
 
 def _held_hidden(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
-    times = _HIDDEN_TIMES[settings.runner is Runner.V2]
+    return _hidden_states(_HIDDEN_TIMES[settings.runner is Runner.V2], shape, settings, batch)
+
+
+def _hidden_states(times: float, shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
+    """So many times those of a batch."""
     return times * batch.tokens * shape.hidden_size * settings.dtype_bytes
 
 

@@ -71,7 +71,7 @@ def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, numb
     rows += shape.last if is_last else ()
     has_embedding = is_first or (is_last and shape.head_is_tied)
     ends = has_embedding + (is_last and not shape.head_is_tied)
-    own = sum(_bytes_of(rows, shape, settings)) + ends * _vocabulary_bytes(shape, settings)
+    own = sum(_bytes_of(rows, _count_heads(shape.kinds), settings)) + ends * _vocabulary_bytes(shape, settings)
     own += _draft_bytes(shape, settings) if is_last else 0
     adapted: list[Allocation] = []
     if settings.adapters:
@@ -84,10 +84,7 @@ def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, numb
 def _draft_bytes(shape: ModelShape, settings: EngineSettings) -> int:
     """Of what guesses tokens, whose keys and values have heads of their own."""
     heads = _count_heads(draft_layers(shape, settings))
-    return sum(
-        row.times * round_up(_share_of(row, heads, settings) * _element_bytes(row.form, settings))
-        for row in draft_rows(shape, settings)
-    )
+    return sum(_bytes_of(draft_rows(shape, settings), heads, settings))
 
 
 def _latent_workspace(layers: Iterable[LayerKind], settings: EngineSettings) -> int:
@@ -95,9 +92,9 @@ def _latent_workspace(layers: Iterable[LayerKind], settings: EngineSettings) -> 
     return row_of(load_tables().latent, settings.vllm).workspace_mib * _MIB if has_any else 0
 
 
-def _bytes_of(rows: Iterable[Allocation], shape: ModelShape, settings: EngineSettings) -> Iterator[int]:
+def _bytes_of(rows: Iterable[Allocation], heads: int, settings: EngineSettings) -> Iterator[int]:
     for row in rows:
-        yield row.times * round_up(_share(row, shape, settings) * _element_bytes(row.form, settings))
+        yield row.times * round_up(_share_of(row, heads, settings) * _element_bytes(row.form, settings))
 
 
 def _share(row: Allocation, shape: ModelShape, settings: EngineSettings) -> int:

@@ -95,8 +95,8 @@ def find_memory(
     draft, shape = find_source(sources, names.DRAFT_VOLUME), find_shape(sources)
     if draft is not None and draft.facts is not None and draft.facts.shapeless is not None:
         return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"{DRAFT_FIELD}: {draft.facts.shapeless}; the engine decides")
-    if shape is not None and (unplanned := find_uncounted(spec, shape) or ", ".join(shape.strange)):
-        return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"no plan counts {unplanned}; the engine decides")
+    if shape is not None and (uncounted := find_uncounted(spec, shape) or ", ".join(shape.strange)):
+        return _unknown(Reason.MODEL_NOT_UNDERSTOOD, f"no plan counts {uncounted}; the engine decides")
     resource = spec.gpu_resource
     if resource is None:
         return _find_on_cpu(spec, vllm, shape)
