@@ -34,7 +34,6 @@ def test_an_open_gate_is_not_written_again() -> None:
 @pytest.mark.parametrize(
     ("outcome", "reason"),
     [
-        (Outcome.ENGINE_DEAD, Reason.ENGINE_DEAD),
         (Outcome.FAILED, Reason.GENERATE_FAILED),
         (Outcome.TIMED_OUT, Reason.GENERATE_TIMED_OUT),
         (Outcome.NOTHING, Reason.NOTHING_GENERATED),
@@ -45,6 +44,12 @@ def test_failures_in_a_row_close_it_at_the_threshold(outcome: Outcome, reason: R
     verdict = judge(make_serving("r"), history(outcome, outcome, outcome), 3)
     assert verdict is not None
     assert (verdict.generates, verdict.reason) == (False, reason)
+
+
+def test_what_proves_death_closes_it_at_once() -> None:
+    verdict = judge(make_serving("r"), history(Outcome.ENGINE_DEAD), 3)
+    assert verdict is not None
+    assert (verdict.generates, verdict.reason) == (False, Reason.ENGINE_DEAD)
 
 
 @pytest.mark.parametrize("life", [Outcome.GENERATED, Outcome.BUSY])

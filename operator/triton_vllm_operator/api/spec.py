@@ -154,7 +154,10 @@ class Probe(ApiModel):
         description="Seconds without a token, of the probe or of any other request, after which a probe has failed.",
     )
     failure_threshold: int = Field(
-        3, ge=1, le=100, description="Failed probes in a row after which a pod leaves the Service."
+        3,
+        ge=1,
+        le=100,
+        description="Failed probes in a row after which a pod leaves the Service; a dead engine leaves it at once.",
     )
     startup_deadline_seconds: int = Field(
         1800, ge=10, le=86_400, description="Seconds that a pod may take until it first generates."

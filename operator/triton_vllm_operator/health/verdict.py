@@ -32,6 +32,8 @@ _FAILURES: Final = {
 }
 
 
+_PROOFS: Final = frozenset({Reason.ENGINE_DEAD})
+"""Of death: such an engine answers nobody any more, so there is nothing to wait for."""
 _MOST_ADAPTER_FAULTS: Final = 4
 """So many fit into the message of a condition, whatever the engine says of each."""
 
@@ -85,6 +87,8 @@ class GateState:
 def judge(pod: Pod, history: ProbeHistory | None, failure_threshold: int) -> GateState | None:
     """What to write to the pod's gate; None leaves it as it is.
 
+    A failure needs so many in a row, but for what proves that the engine is dead.
+
     A verdict speaks of one container: another container ID first turns the gate False. Without any
     probe of this process, the verdict of an earlier one stands.
     """
@@ -96,7 +100,7 @@ def judge(pod: Pod, history: ProbeHistory | None, failure_threshold: int) -> Gat
         return _state(pod, False, Reason.NOT_YET_PROVEN, f"the container {text}")
     if not pod.running or history is None or history.container_id != pod.container_id:
         return None
-    if history.failures >= failure_threshold and history.reason is not None:
+    if history.reason is not None and history.failures >= (1 if history.reason in _PROOFS else failure_threshold):
         worked = history.generated or (gate is not None and gate.has_generated)
         wanted = _state(pod, False, history.reason, ("" if worked else NEVER_GENERATED) + history.detail)
     elif history.generated:
