@@ -9,7 +9,7 @@ from triton_vllm_operator.memory.advice import Case, what_if, with_longest_that_
 from triton_vllm_operator.memory.cache import find_unplannable
 from triton_vllm_operator.memory.fit import Fit, find_fit
 from triton_vllm_operator.memory.offers import find_offers
-from triton_vllm_operator.memory.settings import EngineSettings, Gpu, Runner
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu, Runner, Seeing
 from triton_vllm_operator.sources.shape import (
     Allocation,
     Attention,
@@ -17,6 +17,7 @@ from triton_vllm_operator.sources.shape import (
     Form,
     LayerKind,
     ModelShape,
+    Vision,
     contract,
 )
 
@@ -30,6 +31,31 @@ KINDS = st.builds(
     heads=st.integers(0, 128),
     size=st.integers(0, 2048),
     window=st.none() | st.integers(1, 8192),
+)
+
+
+VISIONS = st.builds(
+    Vision,
+    hidden_size=st.integers(1, 8192),
+    inner_size=st.integers(0, 20000),
+    is_gated=st.booleans(),
+    patch=st.integers(1, 64),
+    frames=st.integers(1, 4),
+    patches=st.integers(1, 64),
+    image_tokens=st.integers(1, 100_000),
+    keeps_shape=st.booleans(),
+    video_tokens=st.integers(0, 100_000),
+    video_step=st.integers(0, 20_000),
+    video_steps=st.integers(0, 32),
+    leaves_room=st.booleans(),
+    levels=st.integers(1, 8),
+)
+SEEING = st.builds(
+    Seeing,
+    images=st.integers(0, 999),
+    videos=st.integers(0, 999),
+    max_pixels=st.none() | st.integers(1, 2**32),
+    is_profiled=st.booleans(),
 )
 
 
@@ -57,6 +83,7 @@ def shapes(draw: st.DrawFn) -> ModelShape:
         inner_size=draw(st.integers(0, 100_000)),
         experts=draw(st.none() | st.builds(Experts, per_token=st.integers(1, 16), size=st.integers(1, 20000))),
         sees=draw(st.booleans()),
+        vision=draw(st.none() | VISIONS),
     )
 
 
@@ -76,6 +103,7 @@ ENGINES = st.builds(
     adapters=st.integers(0, 4),
     adapter_rank=st.integers(0, 512),
     quantises=st.booleans(),
+    seeing=SEEING,
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from support.draft_checkpoints import MTP_PREFIX, as_draft, make_joins, make_medusa
 from support.state_checkpoints import keeps_state, make_state
+from support.vision_checkpoints import make_vision
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors
 
 Config = dict[str, Any]
@@ -40,7 +41,7 @@ def make_tensors(config: Config, dtype: str = "BF16") -> Tensors:
     if text.get("num_nextn_predict_layers"):
         tensors |= _make_own_draft(config, dtype)
     if "vision_config" in config:
-        tensors |= dict(_vision(config["vision_config"], text["hidden_size"], dtype))
+        tensors |= dict(make_vision(config, dtype))
     method = config.get("quantization_config", {}).get("quant_method")
     return _quantised(tensors, config) if method not in (None, "mxfp4") else tensors
 
@@ -221,40 +222,6 @@ def _norms(text: Config) -> tuple[str, ...]:
     plain = ("input_layernorm", "post_attention_layernorm")
     more = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
     return (*plain, *more) if text["model_type"].startswith("gemma") else plain
-
-
-def _vision(vision: Config, hidden: int, dtype: str) -> Named:
-    """A tower as SigLIP's, with the projector of Gemma 3; or as Pixtral's, with that of Mistral 3."""
-    width, inner, patch = vision["hidden_size"], vision["intermediate_size"], vision["patch_size"]
-    is_pixtral = vision["model_type"] == "pixtral"
-    tower = "vision_tower" if is_pixtral else "vision_tower.vision_model"
-    where = f"{tower}.transformer.layers" if is_pixtral else f"{tower}.encoder.layers"
-    for number in range(vision["num_hidden_layers"]):
-        at = f"{where}.{number}"
-        if is_pixtral:
-            for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-                yield f"{at}.attention.{name}.weight", Tensor(dtype, (width, width))
-            for name, shape in (
-                ("gate_proj", (inner, width)),
-                ("up_proj", (inner, width)),
-                ("down_proj", (width, inner)),
-            ):
-                yield f"{at}.feed_forward.{name}.weight", Tensor(dtype, shape)
-            continue
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            yield f"{at}.self_attn.{name}.weight", Tensor(dtype, (width, width))
-            yield f"{at}.self_attn.{name}.bias", Tensor(dtype, (width,))
-        yield f"{at}.mlp.fc1.weight", Tensor(dtype, (inner, width))
-        yield f"{at}.mlp.fc2.weight", Tensor(dtype, (width, inner))
-    yield f"{tower}.patch_conv.weight", Tensor(dtype, (width, 3, patch, patch))
-    if not is_pixtral:
-        patches = (vision["image_size"] // patch) ** 2
-        yield f"{tower}.embeddings.position_embedding.weight", Tensor(dtype, (patches, width))
-        yield "multi_modal_projector.mm_input_projection_weight", Tensor(dtype, (width, hidden))
-        return
-    yield "multi_modal_projector.linear_1.weight", Tensor(dtype, (hidden, width))
-    yield "multi_modal_projector.linear_2.weight", Tensor(dtype, (hidden, hidden))
-    yield "multi_modal_projector.patch_merger.merging_layer.weight", Tensor(dtype, (width, 4 * width))
 
 
 def _quantised(tensors: Tensors, config: Config) -> Tensors:

@@ -276,6 +276,24 @@ def test_an_inspection_tells_the_shape_by_the_beginnings_of_weights(
     assert (facts.shape.vocabulary, facts.shape.pattern, facts.shapeless) == (2048, "2a", None)
 
 
+def test_an_inspection_tells_what_sees_by_the_files_of_the_processor(hub: LocalHub, fetch: Fetch) -> None:
+    vision = {"model_type": "qwen2_5_vl", "depth": 1, "hidden_size": 64, "intermediate_size": 128, "patch_size": 14}
+    vision |= {"spatial_merge_size": 2, "temporal_patch_size": 2}
+    small = {**LLAMA, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1, "vocab_size": 2048}
+    named = {"architectures": ["Qwen2_5_VLForConditionalGeneration"], "vision_config": vision}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    folder = write_model(hub.folders[NAME], **{**small, **heads, **named})
+    (folder / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 784 * 1000}))
+    tensors = make_tensors(json.loads((folder / "config.json").read_text()))
+    write_tensors(folder / "model.safetensors", {name: tensor.shape for name, tensor in tensors.items()}, "BF16")
+    for action in (Action.INSPECT, Action.FETCH):
+        facts = fetch(action).facts
+        assert facts is not None
+        assert facts.shape is not None
+        assert facts.shape.vision is not None
+        assert facts.shape.vision.image_tokens == 1000
+
+
 def test_an_inspection_tells_the_shape_of_a_draft_model(hub: LocalHub, fetch: Fetch) -> None:
     small = {**LLAMA, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1, "vocab_size": 2048}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "architectures": ["LlamaForCausalLMEagle3"]}

@@ -1,7 +1,6 @@
 """`kubectl llm plan`: what an engine would do with a GPU, without one."""
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,12 +14,12 @@ from triton_vllm_operator.api.vllm_versions import version_order
 from triton_vllm_operator.cli.cluster import read_nodes
 from triton_vllm_operator.cli.explain import judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
-from triton_vllm_operator.cli.plan_cpu import CpuAnswer, answer_on_cpu, say_uncounted
+from triton_vllm_operator.cli.plan_assumptions import find_assumptions
+from triton_vllm_operator.cli.plan_cpu import CpuAnswer, answer_on_cpu
 from triton_vllm_operator.health.failures.pods import Problem
 from triton_vllm_operator.memory.advice import Advice, Case, find_advice, what_if
 from triton_vllm_operator.memory.cache import find_unplannable
-from triton_vllm_operator.memory.drafts import maybe_shared_bytes
-from triton_vllm_operator.memory.fit import Finding, find_fit, gib
+from triton_vllm_operator.memory.fit import Finding, find_fit
 from triton_vllm_operator.memory.offers import find_offers
 from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.products import find_product, load_products
@@ -30,12 +29,11 @@ from triton_vllm_operator.memory.reading import (
     read_settings,
     settings_of_spec,
 )
-from triton_vllm_operator.memory.settings import EngineSettings, Gpu, Runner
+from triton_vllm_operator.memory.settings import EngineSettings, Gpu
 from triton_vllm_operator.memory.uncounted import find_uncounted
 from triton_vllm_operator.memory.verdict import Judged, Verdict
 from triton_vllm_operator.memory.versions import BatchClass
 from triton_vllm_operator.reconcile.accept import NotAccepted, find_runtime
-from triton_vllm_operator.repository.arguments import load_arguments, nearest_version
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
 from triton_vllm_operator.sources.draft_reader import read_draft
 from triton_vllm_operator.sources.files import Json, list_folder
@@ -44,10 +42,10 @@ from triton_vllm_operator.sources.looking import read_from_start
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors, read_header
 from triton_vllm_operator.sources.shape import DraftShape, ModelShape
 from triton_vllm_operator.sources.shape_reader import read_shape
+from triton_vllm_operator.sources.vision import read_sizes
 
 _DRAFT: Final = "--draft"
 _LEAST_GPU: Final = 2**30
-_RECORDED_SECOND: Final = "0.24.0"
 _OLDEST: Final = (0, 10, 2)
 """Of which the tables of memory speak."""
 _WEIGHTS: Final = "*.safetensors"
@@ -159,7 +157,7 @@ def _say(case: Case, finding: Finding | None, uncounted: str) -> Answer:
         batch=find_batch(case.settings, case.gpu),
         advice=_advise(case, judged),
         others=tuple((other, *_judge(other.case)) for other in what_if(case)),
-        assumptions=tuple(_find_assumptions(case, uncounted)),
+        assumptions=tuple(find_assumptions(case, uncounted)),
         uncounted=uncounted,
         finding=finding,
     )
@@ -186,7 +184,7 @@ def read_model(folder: Path) -> ModelShape | str:
         SourceFault: it holds no config.json, or a file that is not what it is called.
     """
     config, tensors, sizes = _read_folder(folder)
-    shape = read_shape(config, tensors)
+    shape = read_shape(config, tensors, read_sizes(list_folder(folder)))
     files = {"largest_file": max(sizes), "all_files": sum(sizes)}
     return shape if isinstance(shape, str) else shape.model_copy(update=files)
 
@@ -295,27 +293,3 @@ def _find_gpu(options: argparse.Namespace) -> Gpu:
 def _judge(case: Case) -> tuple[Plan, Judged]:
     plan = case.plan()
     return plan, case.judge(plan)
-
-
-def _find_assumptions(case: Case, uncounted: str) -> Iterator[str]:
-    if uncounted:
-        yield say_uncounted(uncounted)
-    yield f"the GPU is empty, and has {gib(case.gpu.total_bytes)} by CUDA"
-    nearest = nearest_version(case.settings.vllm)
-    if load_arguments(case.settings.vllm) is None:
-        yield f"vLLM {case.settings.vllm} is not known; its defaults are those of {nearest}"
-    if case.settings.max_model_len is None and case.chooses_length:
-        yield f"sequences may be as long as fits: about {case.length} tokens"
-    elif case.settings.max_model_len is None:
-        yield f"sequences may be as long as the model knows: {case.length} tokens"
-    if case.settings.max_model_len and case.shape.longest and case.length > case.shape.longest:
-        yield (
-            f"sequences of {case.length} tokens may be longer than the {case.shape.longest} that the model knows: vLLM "
-            "refuses that unless VLLM_ALLOW_LONG_MAX_MODEL_LEN is set"
-        )
-    if case.shape.strange:
-        yield f"counted whole on each rank, since not understood: {', '.join(case.shape.strange)}"
-    if maybe_shared_bytes(case.shape, case.settings):
-        yield "embedding and output of the draft model equal the model's, and are held once"
-    if case.settings.runner is Runner.V2:
-        yield f"vLLM's second model runner takes what it took in {_RECORDED_SECOND}, of which starts are recorded"

@@ -7,6 +7,7 @@ from typing import Final
 
 from triton_vllm_operator.api.engine import MAX_GPUS
 from triton_vllm_operator.memory.cache import count_blocks
+from triton_vllm_operator.memory.encoder import smaller_sizes
 from triton_vllm_operator.memory.plan import Plan, find_batch, make_plan
 from triton_vllm_operator.memory.products import load_products
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
@@ -19,6 +20,7 @@ _LEAST_UTILIZATION: Final = 50
 _LEAST_SEQUENCES: Final = 8
 """At once: an engine for fewer is no remedy."""
 _RANKS: Final = (2, 4, 8, 16)
+_EXTRA: Final = "spec.engine.extraArgs"
 LEAST_LENGTH: Final = 256
 """Tokens: an engine for shorter sequences is no remedy."""
 
@@ -143,6 +145,24 @@ def _smaller_cache(case: Case, starts: Starts) -> Advice | None:
     return Advice("spec.engine.kvCacheDtype: fp8", changed)
 
 
+def _smaller_images(case: Case, starts: Starts) -> Advice | None:
+    """No videos, where these are larger, or images of fewer pixels."""
+    vision, seeing = case.shape.vision, case.settings.seeing
+    if vision is None:
+        return None
+    for text, changed in (
+        (f"{_EXTRA}.limit_mm_per_prompt: {{video: 0}}", replace(seeing, videos=0)),
+        *(
+            (f"{_EXTRA}.mm_processor_kwargs: {{max_pixels: {pixels}}}", replace(seeing, max_pixels=pixels))
+            for pixels in smaller_sizes(vision, seeing)
+        ),
+    ):
+        smaller = replace(case, settings=replace(case.settings, seeing=changed))
+        if changed != seeing and starts(smaller):
+            return Advice(text, smaller)
+    return None
+
+
 def _other_loader(case: Case, starts: Starts) -> Advice | None:
     changed = replace(case, settings=replace(case.settings, staged_files=0))
     if not case.settings.staged_files or not starts(changed):
@@ -181,6 +201,7 @@ _KINDS: Final[tuple[Callable[[Case, Starts], Advice | None], ...]] = (
     _more_of_the_gpu,
     _less_of_the_gpu,
     _smaller_cache,
+    _smaller_images,
     _other_loader,
     _other_gpus,
     _quantised,

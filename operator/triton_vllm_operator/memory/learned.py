@@ -6,7 +6,7 @@ from typing import Final
 from triton_vllm_operator.memory.settings import EngineSettings
 from triton_vllm_operator.sources.shape import ModelShape
 
-EDITION: Final = 2
+EDITION: Final = 3
 """Of a plan's sums. It rises where they change: what was learnt from others would correct them twice."""
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from triton_vllm_operator.memory.amounts import Range, around, exactly
 from triton_vllm_operator.memory.drafts import find_draft
+from triton_vllm_operator.memory.encoder import measured_pass
 from triton_vllm_operator.memory.settings import EngineSettings, Runner
 from triton_vllm_operator.memory.versions import GIB, BatchClass, load_tables, row_of
 from triton_vllm_operator.sources.shape import Attention, ModelShape
@@ -23,6 +24,9 @@ _LAYER_HIDDEN_TIMES: Final = 3.75
 _LAYER_INNER_TIMES: Final = 3
 """How many times a feed-forward holds the hidden states of a batch, and what lies between its halves."""
 _SEES: Final = 0.25
+"""GIB for what sees, of families that are not known (sources/vision.py)."""
+_UNSURE_ENCODER: Final = 0.15
+"""Part by which a recorded pass of an encoder may differ from the formula."""
 _QUERY_TIMES: Final = 1.25
 """How large queries (192) and results (128) of a token are, beside its keys and values (256): of DeepSeek's heads."""
 _UNSURE: Final = 0.1
@@ -47,18 +51,37 @@ def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchCla
 
     `length` is the longest sequence, and `block` what the cache gives out at once, in tokens.
     """
-    sees = _SEES * GIB * shape.sees
     workspace = max(_experts_workspace(shape, settings, batch), _index_workspace(shape, settings, length))
     sampler, others = _sampler_pass(shape, settings, batch), _other_passes(shape, settings, batch, length, block)
     others += _held_for_guesses(shape, settings, batch)
     is_kept = row_of(load_tables().experts, settings.vllm).kept and not _has_packed_experts(shape, settings)
     if is_kept:
-        expected = max(sampler, others) + workspace + sees
+        expected = max(sampler, others) + workspace
     else:
-        expected = max(sampler, others, workspace + _held_hidden(shape, settings, batch)) + sees
-    unsure = _UNSURE * GIB + sees + _UNSURE_WORKSPACE * workspace
+        expected = max(sampler, others, workspace + _held_hidden(shape, settings, batch))
+    unsure = _UNSURE * GIB + _UNSURE_WORKSPACE * workspace
     least = max(min(sampler, expected), expected - _LEAST_SURE * GIB)
-    return Range(int(max(0, least - unsure + sees)), int(expected), int(expected + unsure))
+    language = Range(int(max(0, least - unsure)), int(expected), int(expected + unsure))
+    return _with_encoder(language, shape, settings, batch, length)
+
+
+def _with_encoder(
+    language: Range, shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int
+) -> Range:
+    """The larger of the passes of the language model and of what sees, which comes first and leaves its results."""
+    if not shape.sees:
+        return language
+    if shape.vision is None:
+        sees = int(_SEES * GIB)
+        return Range(language.low, language.expected + sees, language.high + 2 * sees)
+    encoder = measured_pass(shape, settings, batch, length)
+    after = language + exactly(encoder.held)
+    unsure = int(_UNSURE_ENCODER * encoder.peak)
+    return Range(
+        max(after.low, encoder.peak - unsure),
+        max(after.expected, encoder.peak),
+        max(after.high, encoder.peak + unsure),
+    )
 
 
 def _sampler_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:

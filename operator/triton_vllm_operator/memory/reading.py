@@ -15,6 +15,7 @@ from triton_vllm_operator.memory.cpu import CpuCase, with_longest_sequence
 from triton_vllm_operator.memory.learned import Learned
 from triton_vllm_operator.memory.methods import find_method
 from triton_vllm_operator.memory.runner import choose_runner
+from triton_vllm_operator.memory.seeing import read_seeing
 from triton_vllm_operator.memory.settings import BLOCK, DEFAULT_UTILIZATION, Drafter, EngineSettings, Gpu, Runner
 from triton_vllm_operator.memory.versions import load_tables, row_of
 from triton_vllm_operator.repository.arguments import load_arguments, nearest_version
@@ -76,6 +77,7 @@ def read_settings(
         guesses=_count_guesses(engine.speculative_config, shape),
         staged_files=_count_staged(extra.get("load_format"), environment, vllm),
         fixed_cache=int(parse_quantity(fixed)) if fixed is not None else None,
+        seeing=read_seeing(extra),
     )
 
 

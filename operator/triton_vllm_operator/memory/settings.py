@@ -5,6 +5,8 @@ from enum import StrEnum
 from typing import Final
 
 DEFAULT_UTILIZATION: Final = 0.9
+MANY: Final = 999
+"""Images of a prompt, unless the engine is told otherwise (vllm/config/multimodal.py)."""
 BLOCK: Final = 16
 """Tokens of one block of the KV cache, unless the engine is told otherwise."""
 
@@ -43,6 +45,19 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
+class Seeing:
+    """What an engine is told of images and videos."""
+
+    images: int = MANY
+    """In one prompt, at most (`limit_mm_per_prompt`)."""
+    videos: int = MANY
+    max_pixels: int | None = None
+    """Of one image or frame (`mm_processor_kwargs`); None is what the model's processor says."""
+    is_profiled: bool = True
+    """Whether the engine measures itself with them as well (`skip_mm_profiling`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """The settings of one engine, as far as they take memory."""
 
@@ -78,3 +93,4 @@ class EngineSettings:
     """Tokens that are guessed in one step (`num_speculative_tokens`)."""
     staged_files: int = 0
     """Whole files of weights that lie on the GPU while they are loaded (`load_format` fastsafetensors)."""
+    seeing: Seeing = Seeing()

@@ -1,10 +1,12 @@
 """What of a spec takes or spares memory that no plan counts: it is said, and the engine decides. Pure."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.memory.methods import find_method
 from triton_vllm_operator.memory.reading import ONLINE, STAGING
+from triton_vllm_operator.memory.seeing import COUNTED, find_uncounted_seeing
 from triton_vllm_operator.memory.settings import Drafter
 from triton_vllm_operator.sources.shape import Attention, ModelShape
 
@@ -34,6 +36,10 @@ def _find_old_report(shape: ModelShape, guesses: bool) -> str:
     return "what an older version of the operator did not report of the model" if is_old else ""
 
 
+def _find_argument(extra: Mapping[str, object]) -> str | None:
+    return next((name for name in extra if name.startswith(_UNCOUNTED) and name not in COUNTED), None)
+
+
 def find_uncounted(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
     """What of a spec takes or spares memory that no plan counts; empty if there is nothing."""
     engine, extra = spec.engine, spec.engine.extra_args or {}
@@ -45,7 +51,7 @@ def find_uncounted(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
         return f"spec.engine.extraArgs.load_format {loader}"
     if loader == STAGING and not shape.largest_file:
         return "spec.engine.extraArgs.load_format fastsafetensors: what it stages"
-    if named := next((name for name in extra if name.startswith(_UNCOUNTED)), None):
+    if named := find_uncounted_seeing(extra) or _find_argument(extra):
         return f"spec.engine.extraArgs.{named}"
     cache = engine.kv_cache_dtype
     if cache is not None and not cache.startswith(_COUNTED_CACHES):
@@ -61,7 +67,6 @@ _UNCOUNTED: Final = (
     *(
         "mamba_",
         "language_model_only",
-        "limit_mm_per_prompt",
         "mm_",
         "compilation_config",
         "enable_sleep_mode",

@@ -6,6 +6,7 @@ from typing import Final
 
 from triton_vllm_operator.memory.cache import count_blocks
 from triton_vllm_operator.memory.drafts import find_draft_misfit
+from triton_vllm_operator.memory.encoder import encoder_pass, is_measured
 from triton_vllm_operator.memory.overheads import graphs_taken
 from triton_vllm_operator.memory.plan import Plan, find_batch
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
@@ -62,21 +63,31 @@ def judge(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, wit
         return Judged(Verdict.DOES_NOT_FIT, ceiling, exceeds)
     if plan.cache.low < plan.least_cache * _TIGHT:
         return Judged(Verdict.TIGHT, ceiling, exceeds)
-    captured = graphs_taken(shape, settings, find_batch(settings, gpu)).expected - plan.graphs.expected
     doubt = _find_lacking_blocks(plan, settings, gpu, plan.cache.low)
-    doubt = doubt or _find_graphs_outside(captured, settings, gpu, doubtful)
+    doubt = doubt or _find_need_outside(shape, plan, settings, gpu, doubtful)
     return Judged(Verdict.TIGHT if doubt else Verdict.FITS, ceiling, exceeds, doubt=doubt)
 
 
-def _find_graphs_outside(captured: int, settings: EngineSettings, gpu: Gpu, ceiling: float) -> str:
-    """Graphs that the cache leaves no room for are captured into what the utilization leaves of the GPU."""
-    outside = (ceiling - settings.utilization) * gpu.total_bytes
-    if outside >= captured:
-        return ""
-    left, taken = max(0.0, outside) / GIB, captured / GIB
+def _find_need_outside(shape: ModelShape, plan: Plan, settings: EngineSettings, gpu: Gpu, ceiling: float) -> str:
+    """What the cache leaves no room for goes into what the utilization leaves of the GPU: graphs, then images."""
+    batch = find_batch(settings, gpu)
+    captured = graphs_taken(shape, settings, batch).expected - plan.graphs.expected
+    outside = int((ceiling - settings.utilization) * gpu.total_bytes)
+    if outside < captured:
+        return _say_need(settings, outside, "CUDA graphs need", captured)
+    images = 0 if is_measured(settings) else encoder_pass(shape, settings, batch, plan.length).peak
+    # Between its own passes the language model's room is free.
+    lacking = images - plan.activations.expected
+    if lacking > outside - captured:
+        return _say_need(settings, outside - captured, "images, with which it does not measure itself, need", lacking)
+    return ""
+
+
+def _say_need(settings: EngineSettings, outside: int, what: str, taken: int) -> str:
+    left = max(0, outside) / GIB
     return (
         f"beside gpuMemoryUtilization {settings.utilization:g} no more than {left:.2f} GiB of the GPU may be free, "
-        f"and CUDA graphs need about {taken:.2f} GiB there"
+        f"and {what} about {taken / GIB:.2f} GiB there"
     )
 
 

@@ -149,6 +149,13 @@ class DraftsRow(Row):
     """Whether a model that holds all it needs may guess (draft_model)."""
 
 
+class VisionRow(Row):
+    """What sees."""
+
+    profiled_by_second: bool
+    """Whether the second runner measures itself with images as well."""
+
+
 class LoraRow(Row):
     """Adapters (LoRA)."""
 
@@ -235,6 +242,7 @@ class Tables(BaseModel):
     latent: tuple[LatentRow, ...]
     sparse: tuple[SparseRow, ...]
     drafts: tuple[DraftsRow, ...]
+    vision: tuple[VisionRow, ...]
     lora: tuple[LoraRow, ...]
     groups: tuple[GroupsRow, ...]
     tokens_line: tuple[TokensLineRow, ...]

@@ -67,7 +67,7 @@ def with_shape(checked: Checked, tensors: Tensors | None, expected: Expectation)
     if expected.role is Role.DRAFT:
         draft = read_draft(checked.config, tensors)
         return without_shape(facts, draft) if isinstance(draft, str) else facts.model_copy(update={"draft": draft})
-    shape = read_shape(checked.config, tensors)
+    shape = read_shape(checked.config, tensors, checked.sizes)
     if isinstance(shape, str):
         return without_shape(facts, shape)
     files = {"largest_file": checked.largest_file, "all_files": facts.weight_bytes or 0}

@@ -26,9 +26,13 @@ from triton_vllm_operator.sources.servable import Checked, check_source
 from triton_vllm_operator.sources.store import Store
 from triton_vllm_operator.sources.task import SHAPED, Action, Expectation, Repository, Role, Task, TaskList
 from triton_vllm_operator.sources.tokenizers import TOKENIZER_CONFIG
+from triton_vllm_operator.sources.vision import PROCESSOR_FILES
 from triton_vllm_operator.sources.weights import HEADED, INDEX_SUFFIX
 
-_CONFIGURATION: Final = (CONFIG, MISTRAL_CONFIG, ADAPTER_CONFIG, SENTENCE_MODULES, TOKENIZER_CONFIG, MODELOPT_FILE)
+_CONFIGURATION: Final = (
+    *(CONFIG, MISTRAL_CONFIG, ADAPTER_CONFIG, SENTENCE_MODULES, TOKENIZER_CONFIG, MODELOPT_FILE),
+    *PROCESSOR_FILES,
+)
 _FIRST_BYTES: Final = 256 * 2**10
 """Of weights: as much as most headers have."""
 _HEADERS_AT_ONCE: Final = 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from triton_vllm_operator.sources.adapters import check_adapter, find_adapter_weights
-from triton_vllm_operator.sources.config import HEADS, find_count, find_model_type
+from triton_vllm_operator.sources.config import HEADS, find_count, find_model_type, is_multimodal
 from triton_vllm_operator.sources.fault import not_servable
 from triton_vllm_operator.sources.files import Files, Json
 from triton_vllm_operator.sources.formats import CONFIG, Format, find_format
@@ -17,6 +17,7 @@ from triton_vllm_operator.sources.quantization import check_quantization, find_m
 from triton_vllm_operator.sources.report import ModelFacts, cut_warning
 from triton_vllm_operator.sources.task import Expectation, Role
 from triton_vllm_operator.sources.tokenizers import check_tokenizer, check_tokenizer_code
+from triton_vllm_operator.sources.vision import NOTHING_SAID, Sizes, read_sizes
 from triton_vllm_operator.sources.weights import check_load_format, find_weights
 
 # Formats that are read from files with these names; the others (dummy, tensorizer, ...) have their own.
@@ -37,6 +38,8 @@ class Checked:
     largest_file: int = 0
     """Bytes of the largest of these."""
     config: Json = field(default_factory=dict)
+    sizes: Sizes = NOTHING_SAID
+    """What its processor says of images."""
     names_modules: bool = False
     """Whether the tensors bear the names of the transformers library, as those of adapters do."""
 
@@ -71,7 +74,8 @@ def check_source(files: Files, expected: Expectation) -> Checked:
         if not expected.overrides_length:
             check_length(config, expected)
     largest = max((files.sizes[name] for name in weights), default=0)
-    return Checked(facts, weights, largest, config, names_modules=form is Format.TRANSFORMERS)
+    sizes = read_sizes(files) if is_multimodal(config) else NOTHING_SAID
+    return Checked(facts, weights, largest, config, sizes, names_modules=form is Format.TRANSFORMERS)
 
 
 def _find_facts(config: Json, weight_bytes: int, method: str | None, warning: str) -> ModelFacts:

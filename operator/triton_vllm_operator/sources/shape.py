@@ -30,7 +30,7 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Some = Annotated[int, Field(ge=1, lt=2**32)]
 """What there is of anything in a model."""
 MOST_LAYERS: Final = 512
-EDITION: Final = 1
+EDITION: Final = 2
 """Of shapes that are read now. It rises with each field that plans need."""
 
 
@@ -125,6 +125,36 @@ Pattern = Annotated[str, Field(max_length=4096), AfterValidator(_check_pattern)]
 """Runs of layers that are alike, as `5a1b`."""
 
 
+class Vision(Said):
+    """What sees, by what an engine profiles it with: images and videos of the largest size."""
+
+    hidden_size: Some
+    inner_size: Count = 0
+    """Elements between the two halves of a feed-forward."""
+    is_gated: bool = False
+    """Whether its first half is computed twice, once as a gate."""
+    patch: Some
+    """Pixels of one side of a patch."""
+    frames: Some = 1
+    """Of a video that one patch spans; images are repeated."""
+    patches: Some
+    """That become one token."""
+    image_tokens: Some
+    """Of the largest image."""
+    keeps_shape: bool = False
+    """Whether images keep their shape, so that a user may say how many pixels they may have (`max_pixels`)."""
+    video_tokens: Count = 0
+    """Of the largest video; 0 if it takes none, or where videos grow with the sequence."""
+    video_step: Count = 0
+    """Tokens by which videos grow with the sequence; 0 if they do not."""
+    video_steps: Count = 0
+    """At most; 0 if nothing bounds them but the sequence."""
+    leaves_room: bool = False
+    """Whether they leave room for an image."""
+    levels: Some = 1
+    """Vectors of the language model's size that each token becomes: those of deeper layers are added (deepstack)."""
+
+
 class DraftShape(Said):
     """What guesses tokens for a model, from the files of a draft model or from the model's own (MTP)."""
 
@@ -205,6 +235,8 @@ class ModelShape(Said):
     """Tokens that an index finds for each (sparse attention); 0 if there is none."""
     sees: bool = False
     """Whether it has parts that see or hear."""
+    vision: Vision | None = None
+    """What sees; None if nothing does, or if it is of a family that is not known."""
     largest_file: Count = 0
     """Bytes of the largest file of its weights; 0 where a report does not tell."""
     all_files: Count = 0

@@ -23,9 +23,10 @@ from triton_vllm_operator.sources.shape import (
     contract,
 )
 from triton_vllm_operator.sources.shape_layers import HIDDEN, find_layers
-from triton_vllm_operator.sources.shape_tensors import find_weights_shape
+from triton_vllm_operator.sources.shape_tensors import find_weights_shape, is_of_tower
 from triton_vllm_operator.sources.tables import find_tables
 from triton_vllm_operator.sources.understanding import MOST_KINDS, SHOWN_STRANGE, find_missing, is_tied, understood
+from triton_vllm_operator.sources.vision import NOTHING_SAID, Sizes, read_vision
 
 _WITHOUT_HEADS: Final = (Attention.LATENT, Attention.NONE)
 _UNBOUND_LENGTH: Final = 2048
@@ -33,12 +34,15 @@ _UNBOUND_LENGTH: Final = 2048
 _DEFAULT_DTYPE: Final = "float32"
 
 
-def read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
-    """What takes memory; why that cannot be said, where nothing would be certain."""
-    return understood(lambda: _read_shape(config, tensors))
+def read_shape(config: Json, tensors: Tensors, sizes: Sizes = NOTHING_SAID) -> ModelShape | str:
+    """What takes memory; why that cannot be said, where nothing would be certain.
+
+    `sizes` is what the model's processor says of images.
+    """
+    return understood(lambda: _read_shape(config, tensors, sizes))
 
 
-def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
+def _read_shape(config: Json, tensors: Tensors, sizes: Sizes) -> ModelShape | str:
     layers = find_layers(config)
     if isinstance(layers, str):
         return layers
@@ -57,6 +61,7 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
     if max(len(kinds), len(alike)) > MOST_KINDS:
         return "its layers are of too many kinds"
     experts, draft = _find_experts(config), read_own_draft(config, tensors, layers)
+    sees = is_multimodal(config) and bool(weights.towers)
     return ModelShape(
         architecture=next(iter(architecture_names(config)), ""),
         hidden_size=hidden,
@@ -80,7 +85,8 @@ def _read_shape(config: Json, tensors: Tensors) -> ModelShape | str:
         draftless=draft if isinstance(draft, str) else "",
         edition=EDITION,
         looked_at=(find_count(config, "index_topk") or 0) if any(layer.index for layer in layers) else 0,
-        sees=is_multimodal(config) and bool(weights.towers),
+        sees=sees,
+        vision=read_vision(config, sizes, filter(is_of_tower, tensors)) if sees else None,
         strange=(*weights.strange, *weights.large)[:SHOWN_STRANGE],
     )
 

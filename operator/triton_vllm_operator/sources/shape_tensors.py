@@ -146,7 +146,7 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int], count: int) -> 
         found = _LAYER.fullmatch(name)
         if _LEFT_OUT.search(name):
             continue
-        if _TOWER.search(name):
+        if is_of_tower(name):
             towers.append((name, tensor))
         elif found is not None:
             if (number := int(found["number"])) < count:
@@ -169,6 +169,11 @@ def find_weights_shape(tensors: Tensors, fused: tuple[int, int], count: int) -> 
         strange=tuple(strange),
         large=tuple(large),
     )
+
+
+def is_of_tower(name: str) -> bool:
+    """Whether a tensor is of what sees or hears."""
+    return _TOWER.search(name) is not None
 
 
 def is_vocabulary(name: str) -> bool:
