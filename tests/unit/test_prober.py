@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.health import target as target_module
+from triton_vllm_operator.health import watcher as watcher_module
 from triton_vllm_operator.health.prober import probe
 from triton_vllm_operator.health.reading import LIMIT_BYTES, open_session
 from triton_vllm_operator.health.target import ProbeTarget
@@ -31,6 +33,8 @@ class Triton:
 
     answer: Answer
     tokens: list[int] = field(default_factory=lambda: [7])
+    figures: list[str] = field(default_factory=lambda: [""])
+    """Other lines of the metrics, one after the other."""
     asked: list[object] = field(default_factory=list)
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
@@ -39,7 +43,8 @@ class Triton:
 
     async def metrics(self, _: web.Request) -> web.Response:
         tokens = self.tokens.pop(0) if len(self.tokens) > 1 else self.tokens[0]
-        return web.Response(text=f'# HELP x\nvllm:generation_tokens_total{{model="m",version="1"}} {tokens}\n')
+        more = self.figures.pop(0) if len(self.figures) > 1 else self.figures[0]
+        return web.Response(text=f'# HELP x\nvllm:generation_tokens_total{{model="m",version="1"}} {tokens}\n{more}')
 
 
 def frames(*bodies: dict[str, object]) -> Answer:
@@ -183,6 +188,22 @@ async def test_tokens_on_other_requests_are_life(monkeypatch: pytest.MonkeyPatch
     assert (await outcome(Triton(silence, tokens=[7, 90]), monkeypatch)).outcome is Outcome.BUSY
 
 
+USED = 'vllm:kv_cache_usage_perc{{model="m",version="1"}} {}\n'
+
+
+async def test_a_long_prompt_that_takes_blocks_is_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    triton = Triton(silence, figures=[USED.format(0.1), USED.format(0.2)])
+    found = await outcome(triton, monkeypatch)
+    assert (found.outcome, found.tells_prefill) == (Outcome.BUSY, True)
+
+
+async def test_what_clients_change_is_no_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = 'vllm:e2e_request_latency_seconds_count{{model="m",version="1"}} {}\nnv_inference_request_failure {}\n'
+    triton = Triton(silence, figures=[left.format(1, 0), left.format(2, 4)])
+    found = await outcome(triton, monkeypatch)
+    assert (found.outcome, found.tells_prefill) == (Outcome.TIMED_OUT, False)
+
+
 async def test_it_asks_for_a_few_streamed_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     triton = Triton(frames({"text_output": "x"}))
     await outcome(triton, monkeypatch)
@@ -233,6 +254,63 @@ async def test_one_probe_per_container_and_a_word_when_it_changes() -> None:
     assert (probes.count, probes.most, probes.notified) == (1, 1, [KEY])
     assert probes.watcher.histories(KEY) == {"uid": ProbeHistory("containerd://1", generated=True)}
     await probes.watcher.stop()
+
+
+_SILENCE = 0.2
+
+
+class Silent(Probes):
+    """Whose first probe generates, and whose later ones get no answer for a while."""
+
+    def __init__(self, tells: bool, first_seconds: float = 0.0, *outcomes: Outcome) -> None:
+        super().__init__(*(outcomes or (Outcome.TIMED_OUT,)))
+        self.tells = tells
+        self.first_seconds = first_seconds
+        self.began: list[float] = []
+
+    async def probe(self, target: ProbeTarget, connected: object) -> ProbeResult:
+        self.began.append(asyncio.get_running_loop().time())
+        if len(self.began) == 1:
+            return ProbeResult(Outcome.GENERATED, "", self.first_seconds, tells_prefill=self.tells)
+        if self.outcomes[0] is Outcome.TIMED_OUT:
+            await asyncio.sleep(_SILENCE)
+        return await super().probe(target, connected)
+
+
+async def watch_silent(monkeypatch: pytest.MonkeyPatch, probes: Silent, seconds: float) -> ProbeHistory:
+    monkeypatch.setattr(watcher_module, "_SUSPICIOUS_SECONDS", 0.02)
+    monkeypatch.setattr(watcher_module, "_BESIDE_SECONDS", 0.01)
+    settings = Probe.model_construct(period_seconds=0.05, failure_threshold=3)  # type: ignore[arg-type]
+    probes.watcher.sync(KEY, [replace(make_target(), settings=settings)])
+    await asyncio.sleep(seconds)
+    history = probes.watcher.histories(KEY)["uid"]
+    await probes.watcher.stop()
+    return history
+
+
+async def test_a_silent_engine_is_asked_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = Silent(tells=True)
+    history = await watch_silent(monkeypatch, probes, 0.5)
+    assert history.failures >= 3
+    assert history.reason is Reason.GENERATE_TIMED_OUT
+    # Three are asked before the first of them has waited its whole time.
+    assert probes.began[3] - probes.began[1] < _SILENCE
+
+
+@pytest.mark.parametrize(("tells", "usual"), [(False, 0.0), (True, 1.0)])
+async def test_silence_that_may_be_work_or_is_usual_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tells: bool, usual: float
+) -> None:
+    probes = Silent(tells, usual)
+    await watch_silent(monkeypatch, probes, 0.6)
+    assert probes.began[2] - probes.began[1] >= _SILENCE
+
+
+async def test_what_is_known_ends_the_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = Silent(True, 0.0, Outcome.ENGINE_DEAD)
+    history = await watch_silent(monkeypatch, probes, 0.12)
+    assert history.reason is Reason.ENGINE_DEAD
+    assert probes.active == 0
 
 
 async def test_another_container_begins_anew() -> None:

@@ -26,8 +26,10 @@ from triton_vllm_operator.health.warm_up import (
 
 # Texts of a backend whose engine or stub has died; facts in docs/design/readiness.md.
 _DEAD: Final = ("EngineCore encountered an issue", "EngineDeadError", "Stub process", "unhealthy vLLM engine")
-# Counters that grow while the engine works, whoever asked.
-_PROGRESS: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
+_BLOCKS: Final = "vllm:kv_cache_usage_perc"
+# What changes while the engine works, whoever asked: tokens, and blocks of the cache, which a long prompt takes one by
+# one. What a client changes that leaves (latencies, finished requests) is none of it.
+_WORK: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total", "vllm:num_preemptions_total", _BLOCKS)
 _DETAIL_LIMIT: Final = 300
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
@@ -44,6 +46,18 @@ class _Finding:
     outcome: Outcome
     detail: str = ""
     adapter_faults: tuple[str, ...] = ()
+    tells_prefill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the engine says that it has done."""
+
+    lines: frozenset[bytes]
+
+    @property
+    def tells_prefill(self) -> bool:
+        return any(line.startswith(_BLOCKS.encode()) for line in self.lines)
 
 
 async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: Callable[[], None]) -> ProbeResult:
@@ -63,7 +77,7 @@ async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: 
     except TooLong as error:
         found = _Finding(Outcome.FAILED, str(error))
     seconds = time.monotonic() - started if took is None else took
-    return ProbeResult(found.outcome, found.detail, seconds, found.adapter_faults)
+    return ProbeResult(found.outcome, found.detail, seconds, found.adapter_faults, found.tells_prefill)
 
 
 async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> _Finding:
@@ -120,15 +134,16 @@ async def _generate(
         aiohttp.ClientError: there is no connection, or it broke off.
         TooLong: the answer is longer than any that was asked for.
     """
-    before = await _progress(session, target)
+    before = await _read_work(session, target)
     try:
-        return await _stream(session, target, connected)
+        found = await _stream(session, target, connected)
+        return replace(found, tells_prefill=before is not None and before.tells_prefill)
     except aiohttp.ConnectionTimeoutError:
         raise
     except TimeoutError:
-        after = await _progress(session, target)
-    if before is not None and after is not None and after > before:
-        return _Finding(Outcome.BUSY, f"{after - before:.0f} tokens on other requests")
+        after = await _read_work(session, target)
+    if before is not None and after is not None and after != before:
+        return _Finding(Outcome.BUSY, "the engine works on other requests", tells_prefill=after.tells_prefill)
     return _Finding(Outcome.TIMED_OUT, f"no token within {target.settings.timeout_seconds} s")
 
 
@@ -155,18 +170,16 @@ async def _stream(
     return _Finding(Outcome.GENERATED) if has_text else _Finding(Outcome.NOTHING, "the answer held no text")
 
 
-async def _progress(session: aiohttp.ClientSession, target: ProbeTarget) -> float | None:
-    """Tokens that the engine has processed since it started; None if it does not say."""
+async def _read_work(session: aiohttp.ClientSession, target: ProbeTarget) -> _Work | None:
+    """What the engine has done since it started; None if it does not say."""
     try:
         async with session.get(target.metrics_url, timeout=_METRICS_TIMEOUT, allow_redirects=False) as response:
-            text = (await read_all(response)).decode(errors="replace")
+            text = await read_all(response)
     except (TimeoutError, TooLong, *_NO_ANSWER):
         return None
-    values = [line.rsplit(" ", 1)[-1] for line in text.splitlines() if line.startswith(_PROGRESS)]
-    try:
-        return sum(map(float, values)) if values else None
-    except ValueError:
-        return None
+    prefixes = tuple(name.encode() for name in _WORK)
+    lines = frozenset(line for line in text.splitlines() if line.startswith(prefixes))
+    return _Work(lines) if lines else None
 
 
 def _parse(line: bytes) -> dict[str, object]:

@@ -47,6 +47,8 @@ class ProbeResult:
     seconds: float
     adapter_faults: tuple[str, ...] = ()
     """LoRA adapters that are of no use, as the first proof found, each with what is wrong."""
+    tells_prefill: bool = False
+    """Whether the engine's counters move while it computes a long prompt: then their standing still is a sign."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,12 @@ _LOADING_PERIOD_SECONDS: Final = 2.0
 """How often a container that was never reached is tried: a refused connection costs nothing."""
 
 
+_SUSPICIOUS_SECONDS: Final = 2.0
+"""Without an answer, after which a container that has generated is asked once more beside."""
+_TIMES_USUAL: Final = 3
+"""The same, in times that its answers take: where these are slow, slowness is no sign of anything."""
+_BESIDE_SECONDS: Final = 1.0
+"""Between further ones."""
 _HELD_SECONDS: Final = 2.0
 """A connection that stands for so long is one to the server, and not to something before it that closes it again."""
 RunProbe = Callable[[ProbeTarget, Callable[[], None]], Awaitable[ProbeResult]]
@@ -75,13 +81,43 @@ class ProbeWatcher:
         # After a restart of the operator all pods are due at once: their first probes are spread out.
         await asyncio.sleep(random.uniform(0, period) if proven else 0)
         reached = proven
+        usual, tells = 0.0, False
         while True:
-            result = await self._probe_safely(key, replace(target, proven=proven))
-            self._measure(result)
-            reached = reached or result.outcome is not Outcome.UNREACHABLE
-            proven = proven or result.outcome is Outcome.GENERATED
-            self._record(key, target, result)
+            asked = replace(target, proven=proven)
+            for result in await self._ask(key, asked, usual, target.settings.failure_threshold if tells else 1):
+                tells = result.tells_prefill or (tells and result.outcome is Outcome.TIMED_OUT)
+                reached = reached or result.outcome is not Outcome.UNREACHABLE
+                proven = proven or result.outcome is Outcome.GENERATED
+                usual = result.seconds if result.outcome is Outcome.GENERATED else usual
             await asyncio.sleep(period if reached else min(period, _LOADING_PERIOD_SECONDS))
+
+    async def _ask(self, key: Key, target: ProbeTarget, usual: float, most: int) -> list[ProbeResult]:
+        """One probe, and beside one that stays silent further ones, up to `most`: each waits its whole time.
+
+        `usual` is how many seconds an answer takes.
+        """
+        rest = max(_SUSPICIOUS_SECONDS, _TIMES_USUAL * usual)
+        results: list[ProbeResult] = []
+        asked = {asyncio.create_task(self._probe_safely(key, target))}
+        try:
+            while asked:
+                wants_more = len(results) + len(asked) < most
+                done, asked = await asyncio.wait(
+                    asked, timeout=rest if wants_more else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                for result in (task.result() for task in done):
+                    results.append(result)
+                    self._measure(result)
+                    self._record(key, target, result)
+                if any(result.outcome is not Outcome.TIMED_OUT for result in results):
+                    break
+                if not done:
+                    asked.add(asyncio.create_task(self._probe_safely(key, target)))
+                    rest = _BESIDE_SECONDS
+        finally:
+            for task in asked:
+                task.cancel()
+        return results
 
     async def _probe_safely(self, key: Key, target: ProbeTarget) -> ProbeResult:
         held: list[asyncio.TimerHandle] = []
