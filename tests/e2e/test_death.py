@@ -1,13 +1,13 @@
-"""How soon an engine that is dead, or stopped, leaves the Service with the probe's defaults, while nobody asks it."""
+"""An engine that is dead, or stopped, with the defaults of the probe, while nobody asks it: it is replaced."""
 
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from cluster.kubectl import kubectl, wait_until
-from support.llm import apply, condition, endpoints_of, get_llm, make_llm, pods_of, wait_ready
+from cluster.kubectl import kubectl, kubectl_json, wait_until
+from support.llm import apply, condition, endpoints_of, get_llm, make_llm, pods_of, wait_for, wait_ready
 
 pytestmark = pytest.mark.e2e
 NAME: Final = "mortal"
@@ -33,30 +33,40 @@ def signal_engine(namespace: str, signal: int) -> str:
     return name
 
 
-def seconds_in_service(namespace: str, most: float) -> float:
+def seconds_in_service(namespace: str, pod: str, most: float) -> float:
     began = time.monotonic()
-    wait_until("the pod is out of the Service", most, lambda: endpoints_of(namespace, NAME) == set())
+    wait_until("the pod is out of the Service", most, lambda: pod not in endpoints_of(namespace, NAME))
     return time.monotonic() - began
 
 
-def test_a_killed_engine_leaves_the_service_at_the_first_proof(served: str) -> None:
-    signal_engine(served, KILL)
+def wait_replaced(namespace: str, pod: str, reason: str, count: int) -> None:
+    """Until another pod serves; meanwhile Degraded says what the engine's last words were."""
+
+    def is_said(llm: dict[str, Any]) -> bool:
+        degraded = condition(llm, "Degraded")
+        return degraded.get("reason") == reason and f"pod {pod} was replaced" in degraded.get("message", "")
+
+    wait_for(namespace, NAME, "says what it replaced", 90, is_said)
+    print(f"{reason}: replaced, and ready {wait_ready(namespace, NAME):.0f} s later")
+    llm = get_llm(namespace, NAME)
+    replaced = llm["status"]["recovery"]["replaced"]
+    assert (len(replaced), replaced[-1]["name"], replaced[-1]["reason"]) == (count, pod, reason)
+    assert condition(llm, "Degraded")["status"] == "False"
+    assert endpoints_of(namespace, NAME) == {other["metadata"]["name"] for other in pods_of(namespace, NAME)} != {pod}
+    events = kubectl_json("-n", namespace, "get", "events", "--field-selector", "reason=PodReplaced")["items"]
+    assert [pod in event["message"] for event in events].count(True) == 1
+
+
+def test_a_killed_engine_leaves_the_service_at_the_first_proof_and_is_replaced(served: str) -> None:
+    pod = signal_engine(served, KILL)
     # A period of 10 s, and what it takes until the Service knows.
-    print(f"killed: out of the Service after {seconds_in_service(served, 12):.1f} s")
-    assert condition(get_llm(served, NAME), "Degraded")["reason"] == "EngineDead"
+    print(f"killed: out of the Service after {seconds_in_service(served, pod, 12):.1f} s")
+    wait_replaced(served, pod, "EngineDead", 1)
 
 
-def test_a_stopped_engine_leaves_it_after_one_timeout(served: str) -> None:
-    (pod,) = pods_of(served, NAME)
-    kubectl("-n", served, "delete", "pod", pod["metadata"]["name"], "--wait=false")
-    wait_until(
-        "another pod is there",
-        60,
-        lambda: [p["metadata"]["name"] for p in pods_of(served, NAME)] != [pod["metadata"]["name"]],
-    )
-    wait_ready(served, NAME)
+def test_a_stopped_engine_leaves_it_after_one_timeout_and_is_replaced(served: str) -> None:
     # Its answers are known after the first probe that follows the proof.
     time.sleep(11)
-    signal_engine(served, STOP)
-    print(f"stopped: out of the Service after {seconds_in_service(served, 45):.1f} s")
-    assert condition(get_llm(served, NAME), "Degraded")["reason"] == "GenerateTimedOut"
+    pod = signal_engine(served, STOP)
+    print(f"stopped: out of the Service after {seconds_in_service(served, pod, 45):.1f} s")
+    wait_replaced(served, pod, "GenerateTimedOut", 2)

@@ -34,7 +34,8 @@ LLM["image"]["pullPolicy"] = "Never"  # type: ignore[index]
 @pytest.fixture(scope="module")
 def served(shared_namespace: str) -> Iterator[str]:
     """The namespace in which the model is served."""
-    apply(make_llm(NAME, shared_namespace, model=LLM))
+    # What is dead is looked at here, and stays (test_death.py: it is replaced).
+    apply(make_llm(NAME, shared_namespace, model=LLM, recovery={"policy": "Report"}))
     yield shared_namespace
     kubectl("-n", shared_namespace, "delete", "llm", NAME, "--ignore-not-found")
 

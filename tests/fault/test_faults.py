@@ -47,7 +47,7 @@ class Operator:
         # Nothing serves here: no pod is asked how its engine runs.
         unused: Any = None
         inspector = Inspector(client, unused)
-        self.reconciler = Reconciler(self.cache, client, probes, inspector, CATALOGUE, lambda: NOW, lambda _: None)
+        self.reconciler = Reconciler(self.cache, client, probes, inspector, CATALOGUE, lambda: NOW, Metrics())
 
     def see(self, api: FakeApi, lost: float = 0.0, chance: random.Random | None = None) -> None:
         """Take over the events of the watches; some are lost on the way."""

@@ -353,8 +353,27 @@ def test_an_evicted_pod_that_was_replaced_is_not_spoken_of() -> None:
     assert world.status.replicas == 1
 
 
-def test_a_dead_engine_is_no_progress() -> None:
+def test_a_dead_engine_is_replaced_and_its_last_words_are_kept() -> None:
     world = World().settle()
+    dead = Gate(False, "EngineDead", CONTAINER, detail="EngineCore encountered an issue")
+    world.pods = (make_pod(world.revision, gate=dead),)
+    decision = world.step()
+    assert decision.replacement is not None
+    assert (decision.replacement.pod_name, world.condition("Progressing")) == ("llama-1", ("True", "EngineDead"))
+    assert world.message("Degraded").endswith("; it is replaced")
+    world.pods = (make_pod(world.revision, "llama-2"),)
+    world.settle()
+    assert world.condition("Degraded") == ("True", "EngineDead")
+    assert "EngineCore encountered an issue; not all pods have generated since" in world.message("Degraded")
+    world.pods = (make_serving(world.revision, "llama-2"),)
+    world.settle()
+    assert world.condition("Degraded") == ("False", "NothingFailed")
+    world.edit(replicas=2).settle()
+    assert world.condition("Degraded") == ("False", "NothingFailed"), "what starts now has not been replaced"
+
+
+def test_a_dead_engine_that_is_only_reported_is_no_progress() -> None:
+    world = World().edit(recovery={"policy": "Report"}).settle()
     world.pods = (make_pod(world.revision, gate=Gate(False, "EngineDead", CONTAINER)),)
     world.settle()
     assert world.condition("Progressing") == ("False", "EngineDead")

@@ -75,9 +75,10 @@ policy.yaml: |
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
+# Deleted are pods of LLMDeployments whose engines are dead, so that others start.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, watch, delete]
 # How far the fetch of a model is.
 - apiGroups: [""]
   resources: [pods/log]

@@ -29,6 +29,7 @@ _CLASSES: Final = {
     "service": ChangeClass.NONE,
     "fetch": ChangeClass.NONE,
     "memory": ChangeClass.NONE,
+    "recovery": ChangeClass.NONE,
     "runtime.argumentCheck": ChangeClass.NONE,
     "model.servedName": ChangeClass.REFUSED,
 }

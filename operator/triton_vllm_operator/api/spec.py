@@ -10,6 +10,7 @@ from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.api.model import ImageReference, LoraAdapter, Model, ModelSource
 from triton_vllm_operator.api.pods import EnvVariable, Fetch, PodMetadata, ServiceSettings
 from triton_vllm_operator.api.quantity import parse_quantity
+from triton_vllm_operator.api.recovery import Recovery
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
 
 TOKENIZER_FIELD: Final = "spec.model.tokenizer"
@@ -201,6 +202,9 @@ class LLMDeploymentSpec(ApiModel):
         json_schema_extra={LIST_TYPE: "map", LIST_MAP_KEYS: ["name"]},
     )
     memory: Memory | None = Field(None, description="What is done about a model that does not fit; unset: Enforce.")
+    recovery: Recovery | None = Field(
+        None, description="What is done about a pod that generated and is dead; unset: it is replaced."
+    )
     scheduling: Scheduling | None = Field(None, description="Where the serving pods may run.")
     service_account_name: ObjectName | None = Field(
         None,

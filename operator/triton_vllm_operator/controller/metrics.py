@@ -37,6 +37,7 @@ class Metrics:
             registry=self.registry,
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1),
         )
+        self._replacements = self._counter("replacements", "Pods that were replaced, by what was found.", ["reason"])
         self._events = self._counter("watch_events", "Events of the watches.", ["resource"])
         self._resyncs = self._counter("resyncs", "Comparisons of the cache with fresh lists.", ["result"])
 
@@ -65,6 +66,10 @@ class Metrics:
     def planned(self, error: float) -> None:
         """A start was measured; by how much its plan was off."""
         self._plan_errors.observe(abs(error))
+
+    def replaced(self, reason: str) -> None:
+        """A pod was replaced since its engine was dead."""
+        self._replacements.labels(reason).inc()
 
     def event(self, resource: str) -> None:
         """One event came in."""

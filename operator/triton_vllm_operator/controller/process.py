@@ -43,7 +43,7 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
     async with open_session() as session:
         probes = ProbeWatcher(_prober(session), lambda key: queue.add(key), metrics.probed)
         inspector = Inspector(client, session)
-        reconciler = Reconciler(cache, client, probes, inspector, catalogue, lambda: datetime.now(UTC), metrics.planned)
+        reconciler = Reconciler(cache, client, probes, inspector, catalogue, lambda: datetime.now(UTC), metrics)
         queue = WorkQueue(reconciler.reconcile, metrics)
         resync = Resync(cache, client, settings.namespaces, queue.add, metrics)
         server = StatusServer(queue, metrics)

@@ -177,17 +177,21 @@ class KubeClient:
         text = await self._once("GET", "get", POD, path, {"container": container, **query})
         return text.decode(errors="replace")
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Delete exactly the object of that uid; one that is gone already is no error.
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, grace_seconds: int | None = None) -> Json:
+        """Delete exactly the object of that uid; one that is gone already is no error. What the API server answers.
+
+        `grace_seconds` is how long a pod may take to end; None is its own time.
 
         Raises:
             ApiError: any other answer.
         """
         body: Json = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
         try:
-            await self._call("DELETE", "delete", kind, kind.path(namespace, name), body=body)
+            return await self._call("DELETE", "delete", kind, kind.path(namespace, name), body=body)
         except Gone:
-            return
+            return {}
 
     async def _call(
         self,

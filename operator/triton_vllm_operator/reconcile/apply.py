@@ -3,6 +3,7 @@
 import logging
 from datetime import datetime
 from http import HTTPStatus
+from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
@@ -23,9 +24,20 @@ from triton_vllm_operator.kube.resources import (
 from triton_vllm_operator.manifests.event import build_event
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.reconcile.drift import differs
-from triton_vllm_operator.reconcile.model import IMAGE_VOLUMES_DROPPED, Applied, Child, GatePatch, News, Refusal, Write
+from triton_vllm_operator.reconcile.model import (
+    IMAGE_VOLUMES_DROPPED,
+    Applied,
+    Child,
+    GatePatch,
+    News,
+    Refusal,
+    Replacement,
+    Write,
+)
 
 _LOG = logging.getLogger(__name__)
+_SECONDS_OF_THE_DEAD: Final = 5
+"""Until kubelet kills a pod that is replaced: a server waits for its engine, and this one will not come."""
 
 
 class Writer:
@@ -133,8 +145,25 @@ class Writer:
             _LOG.info("pod %s/%s %s: %s", namespace, patch.pod_name, verdict, patch.state.message)
         return written
 
-    async def write_status(self, owner: Owner, status: LLMDeploymentStatus) -> None:
-        """Write the status of the LLMDeployment; one that is gone, or was made anew, needs none.
+    async def replace(self, namespace: str, replacement: Replacement) -> None:
+        """Delete a pod whose engine is dead, so that another one starts; soon, since it answers nobody.
+
+        Raises:
+            ApiError: it could not be deleted.
+        """
+        name, uid = replacement.pod_name, replacement.pod_uid
+        try:
+            deleted = await self._client.delete(POD, namespace, name, uid, _SECONDS_OF_THE_DEAD)
+        except Conflict:
+            # Another pod has its name: that it is gone is what was wanted.
+            return
+        if deleted.get("kind") == POD.kind:
+            # The next look may come before the event does, and would delete it again.
+            self._cache.put(POD, deleted)
+        _LOG.info("replaced pod %s/%s: %s", namespace, name, replacement.reason)
+
+    async def write_status(self, owner: Owner, status: LLMDeploymentStatus) -> bool:
+        """Write the status of the LLMDeployment, whether it was; one that is gone, or was made anew, needs none.
 
         Raises:
             ApiError: the status could not be written.
@@ -146,7 +175,8 @@ class Writer:
         try:
             self._cache.put(LLM_DEPLOYMENT, await self._client.apply(manifest, "status"))
         except (Gone, Conflict):
-            return
+            return False
+        return True
 
     async def tell(self, owner: Owner, news: tuple[News, ...], now: datetime) -> None:
         """Write Events; one that was told already is not told again, and one that cannot be told keeps nothing up."""

@@ -1,11 +1,13 @@
 """The conditions of an LLMDeployment. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import ConditionType, Reason
+from triton_vllm_operator.api.recovery import ReplacedPod
 from triton_vllm_operator.api.status import Condition, ConditionStatus, LLMDeploymentStatus, shorten
 from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem
 from triton_vllm_operator.kube.pod import Pod
@@ -62,6 +64,10 @@ class Situation:
     """Whether the memory of the GPUs suffices; None if that is not known yet."""
     unreached: frozenset[str] = frozenset()
     """Names of the pods that the last probe could not reach."""
+    remedies: Mapping[str, str] = field(default_factory=dict)
+    """What is done about pods whose engines are dead, by their names."""
+    replaced: ReplacedPod | None = None
+    """The last pod that was replaced, while its successor has not generated."""
 
     @property
     def alive(self) -> tuple[Pod, ...]:
@@ -104,6 +110,10 @@ def unreachable_from(pod: Pod, situation: Situation) -> datetime | None:
     if _has_generated(pod) or pod.containers_ready_at is None or pod.name not in situation.unreached:
         return None
     return pod.containers_ready_at + _UNREACHABLE_AFTER
+
+
+def _gate_failure(pod: Pod, situation: Situation) -> Problem | None:
+    return find_gate_failure(pod, situation.remedies.get(pod.name, ""))
 
 
 def _has_generated(pod: Pod) -> bool:
@@ -209,10 +219,11 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
             return _false(
                 Reason.STARTUP_DEADLINE_EXCEEDED,
                 f"pod {pod.name} has not generated within probe.startupDeadlineSeconds"
-                + (f"; {problem.message}" if (problem := find_problem(pod) or find_gate_failure(pod)) else ""),
+                + (f"; {problem.message}" if (problem := find_problem(pod) or _gate_failure(pod, situation)) else ""),
             )
-    if stuck := next(filter(None, map(find_gate_failure, filter(_has_generated, situation.current))), None):
-        # Nothing is under way: a pod whose engine died is replaced by nobody but its owner.
+    failed = (_gate_failure(pod, situation) for pod in situation.current if _has_generated(pod))
+    if (stuck := next(filter(None, failed), None)) and not situation.remedies:
+        # Nothing is under way: this pod is replaced by nobody but its owner.
         return _false(stuck.reason, stuck.message)
     if problem := _problem(situation) or _unreachable(situation, now):
         status = ConditionStatus.FALSE if _is_in_vain(problem, situation, now) else ConditionStatus.TRUE
@@ -234,7 +245,7 @@ def _warned(situation: Situation) -> str:
 def _problem(situation: Situation) -> Problem | None:
     if situation.pods_refused and len(situation.current) < situation.replicas:
         return Problem(Reason.PODS_REFUSED, situation.pods_refused)
-    found = (find_problem(pod) or find_gate_failure(pod) for pod in situation.current)
+    found = (find_problem(pod) or _gate_failure(pod, situation) for pod in situation.current)
     return next((problem for problem in found if problem), None)
 
 
@@ -277,8 +288,15 @@ def _degraded(situation: Situation) -> Finding:
         # What has not worked yet cannot have failed: it is Progressing that speaks of it.
         if not _has_generated(pod) or pod.serves:
             continue
-        if problem := find_gate_failure(pod) or find_problem(pod):
+        if problem := _gate_failure(pod, situation) or find_problem(pod):
             return _true(problem.reason, problem.message)
+    if (replaced := situation.replaced) is not None and replaced.reason in set(Reason):
+        said = f": {replaced.message}" if replaced.message != replaced.reason else ""
+        return _true(
+            Reason(replaced.reason),
+            f"pod {replaced.name} was replaced at {replaced.time}, since its engine gave no sign of life{said}; "
+            "not all pods have generated since",
+        )
     return _false(Reason.NOTHING_FAILED, "nothing that worked has failed")
 
 

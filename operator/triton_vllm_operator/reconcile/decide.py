@@ -40,6 +40,7 @@ from triton_vllm_operator.reconcile.learning import compare_now, find_news
 from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
+from triton_vllm_operator.reconcile.recovery import Recovered, decide_recovery, open_replacement
 from triton_vllm_operator.reconcile.status import build_status, find_running_engine
 from triton_vllm_operator.repository.catalogue import Catalogue
 from triton_vllm_operator.sources.report import parse_report
@@ -54,8 +55,9 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     """What to do about one LLMDeployment."""
     plan = make_plan(observed, catalogue, now)
     wanted = _children(observed.resource.owner, plan)
-    situation = _situation(observed, plan)
-    status = build_status(observed, plan, situation, now)
+    recovered = _recover(observed, plan, now)
+    situation = _situation(observed, plan, recovered)
+    status = build_status(observed, plan, situation, recovered.status, now)
     compared = compare_now(observed, status.memory_plan)
     return Decision(
         writes=_to_write(observed, plan, wanted),
@@ -63,8 +65,9 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
         gates=_gates(observed, plan.live.probe, now),
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
-        look_again_at=_look_again_at(situation, plan, status, now),
-        news=find_news(compared, observed.resource.status.revision or ""),
+        look_again_at=_look_again_at(situation, plan, status, recovered, now),
+        news=(*find_news(compared, observed.resource.status.revision or ""), *recovered.news),
+        replacement=recovered.replacement,
         plan_error=compared.error if compared is not None else None,
     )
 
@@ -180,7 +183,12 @@ def _probes(observed: Observed, plan: Plan) -> tuple[ProbeTarget, ...]:
     )
 
 
-def _situation(observed: Observed, plan: Plan) -> Situation:
+def _recover(observed: Observed, plan: Plan, now: datetime) -> Recovered:
+    patience = timedelta(seconds=plan.live.probe.startup_deadline_seconds)
+    return decide_recovery(observed.pods, observed.resource.status.recovery, plan.live.recovery, patience, now)
+
+
+def _situation(observed: Observed, plan: Plan, recovered: Recovered) -> Situation:
     refusal = _find_refusal(observed)
     return Situation(
         refused=plan.refused,
@@ -200,6 +208,8 @@ def _situation(observed: Observed, plan: Plan) -> Situation:
         if plan.revision and (scheduling := plan.revision.spec.scheduling)
         else "",
         memory=_memory(observed, plan),
+        remedies=recovered.remedies,
+        replaced=open_replacement(recovered.status),
         unreached=frozenset(
             pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
         ),
@@ -263,11 +273,14 @@ def _find_refusal(observed: Observed) -> ObjectCondition | None:
     return next(filter(None, found), None)
 
 
-def _look_again_at(situation: Situation, plan: Plan, status: LLMDeploymentStatus, now: datetime) -> datetime | None:
+def _look_again_at(
+    situation: Situation, plan: Plan, status: LLMDeploymentStatus, recovered: Recovered, now: datetime
+) -> datetime | None:
     waiting = [pod for pod in situation.current if not pod.serves]
     moments = [moment(pod, situation) for pod in waiting for moment in (startup_deadline, unreachable_from)]
     if situation.pods_refused:
         moments.append(refusal_deadline(situation))
+    moments.append(recovered.look_again_at)
     if plan.fetching is not None:
         moments.append(plan.fetching.look_again_at)
     if status.engine and not status.engine.running and any(pod.serves for pod in situation.current):

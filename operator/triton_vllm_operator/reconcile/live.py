@@ -1,12 +1,13 @@
 """The part of a spec that restarts nothing: it is taken from the live spec, whatever becomes of the rest. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.pods import Fetch, ServiceSettings
+from triton_vllm_operator.api.recovery import Recovery
 from triton_vllm_operator.api.spec import MOST_REPLICAS, LLMDeploymentSpec, Memory, MemoryPolicy, Probe
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -21,13 +22,15 @@ class Live:
     service: ServiceSettings | None
     fetch: Fetch | None
     memory: MemoryPolicy = MemoryPolicy.ENFORCE
+    recovery: Recovery = field(default_factory=Recovery)
     leaves_service: bool = False
     """What the Service should be cannot be read: one that is there stays as it is."""
 
 
 def live_part(spec: LLMDeploymentSpec) -> Live:
     """Of a spec that could be read."""
-    return Live(spec.replicas, spec.probe, spec.service, spec.fetch, (spec.memory or Memory()).policy)
+    policy = (spec.memory or Memory()).policy
+    return Live(spec.replicas, spec.probe, spec.service, spec.fetch, policy, spec.recovery or Recovery())
 
 
 def salvage_live_part(spec: Json, running: int) -> Live:
@@ -44,6 +47,7 @@ def salvage_live_part(spec: Json, running: int) -> Live:
         service=settings,
         fetch=_salvage(Fetch, spec.get("fetch")),
         memory=(_salvage(Memory, spec.get("memory")) or Memory()).policy,
+        recovery=_salvage(Recovery, spec.get("recovery")) or Recovery(),
         leaves_service=service is not None and settings is None,
     )
 

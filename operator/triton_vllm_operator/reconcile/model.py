@@ -135,6 +135,15 @@ class GatePatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Replacement:
+    """A pod to delete, since its engine is dead."""
+
+    pod_name: str
+    pod_uid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class News:
     """What happened once, and is told in an Event."""
 
@@ -157,6 +166,8 @@ class Decision:
     look_again_at: datetime | None
     """When time alone may change this decision."""
     news: tuple[News, ...] = ()
+    replacement: Replacement | None = None
+    """A pod to delete once the status says that it was."""
     plan_error: float | None = None
     """Of the tokens of a start that was measured now, as a part of what was measured."""
 

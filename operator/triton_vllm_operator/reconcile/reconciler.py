@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
-from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
@@ -27,6 +27,16 @@ class NotSettled(Exception):
     """Something outside our watches must change first; the key is tried again with back-off."""
 
 
+class Told(Protocol):
+    """What is counted."""
+
+    def planned(self, error: float) -> None:
+        """A start was measured; `error` is that of the tokens of its plan, as a part of what was measured."""
+
+    def replaced(self, reason: str) -> None:
+        """A pod was replaced."""
+
+
 class Reconciler:
     """Brings one LLMDeployment a step nearer to its spec. The outcome depends on the cluster alone."""
 
@@ -38,7 +48,7 @@ class Reconciler:
         inspector: Inspector,
         catalogue: Catalogue,
         clock: Callable[[], datetime],
-        on_plan_error: Callable[[float], None],
+        told: Told,
     ) -> None:
         self._cache = cache
         self._client = client
@@ -46,7 +56,7 @@ class Reconciler:
         self._inspector = inspector
         self._catalogue = catalogue
         self._clock = clock
-        self._on_plan_error = on_plan_error
+        self._told = told
         self._writer = Writer(client, cache)
         self._nodes = NodeLister(client)
         self._turns = Turns()
@@ -90,20 +100,28 @@ class Reconciler:
         else:
             await self._writer.prune(key.namespace, decision.prunes)
         self._probes.sync(key, decision.probes)
-        if decision.status is not None:
-            await self._say(observed.resource.owner, decision, decision.status, now)
+        await self._say(observed.resource.owner, decision, now)
         if unsettled := _unsettled(observed, applied):
             raise NotSettled(unsettled)
         if decision.look_again_at is None:
             return None
         return (decision.look_again_at - now).total_seconds()
 
-    async def _say(self, owner: Owner, decision: Decision, status: LLMDeploymentStatus, now: datetime) -> None:
-        """Tell what happened once, and write the status: it is what remembers that it was told."""
-        await self._writer.tell(owner, decision.news, now)
-        await self._writer.write_status(owner, status)
-        if decision.plan_error is not None:
-            self._on_plan_error(decision.plan_error)
+    async def _say(self, owner: Owner, decision: Decision, now: datetime) -> None:
+        """Tell what happened once, and write the status: it is what remembers that it was told.
+
+        A pod is replaced once the status says that it was.
+        """
+        if decision.status is not None:
+            await self._writer.tell(owner, decision.news, now)
+            is_written = await self._writer.write_status(owner, decision.status)
+            if decision.plan_error is not None:
+                self._told.planned(decision.plan_error)
+            if not is_written:
+                return
+        if decision.replacement is not None:
+            await self._writer.replace(owner.namespace, decision.replacement)
+            self._told.replaced(decision.replacement.reason)
 
 
 def _unsettled(observed: Observed, applied: Applied) -> str:

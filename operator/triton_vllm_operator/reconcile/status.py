@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.recovery import RecoveryStatus
 from triton_vllm_operator.api.status import (
     MOST_MEASURED,
     EngineStatus,
@@ -33,7 +34,9 @@ _DIFFERENCE_LIMIT: Final = 256
 _NAME_LIMIT: Final = 64
 
 
-def build_status(observed: Observed, plan: Plan, situation: Situation, now: datetime) -> LLMDeploymentStatus:
+def build_status(
+    observed: Observed, plan: Plan, situation: Situation, recovery: RecoveryStatus | None, now: datetime
+) -> LLMDeploymentStatus:
     """What `kubectl get llm` shows."""
     owner, generation = observed.resource.owner, observed.resource.generation
     findings = find_conditions(situation, now)
@@ -46,6 +49,7 @@ def build_status(observed: Observed, plan: Plan, situation: Situation, now: date
         engine=_engine_status(observed, plan.revision) if plan.revision else None,
         model=_model_status(plan.revision) if plan.revision else None,
         memory_plan=_memory_status(observed, plan, plan.revision) if plan.revision else None,
+        recovery=recovery,
         replicas=len(situation.alive),
         ready_replicas=sum(pod.serves for pod in situation.current),
         selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),

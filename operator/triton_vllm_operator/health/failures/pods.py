@@ -107,8 +107,11 @@ def _bad_source(pod: Pod, ended: Ended) -> Problem:
     return Problem(reason, f"pod {pod.name}: preparing the weights ended with {_how(ended)}")
 
 
-def find_gate_failure(pod: Pod) -> Problem | None:
-    """What the probes found wrong with a pod that loaded; None if nothing."""
+def find_gate_failure(pod: Pod, done: str = "") -> Problem | None:
+    """What the probes found wrong with a pod that loaded; None if nothing.
+
+    `done` is what the operator does about it; empty if that is for its owner to do.
+    """
     if pod.gate is None or pod.gate.generates or pod.gate.reason not in _GATE_TEXTS:
         return None
     if pod.gate.container_id != pod.container_id or not pod.running:
@@ -116,7 +119,8 @@ def find_gate_failure(pod: Pod) -> Problem | None:
     reason = Reason(pod.gate.reason)
     detail = f": {pod.gate.detail}" if pod.gate.detail else ""
     # A pod that never generated was not broken by anything: the next one would be as it is.
-    remedy = f"to replace it: kubectl delete pod {pod.name}" if pod.gate.has_generated else _NEVER_WORKED[reason]
+    by_hand = f"to replace it: kubectl delete pod {pod.name}"
+    remedy = (done or by_hand) if pod.gate.has_generated else _NEVER_WORKED[reason]
     return Problem(reason, f"pod {pod.name} {_GATE_TEXTS[reason]}{detail}; {remedy.replace(_POD, pod.name)}")
 
 

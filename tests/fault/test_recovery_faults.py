@@ -1,0 +1,121 @@
+"""A dead pod is replaced once, wherever the operator is killed meanwhile."""
+
+import copy
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from fault.fakeapi import FakeApi, serving, unavailable
+from fault.test_faults import WEB, Operator, new_cluster, started
+from triton_vllm_operator.api import names
+from triton_vllm_operator.kube import client as client_module
+from triton_vllm_operator.kube.errors import ApiError
+from triton_vllm_operator.kube.resources import DEPLOYMENT, LLM_DEPLOYMENT, POD
+
+DEAD = "containerd://1: Error generating stream: EngineCore encountered an issue"
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_pause", lambda *_: 0.0)
+
+
+def pod_of(api: FakeApi, name: str, dead: bool) -> dict[str, Any]:
+    (deployment,) = api.of_kind(DEPLOYMENT)
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    gate = {"type": names.READINESS_GATE, "status": "False", "reason": "EngineDead", "message": DEAD}
+    conditions = [gate, {"type": "Ready", "status": "False"}] if dead else []
+    state = {"running": {"startedAt": "2026-11-23T00:00:00Z"}}
+    status = {"name": names.CONTAINER, "containerID": "containerd://1", "state": state}
+    owner = {"kind": "ReplicaSet", "name": "web-7d4b9", "uid": "2", "controller": True}
+    return {
+        "metadata": {"name": name, "labels": labels, "ownerReferences": [owner]},
+        "spec": {},
+        "status": {"phase": "Running", "podIP": "127.0.0.1", "conditions": conditions, "containerStatuses": [status]},
+    }
+
+
+async def with_dead_pods(api: FakeApi, operator: Operator, *pods: str) -> None:
+    await operator.settle(api)
+    api.writes.clear()
+    for pod in pods:
+        api.put(POD, pod_of(api, pod, dead=True))
+
+
+def replaced_in_status(api: FakeApi) -> list[str]:
+    (body,) = api.of_kind(LLM_DEPLOYMENT)
+    return [each["name"] for each in body["status"].get("recovery", {}).get("replaced", [])]
+
+
+async def test_the_status_says_it_and_then_the_pod_is_deleted() -> None:
+    api = new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        await with_dead_pods(api, operator, "web-a")
+        await operator.settle(api)
+    assert api.writes[:2] == ["apply LLMDeployment web status", "delete Pod web-a"]
+    assert replaced_in_status(api) == ["web-a"]
+
+
+@pytest.mark.parametrize("broken", ["PATCH", "DELETE", "after DELETE"])
+async def test_killed_in_the_middle_it_is_replaced_once(broken: str) -> None:
+    api = new_cluster()
+    lost: list[str] = []
+
+    def die(method: str, path: str) -> web.Response | None:
+        if method != broken.removeprefix("after ") or not path.endswith(("/web/status", "/pods/web-a")):
+            return None
+        if broken.startswith("after ") and not lost:
+            # It is done, and nobody hears of it.
+            lost.append(path)
+            api.writes.append("delete Pod web-a")
+            api.remove(POD, "web-a")
+        return unavailable()
+
+    async with serving(api) as client:
+        operator = await started(client)
+        await with_dead_pods(api, operator, "web-a", "web-b")
+        api.fault = die
+        with pytest.raises(ApiError):
+            await operator.settle(api)
+        api.fault = lambda *_: None
+        again = await started(client)
+        await again.settle(api)
+    assert api.writes.count("delete Pod web-a") == 1
+    assert "delete Pod web-b" not in api.writes, "one at a time"
+    assert replaced_in_status(api) == ["web-a"]
+
+
+async def test_until_the_pod_has_gone_it_is_deleted_no_second_time() -> None:
+    api = new_cluster()
+    deleted: list[dict[str, Any]] = []
+
+    def keep(method: str, path: str) -> web.Response | None:
+        if method != "DELETE":
+            return None
+        body = copy.deepcopy(api.objects[POD, "ns", path.rpartition("/")[2]])
+        body["metadata"] |= {"deletionTimestamp": "2026-11-23T00:00:05Z", "resourceVersion": "9000"}
+        deleted.append(body)
+        return web.json_response(body)
+
+    async with serving(api) as client:
+        operator = await started(client)
+        await with_dead_pods(api, operator, "web-a")
+        api.fault = keep
+        await operator.settle(api)
+        for _ in range(3):
+            await operator.reconciler.reconcile(WEB)
+    assert len(deleted) == 1
+
+
+async def test_report_deletes_nothing() -> None:
+    api = new_cluster(recovery={"policy": "Report"})
+    async with serving(api) as client:
+        operator = await started(client)
+        await with_dead_pods(api, operator, "web-a")
+        await operator.settle(api)
+    assert not [write for write in api.writes if write.startswith("delete")]
+    (body,) = api.of_kind(LLM_DEPLOYMENT)
+    degraded = next(c for c in body["status"]["conditions"] if c["type"] == "Degraded")
+    assert "to replace it: kubectl delete pod web-a" in degraded["message"]
