@@ -23,6 +23,8 @@ from typing import Any, Final
 
 import yaml
 
+from gpu.processors import load_processors, write_processor
+from support.configs import overlaid
 from triton_vllm_operator.memory.measured import read_measured
 from triton_vllm_operator.memory.versions import GIB
 
@@ -60,6 +62,9 @@ def start(row: Row, config: dict[str, Any], draft: dict[str, Any], folder: Path)
     from vllm.v1.engine.llm_engine import LLMEngine
 
     (folder / "config.json").write_text(json.dumps(config))
+    processor = load_processors().get(row["model"])
+    if processor is not None:
+        write_processor(processor, folder)
     if "method" in row:
         guessing = {"method": row["method"], "num_speculative_tokens": row["guesses"]}
         if draft:
@@ -71,7 +76,7 @@ def start(row: Row, config: dict[str, Any], draft: dict[str, Any], folder: Path)
     arguments = AsyncEngineArgs(
         model=str(folder),
         load_format="dummy",
-        skip_tokenizer_init=True,
+        skip_tokenizer_init=processor is None,
         dtype="bfloat16",
         enable_lora="adapters" in row,
         **{**given, **row.get("arguments", {})},
@@ -157,7 +162,7 @@ def main(arguments: list[str]) -> int:
             print(f"{len(wanted['starts']) - number} starts are left out: the time is over")
             break
         given, began = {**wanted["defaults"], **row}, time.monotonic()
-        config = {**models[row["model"]], **row.get("config", {})}
+        config = overlaid(models[row["model"]], row.get("config", {}))
         log = out.with_name(f"start-{number:02}.log")
         draft = {**models[row["draft"]], **row.get("draft_config", {})} if "draft" in row else {}
         started = run(given, config, draft, log)

@@ -7,16 +7,20 @@ from typing import Any, Final
 
 import yaml
 
+from gpu.processors import load_processors
 from support.checkpoints import make_draft, make_tensors
+from support.configs import overlaid
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.memory.methods import find_method
 from triton_vllm_operator.memory.plan import Plan, make_plan
 from triton_vllm_operator.memory.runner import choose_runner
+from triton_vllm_operator.memory.seeing import find_uncounted_seeing, read_seeing
 from triton_vllm_operator.memory.settings import Drafter, EngineSettings, Gpu
 from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.sources.draft_reader import read_draft
 from triton_vllm_operator.sources.shape import DraftShape, ModelShape
 from triton_vllm_operator.sources.shape_reader import read_shape
+from triton_vllm_operator.sources.vision import IMAGE_PROCESSOR, NOTHING_SAID, VIDEO_PROCESSOR, Sizes
 
 STARTS: Final = Path(__file__).with_name("starts")
 
@@ -58,20 +62,27 @@ def load_starts(*files: str) -> tuple[Start, ...]:
     paths = [STARTS / file for file in files] or sorted(p for p in STARTS.glob("*.yaml") if p.name != "models.yaml")
     recorded = [yaml.safe_load(path.read_text()) for path in paths]
     rows = [{**each["defaults"], **row} for each in recorded for row in each["starts"]]
-    # A start that failed, or was ended before it said everything, is no measure.
-    return tuple(_plan(row, models) for row in rows if "cache" in row and "weights" in row)
+    # A start that failed, or was ended before it said everything, is no measure; what is not counted has no plan.
+    told = (row for row in rows if "cache" in row and "weights" in row)
+    return tuple(_plan(row, models) for row in told if not find_uncounted_seeing(row.get("arguments", {})))
 
 
-def read_model(config: dict[str, Any]) -> ModelShape:
-    """The shape of a recorded model.
+def read_model(config: dict[str, Any], sizes: Sizes = NOTHING_SAID) -> ModelShape:
+    """The shape of a recorded model; `sizes` is what its processor says of images.
 
     Raises:
         ValueError: it was not understood.
     """
-    shape = read_shape(config, make_tensors(config))
+    shape = read_shape(config, make_tensors(config), sizes)
     if isinstance(shape, str):
         raise ValueError(shape)
     return shape
+
+
+def sizes_of(model: str) -> Sizes:
+    """What the processor of a recorded model says of images."""
+    files = load_processors().get(model, {}).get("files", {})
+    return Sizes(files.get(IMAGE_PROCESSOR, {}), files.get(VIDEO_PROCESSOR, {}))
 
 
 def _read_draft(config: dict[str, Any]) -> DraftShape:
@@ -82,7 +93,7 @@ def _read_draft(config: dict[str, Any]) -> DraftShape:
 
 
 def _plan(row: dict[str, Any], models: dict[str, dict[str, Any]]) -> Start:
-    shape = read_model({**models[row["model"]], **row.get("config", {})})
+    shape = read_model(overlaid(models[row["model"]], row.get("config", {})), sizes_of(row["model"]))
     if "draft" in row:
         shape = shape.model_copy(update={"draft": _read_draft({**models[row["draft"]], **row.get("draft_config", {})})})
     guessing = {"method": row["method"], "numSpeculativeTokens": row["guesses"]} if "method" in row else None
@@ -104,6 +115,7 @@ def _plan(row: dict[str, Any], models: dict[str, dict[str, Any]]) -> Start:
         adapter_rank=row.get("rank", 0),
         quantises=row.get("quantises", False),
         caches_prefixes=row.get("arguments", {}).get("enable_prefix_caching"),
+        seeing=read_seeing(row.get("arguments", {})),
     )
     gpu = Gpu(row["gpu"]["product"], int(row["gpu"]["gib"] * GIB))
     plan = make_plan(shape, settings, gpu, row["length"])

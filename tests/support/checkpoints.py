@@ -176,6 +176,8 @@ def _experts(text: Config, layer: str, experts: int, dtype: str) -> Named:
     if text.get("shared_expert_intermediate_size"):
         yield from _gated(f"{layer}.mlp.shared_expert", text["shared_expert_intermediate_size"], hidden, dtype)
         yield f"{layer}.mlp.shared_expert_gate.weight", Tensor(dtype, (1, hidden))
+    if text["model_type"] == "llama4_text":
+        yield from _gated(f"{layer}.feed_forward.shared_expert", size, hidden, dtype)
     if shared := text.get("n_shared_experts") or text.get("num_shared_experts"):
         yield from _gated(f"{layer}.mlp.shared_experts", shared * text["moe_intermediate_size"], hidden, dtype)
 

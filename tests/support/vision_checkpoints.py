@@ -74,6 +74,14 @@ _TOWERS: Final = {
         patches="vision_tower.patch_conv",
         has_bias=False,
     ),
+    "smolvlm_vision": _SIGLIP,
+    "llama4_vision_model": _SIGLIP._replace(
+        blocks="vision_model.model.layers",
+        attention=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        output="self_attn.o_proj",
+        patches="vision_model.patch_embedding.linear",
+    ),
+    "glm4v": _QWEN2._replace(gates=("mlp.gate_proj", "mlp.up_proj"), down="mlp.down_proj", has_bias=False),
     "qwen2_vl": _QWEN2,
     "qwen2_5_vl": _QWEN2._replace(gates=("mlp.gate_proj", "mlp.up_proj"), down="mlp.down_proj"),
     "qwen3_vl": _QWEN3,
@@ -85,9 +93,12 @@ _TOWERS: Final = {
 def make_vision(config: Config, dtype: str) -> Named:
     """The tower of a model and what joins it."""
     vision = config["vision_config"]
-    tower = _TOWERS[vision["model_type"]]
+    kind = vision.get("model_type") or config["model_type"]
+    tower = _TOWERS[kind]
     width = vision.get("embed_dim") or vision["hidden_size"]
     inner = vision.get("intermediate_size") or int(width * vision["mlp_ratio"])
+    # The blocks of GLM are as wide as what the tower gives.
+    inner = vision["out_hidden_size"] if kind == "glm4v" else inner
     hidden = config.get("text_config", config)["hidden_size"]
     for number in range(vision.get("num_hidden_layers") or vision["depth"]):
         at = f"{tower.blocks}.{number}"
@@ -100,10 +111,10 @@ def make_vision(config: Config, dtype: str) -> Named:
             yield f"{at}.{name}.weight", Tensor(dtype, (width,))
     patch, frames = _one(vision["patch_size"]), vision.get("temporal_patch_size")
     yield f"{tower.patches}.weight", Tensor(dtype, (width, 3, *((frames,) if frames else ()), patch, patch))
-    yield from _JOINS.get(vision["model_type"], _join_llava)(vision, width, hidden, dtype)
+    yield from _JOINS.get(config["model_type"], _JOINS.get(kind, _join_llava))(vision, width, hidden, dtype)
     if size := _one(vision.get("image_size")):
-        positions = (size // patch) ** 2 + (vision["model_type"] != "siglip_vision_model")
-        if vision["model_type"] != "pixtral":
+        positions = (size // patch) ** 2 + (kind != "siglip_vision_model")
+        if kind != "pixtral":
             yield "vision_tower.embeddings.position_embedding.weight", Tensor(dtype, (positions, width))
 
 
@@ -126,6 +137,25 @@ def _join_intern(_vision: Config, width: int, hidden: int, dtype: str) -> Named:
     yield from _linear("multi_modal_projector.linear_2", hidden, hidden, dtype)
 
 
+def _join_llama(vision: Config, width: int, hidden: int, dtype: str) -> Named:
+    inner = int(vision["projector_input_dim"])
+    yield "vision_model.vision_adapter.mlp.fc1.weight", Tensor(dtype, (inner, 4 * width))
+    yield "vision_model.vision_adapter.mlp.fc2.weight", Tensor(dtype, (inner, inner))
+    yield "multi_modal_projector.linear_1.weight", Tensor(dtype, (hidden, vision["vision_output_dim"]))
+
+
+def _join_smol(_vision: Config, width: int, hidden: int, dtype: str) -> Named:
+    yield "model.connector.modality_projection.proj.weight", Tensor(dtype, (hidden, 9 * width))
+
+
+def _join_glm(vision: Config, width: int, hidden: int, dtype: str) -> Named:
+    inner = vision["intermediate_size"]
+    yield "visual.downsample.weight", Tensor(dtype, (hidden, width, 2, 2))
+    yield "visual.merger.proj.weight", Tensor(dtype, (hidden, hidden))
+    for name, shape in (("gate_proj", (inner, hidden)), ("up_proj", (inner, hidden)), ("down_proj", (hidden, inner))):
+        yield f"visual.merger.{name}.weight", Tensor(dtype, shape)
+
+
 def _join_qwen(vision: Config, width: int, hidden: int, dtype: str) -> Named:
     merged = width * vision["spatial_merge_size"] ** 2
     yield from _linear("visual.merger.mlp.0", merged, merged, dtype)
@@ -143,8 +173,11 @@ def _join_deep(vision: Config, width: int, hidden: int, dtype: str) -> Named:
 
 
 _JOINS: Final = {
-    "siglip_vision_model": _join_gemma,
-    "pixtral": _join_pixtral,
+    "gemma3": _join_gemma,
+    "mistral3": _join_pixtral,
+    "llama4": _join_llama,
+    "smolvlm": _join_smol,
+    "glm4v": _join_glm,
     "intern_vit_6b": _join_intern,
     "internvl_vision": _join_intern,
     "qwen2_vl": _join_qwen,

@@ -14,6 +14,10 @@ class Range:
     def __add__(self, other: "Range") -> "Range":
         return Range(self.low + other.low, self.expected + other.expected, self.high + other.high)
 
+    def or_more(self, other: "Range") -> "Range":
+        """The larger of both, in each way."""
+        return Range(max(self.low, other.low), max(self.expected, other.expected), max(self.high, other.high))
+
     def taken_from(self, total: int) -> "Range":
         """What is left of a total: the most where the least is taken."""
         return Range(total - self.high, total - self.expected, total - self.low)

@@ -6,8 +6,14 @@ vllm/v1/worker/gpu_model_runner.py (profile_run).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import Final
 
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from triton_vllm_operator.memory.amounts import Range, around, exactly
 from triton_vllm_operator.memory.settings import EngineSettings, Runner, Seeing
 from triton_vllm_operator.memory.versions import BatchClass, load_tables, row_of
 from triton_vllm_operator.sources.shape import ModelShape, Vision
@@ -15,28 +21,63 @@ from triton_vllm_operator.sources.shape import ModelShape, Vision
 _COLOURS: Final = 3
 _LEAST_TOKENS: Final = 256
 """Of an image: smaller ones are no remedy."""
-_HIDDEN_TIMES: Final = 6
-"""How many times a block of the encoder holds its hidden states: queries, keys and values, and those around them."""
-_INNER_TIMES: Final = 1
-"""How many times what lies between the halves of its feed-forward, beside each first half."""
+_HOT_BYTES: Final = 20
+"""Of a patch for each position of a table: in height and width, as whole numbers and then in the engine's dtype."""
+_HOT_SHARE: Final = 0.0625
+"""Of the GPU, that these take at most (vllm/model_executor/models/gemma4_mm.py, _encoder_chunk)."""
+_WORKSPACE: Final = 32 * 2**20
+"""Bytes that the first products of matrices leave for those that follow (cuBLAS)."""
+_UNSURE: Final = 0.08
+_UNSURE_UNRECORDED: Final = 0.4
+"""Part by which the pass may differ from the formula, of encoders of which starts are recorded and of others."""
+
+
+class EncoderRow(BaseModel):
+    """What a block of an encoder holds at once (encoders.yaml)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architectures: tuple[str, ...] = ()
+    """Of models whose encoder it is; empty of all others."""
+    gated: bool = False
+    """Whether it holds only where a gate is computed."""
+    hidden: float
+    """Times its hidden states."""
+    inner: float
+    """Times what lies between the halves of its feed-forward."""
+    mask: float = 0
+    """Elements for each pair of patches."""
+    recorded: bool = True
+
+    def holds_for(self, architecture: str, is_gated: bool) -> bool:
+        """Whether it is that of a model."""
+        return not self.architectures or (architecture in self.architectures and (is_gated or not self.gated))
+
+
+@cache
+def _load_encoders() -> tuple[EncoderRow, ...]:
+    text = (resources.files(__package__) / "encoders.yaml").read_text()
+    return tuple(EncoderRow.model_validate(each) for each in yaml.safe_load(text)["encoders"])
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderPass:
     """Bytes."""
 
-    peak: int = 0
+    peak: Range
     """While images are encoded."""
-    held: int = 0
+    held: int
     """Of images and of what became of them, until the other passes are over."""
 
 
-NO_PASS: Final = EncoderPass()
+NO_PASS: Final = EncoderPass(exactly(0), 0)
 
 
-def measured_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int) -> EncoderPass:
+def measured_pass(
+    shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int, gpu_bytes: int
+) -> EncoderPass:
     """By which the engine measures itself; `length` is the longest sequence, in tokens."""
-    return encoder_pass(shape, settings, batch, length) if is_measured(settings) else NO_PASS
+    return encoder_pass(shape, settings, batch, length, gpu_bytes) if is_measured(settings) else NO_PASS
 
 
 def is_measured(settings: EngineSettings) -> bool:
@@ -45,17 +86,31 @@ def is_measured(settings: EngineSettings) -> bool:
     return settings.seeing.is_profiled and (settings.runner is Runner.V1 or by_second)
 
 
-def encoder_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int) -> EncoderPass:
+def encoder_pass(
+    shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int, gpu_bytes: int
+) -> EncoderPass:
     """The pass of as many images or videos of the largest size as go through the encoder at once."""
     vision = shape.vision
     if vision is None or not (tokens := count_profiled(vision, settings, batch, length)):
         return NO_PASS
-    patches, ranks = tokens * vision.patches, settings.tensor_ranks
+    row = next(row for row in _load_encoders() if row.holds_for(shape.architecture, vision.is_gated))
+    patches = tokens * vision.patches
     pixels = patches * _COLOURS * vision.patch**2 * vision.frames * settings.dtype_bytes
     results = tokens * vision.levels * shape.hidden_size * settings.dtype_bytes
-    inner = vision.inner_size // ranks * (_INNER_TIMES + 1 + vision.is_gated)
-    inside = patches * (_HIDDEN_TIMES * vision.hidden_size + inner) * settings.dtype_bytes
-    return EncoderPass(pixels + inside, results if settings.runner is Runner.V2 else pixels + results)
+    # Those of deeper layers wait for the last.
+    waiting = results * (vision.levels - 1) // vision.levels
+    hot = min(patches * vision.positions * _HOT_BYTES, int(_HOT_SHARE * gpu_bytes))
+    inside = _count_inside(row, vision, patches, settings.tensor_ranks) * settings.dtype_bytes
+    expected = int(pixels + waiting + max(inside, hot))
+    unsure = int(expected * (_UNSURE if row.recorded else _UNSURE_UNRECORDED))
+    held = results + _WORKSPACE + (0 if settings.runner is Runner.V2 else pixels)
+    return EncoderPass(around(expected, unsure, unsure), held)
+
+
+def _count_inside(row: EncoderRow, vision: Vision, patches: int, ranks: int) -> float:
+    """Elements."""
+    of_patch = row.hidden * vision.hidden_size + row.inner * (vision.inner_size // ranks)
+    return patches * (of_patch + row.mask * patches)
 
 
 def count_profiled(vision: Vision, settings: EngineSettings, batch: BatchClass, length: int) -> int:

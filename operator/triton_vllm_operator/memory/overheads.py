@@ -24,9 +24,7 @@ _LAYER_HIDDEN_TIMES: Final = 3.75
 _LAYER_INNER_TIMES: Final = 3
 """How many times a feed-forward holds the hidden states of a batch, and what lies between its halves."""
 _SEES: Final = 0.25
-"""GIB for what sees, of families that are not known (sources/vision.py)."""
-_UNSURE_ENCODER: Final = 0.15
-"""Part by which a recorded pass of an encoder may differ from the formula."""
+"""GiB for what sees, of families that are not known (sources/vision.py)."""
 _QUERY_TIMES: Final = 1.25
 """How large queries (192) and results (128) of a token are, beside its keys and values (256): of DeepSeek's heads."""
 _UNSURE: Final = 0.1
@@ -46,10 +44,12 @@ _SPLITS: Final = 32
 _SPLIT_BYTES: Final = 4
 
 
-def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int, block: int) -> Range:
+def activation_peak(
+    shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int, block: int, gpu_bytes: int
+) -> Range:
     """The peak of the passes by which the engine measures itself, on the rank that has the sampler.
 
-    `length` is the longest sequence, and `block` what the cache gives out at once, in tokens.
+    `length` is the longest sequence and `block` what the cache gives out at once, in tokens; `gpu_bytes` the whole GPU.
     """
     workspace = max(_experts_workspace(shape, settings, batch), _index_workspace(shape, settings, length))
     sampler, others = _sampler_pass(shape, settings, batch), _other_passes(shape, settings, batch, length, block)
@@ -62,26 +62,12 @@ def activation_peak(shape: ModelShape, settings: EngineSettings, batch: BatchCla
     unsure = _UNSURE * GIB + _UNSURE_WORKSPACE * workspace
     least = max(min(sampler, expected), expected - _LEAST_SURE * GIB)
     language = Range(int(max(0, least - unsure)), int(expected), int(expected + unsure))
-    return _with_encoder(language, shape, settings, batch, length)
-
-
-def _with_encoder(
-    language: Range, shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int
-) -> Range:
-    """The larger of the passes of the language model and of what sees, which comes first and leaves its results."""
-    if not shape.sees:
-        return language
-    if shape.vision is None:
+    if shape.sees and shape.vision is None:
         sees = int(_SEES * GIB)
         return Range(language.low, language.expected + sees, language.high + 2 * sees)
-    encoder = measured_pass(shape, settings, batch, length)
-    after = language + exactly(encoder.held)
-    unsure = int(_UNSURE_ENCODER * encoder.peak)
-    return Range(
-        max(after.low, encoder.peak - unsure),
-        max(after.expected, encoder.peak),
-        max(after.high, encoder.peak + unsure),
-    )
+    encoder = measured_pass(shape, settings, batch, length, gpu_bytes)
+    # What sees comes first, and leaves its results.
+    return encoder.peak.or_more(language + exactly(encoder.held))
 
 
 def _sampler_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> float:
@@ -94,10 +80,15 @@ def _sampler_pass(shape: ModelShape, settings: EngineSettings, batch: BatchClass
 
 
 def _other_passes(shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int, block: int) -> float:
-    """A copy of the head, which few sequences leave larger than their logits; one feed-forward, one attention."""
+    """A copy of the head, which few sequences leave larger than their logits; one feed-forward, one attention.
+
+    With the first runner, models that see make no copy: they are given embeddings and not tokens.
+    """
     hidden = _hidden_states(1, shape, settings, batch)
     beside = 2 * hidden if settings.runner is Runner.V2 else _BESIDE_HEAD * GIB
-    head = shape.vocabulary // settings.tensor_ranks * shape.hidden_size * settings.dtype_bytes + beside
+    is_given = shape.sees and settings.runner is Runner.V1
+    rows = 0 if is_given else shape.vocabulary // settings.tensor_ranks
+    head = rows * shape.hidden_size * settings.dtype_bytes + beside
     latent = _latent_pass(shape, settings, batch, length, block)
     if shape.experts is not None or not shape.inner_size:
         return max(head, latent)

@@ -75,10 +75,10 @@ def _find_need_outside(shape: ModelShape, plan: Plan, settings: EngineSettings, 
     outside = int((ceiling - settings.utilization) * gpu.total_bytes)
     if outside < captured:
         return _say_need(settings, outside, "CUDA graphs need", captured)
-    images = 0 if is_measured(settings) else encoder_pass(shape, settings, batch, plan.length).peak
+    images = encoder_pass(shape, settings, batch, plan.length, gpu.total_bytes).peak.expected
     # Between its own passes the language model's room is free.
     lacking = images - plan.activations.expected
-    if lacking > outside - captured:
+    if not is_measured(settings) and lacking > outside - captured:
         return _say_need(settings, outside - captured, "images, with which it does not measure itself, need", lacking)
     return ""
 

@@ -136,17 +136,19 @@ def _adapted_experts(shape: ModelShape, settings: EngineSettings) -> tuple[Alloc
 
 
 def made_with_model(shape: ModelShape, settings: EngineSettings, batch: BatchClass) -> int:
-    """Bytes of buffers for a batch that lie within the line of weights: of sparse attention.
+    """Bytes of buffers for a batch that lie within the line of weights: of sparse attention, of deeper layers' results.
 
     The numbers of the tokens that an index found, and queries as they are compressed:
     https://github.com/vllm-project/vllm/blob/main/vllm/v1/attention/backends/mla/flashmla_sparse.py (q_concat_buffer)
     """
+    levels = shape.vision.levels - 1 if shape.vision is not None else 0
+    deep = levels * batch.tokens * shape.hidden_size * settings.dtype_bytes
     if not shape.looked_at:
-        return 0
+        return deep
     keeps = row_of(load_tables().sparse, settings.vllm).keeps_queries
     size = max(kind.size for kind in shape.kinds) if keeps else 0
     queries = shape.heads // settings.tensor_ranks * size * settings.dtype_bytes
-    return batch.tokens * (shape.looked_at * _INDEX_BYTES + queries)
+    return deep + batch.tokens * (shape.looked_at * _INDEX_BYTES + queries)
 
 
 def _element_bytes(form: Form, settings: EngineSettings) -> int:

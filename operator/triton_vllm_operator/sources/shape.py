@@ -151,6 +151,8 @@ class Vision(Said):
     """At most; 0 if nothing bounds them but the sequence."""
     leaves_room: bool = False
     """Whether they leave room for an image."""
+    positions: Count = 0
+    """Of a table in which the position of each patch is looked up by a vector of so many; 0 if there is none."""
     levels: Some = 1
     """Vectors of the language model's size that each token becomes: those of deeper layers are added (deepstack)."""
 

@@ -12,6 +12,8 @@ _ROPE_FREE: Final = frozenset(
         *("mamba", "mamba2", "falcon_mamba", "jamba", "nemotron_h", "kimi_linear"),
     }
 )
+_POSITIONS_OF_IMAGES: Final = 4.0
+"""How much longer it is where positions have height and width (layers/rotary_embedding/mrope.py)."""
 _LOCAL_ROPE: Final = "rope_local_base_freq"
 
 
@@ -38,9 +40,13 @@ def _find_fraction(config: Json) -> float:
 
 
 def _find_factor(config: Json) -> float:
-    """By how much linear scaling makes the table longer; the others stay within the model's positions."""
+    """By how much linear scaling makes the table longer; most others stay within the model's positions."""
     for part in language_parts(config):
         scaling = part.get("rope_scaling") or part.get("rope_parameters")
-        if isinstance(scaling, dict) and scaling.get("rope_type", scaling.get("type")) == "linear":
+        if not isinstance(scaling, dict):
+            continue
+        if "mrope_section" in scaling:
+            return _POSITIONS_OF_IMAGES
+        if scaling.get("rope_type", scaling.get("type")) == "linear":
             return as_factor(scaling.get("factor")) or 1.0
     return 1.0

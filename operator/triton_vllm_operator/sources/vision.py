@@ -103,6 +103,7 @@ def read_vision(config: Json, sizes: Sizes, towers: Iterable[str]) -> Vision | N
         patch=patch,
         frames=family.frames,
         keeps_shape=family.find_grid in (_by_pixels, _by_pixels_and_length),
+        positions=_first(vision, "position_embedding_size") or 0,
         levels=1 + (len(deepstack) if isinstance(deepstack, list) else 0),
         **grid._asdict(),
     )
