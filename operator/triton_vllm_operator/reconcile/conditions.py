@@ -291,10 +291,10 @@ def _degraded(situation: Situation) -> Finding:
         if problem := _gate_failure(pod, situation) or find_problem(pod):
             return _true(problem.reason, problem.message)
     if (replaced := situation.replaced) is not None and replaced.reason in set(Reason):
-        said = f": {replaced.message}" if replaced.message != replaced.reason else ""
+        said = f": {replaced.message.rstrip('.')}" if replaced.message != replaced.reason else ""
         return _true(
             Reason(replaced.reason),
-            f"pod {replaced.name} was replaced at {replaced.time}, since its engine gave no sign of life{said}; "
+            f"pod {replaced.name} was replaced at {replaced.time} ({replaced.reason}{said}); "
             "not all pods have generated since",
         )
     return _false(Reason.NOTHING_FAILED, "nothing that worked has failed")
