@@ -24,6 +24,7 @@ from triton_vllm_operator.kube import client as client_module
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError, Unavailable
+from triton_vllm_operator.kube.pod import Ended
 from triton_vllm_operator.kube.resources import CHILDREN, CONFIG_MAP, DEPLOYMENT, LLM_DEPLOYMENT, POD, SERVICE, Key
 from triton_vllm_operator.reconcile.reconciler import NotSettled, Reconciler
 
@@ -417,6 +418,24 @@ async def test_a_log_that_cannot_be_read_stops_nothing() -> None:
         assert await inspector.inspect("ns", pod, "model") is None
     logs = [request for request in api.requests if request[1] == "pods"]
     assert len(logs) == 2, "each is asked for once: it is not worth a back-off"
+
+
+async def test_the_log_of_a_container_that_ended_is_read_once() -> None:
+    api, log = new_cluster(), "ValueError: No available memory for the cache blocks."
+    answers = [unavailable(), web.Response(text=log)]
+    api.fault = lambda _method, path: answers.pop(0) if path.endswith("/log") else None
+    async with serving(api) as client, aiohttp.ClientSession() as session:
+        inspector = Inspector(client, session)
+        ended = Ended("Error", 1, "", container_id="containerd://0")
+        pod = make_pod("r1", ended=ended)
+        assert (await inspector.last_words("ns", pod)).named is None
+        assert (await inspector.last_words("ns", pod)).named is None, "it rests"
+        again = Inspector(client, session)
+        for _ in range(3):
+            named = (await again.last_words("ns", pod)).named
+            assert named is not None
+            assert named.reason == "NoKvMemory"
+    assert not answers
 
 
 async def test_an_api_server_that_streams_no_lists_is_asked_for_lists() -> None:

@@ -10,6 +10,7 @@ import aiohttp
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.health.failures.last_words import LOG_LINES, NO_WORDS, LastWords, find_last_words
 from triton_vllm_operator.health.reading import TooLong, read_all
 from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.target import url_host
@@ -20,6 +21,7 @@ from triton_vllm_operator.kube.pod import Pod
 _LOG = logging.getLogger(__name__)
 REST_SECONDS: Final = 60.0
 _NOT_CREATED: Final = "FailedCreate"
+_MOST_WORDS: Final = 2000
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
@@ -30,7 +32,9 @@ class Inspector:
         self._client = client
         self._session = session
         self._not_before: dict[str, float] = {}
-        """When to ask a pod again that could not be asked, by uid."""
+        """When to ask a pod again that could not be asked, by uid, or by the container that ended."""
+        self._words: dict[str, LastWords] = {}
+        """By the container that ended. A restart reads them again."""
 
     async def inspect(self, namespace: str, pod: Pod, served_name: str) -> Inspection | None:
         """What the pod says; None if it could not be asked now: every event would ask it again, so it rests."""
@@ -66,6 +70,24 @@ class Inspector:
         except ApiError as error:
             _LOG.warning("cannot read the events of Job %s in %s: %s", job_uid, namespace, error)
             return ""
+
+    async def last_words(self, namespace: str, pod: Pod) -> LastWords:
+        """What the log of the container that ended says; read once for each, and nothing if it cannot be read now."""
+        ended = pod.ended.container_id if pod.ended is not None else ""
+        if (known := self._words.get(ended)) is not None:
+            return known
+        if time.monotonic() < self._not_before.get(ended, 0.0):
+            return NO_WORDS
+        try:
+            log = await self._client.read_log_end(namespace, pod.name, names.CONTAINER, LOG_LINES, pod.running)
+        except ApiError as error:
+            _LOG.warning("cannot read how %s/%s ended: %s", namespace, pod.name, error)
+            self._not_before[ended] = time.monotonic() + REST_SECONDS
+            return NO_WORDS
+        if len(self._words) >= _MOST_WORDS:
+            # The oldest; should it be asked for again, it is read again.
+            del self._words[next(iter(self._words))]
+        return self._words.setdefault(ended, find_last_words(log))
 
     async def last_line(self, namespace: str, pod: Pod) -> str:
         """The last word of a pod that fetches a model; empty if it cannot be read now."""

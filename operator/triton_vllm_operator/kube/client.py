@@ -30,6 +30,8 @@ _BACKOFF_CAP_SECONDS: Final = 8.0
 _PAGE: Final = 250
 _LINE_LIMIT: Final = 1000
 _START_LIMIT: Final = 256 * 1024
+_END_LIMIT: Final = 256 * 2**10
+"""Bytes of the end of one."""
 _APPLY_TYPE: Final = "application/apply-patch+yaml"
 _NO_VERSION: Final = "1"
 """A version that no object has (etcd's first write is version 2): an apply that names it creates or conflicts.
@@ -138,6 +140,15 @@ class KubeClient:
             ApiError: the log could not be had. It is not tried again: the next line is as good.
         """
         return (await self._read_log(namespace, pod, container, tailLines="1", limitBytes=str(_LINE_LIMIT))).strip()
+
+    async def read_log_end(self, namespace: str, pod: str, container: str, lines: int, previous: bool) -> str:
+        """The end of a container's log; of the one before it, if that is what is asked for.
+
+        Raises:
+            ApiError: the log could not be had. It is not tried again.
+        """
+        query = {"tailLines": str(lines), "limitBytes": str(_END_LIMIT)}
+        return await self._read_log(namespace, pod, container, **query, **({"previous": "true"} if previous else {}))
 
     async def read_log_start(self, namespace: str, pod: str, container: str) -> str:
         """The beginning of a container's log, as far as the node still keeps it.

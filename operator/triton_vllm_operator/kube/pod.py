@@ -33,6 +33,7 @@ class Ended:
     message: str
     finished_at: str = ""
     """RFC 3339."""
+    container_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ class Pod:
     """The one that `waiting_message` speaks of."""
     ended: Ended | None = None
     """How the container ended: the present one if it does not run, else the one before it."""
+    restarts: int = 0
+    """How often the container was started again."""
     unschedulable: str = ""
     scheduled_at: datetime | None = None
     initialized_at: datetime | None = None
@@ -127,6 +130,7 @@ def project_pod(body: Json) -> Pod:
         waiting_message=str(waiting.get("message", "")),
         awaited_image=_awaited_image(as_dict(body.get("spec")), str(waiting.get("message", ""))),
         ended=_last_end(container),
+        restarts=int(container.get("restartCount", 0)),
         unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
         scheduled_at=_true_since(scheduled),
         initialized_at=_true_since(as_dict(conditions.get("Initialized"))),
@@ -196,6 +200,7 @@ def _ended(terminated: Any) -> Ended | None:
         exit_code=int(terminated.get("exitCode", 0)),
         message=str(terminated.get("message", "")),
         finished_at=str(terminated.get("finishedAt", "")),
+        container_id=str(terminated.get("containerID", "")),
     )
 
 

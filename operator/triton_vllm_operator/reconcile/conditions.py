@@ -1,16 +1,15 @@
 """The conditions of an LLMDeployment. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import ConditionType, Reason
-from triton_vllm_operator.api.recovery import ReplacedPod
 from triton_vllm_operator.api.status import Condition, ConditionStatus, LLMDeploymentStatus, shorten
+from triton_vllm_operator.health.failures.last_words import NO_WORDS
 from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem
 from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.reconcile.situation import Finding, Situation
 
 _IN_VAIN: Final = frozenset({Reason.MODEL_NOT_SERVABLE, Reason.MODEL_NOT_FOUND})
 """What a pod fails for, and its successors will, until somebody changes the spec or the files."""
@@ -18,75 +17,9 @@ _UNREACHABLE_AFTER: Final = timedelta(seconds=15)
 """Several probes of a loading container: long enough for the first one after its port has opened."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A condition without its times."""
-
-    status: ConditionStatus
-    reason: Reason
-    message: str
-
-
 _NOT_PLANNED_YET: Final = Finding(
     ConditionStatus.UNKNOWN, Reason.NOT_PLANNED, "the model was not looked into yet, or the spec is not accepted"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What the conditions are read from."""
-
-    refused: Problem | None
-    """Why the spec is not accepted."""
-    unchecked: str
-    """Why it is accepted without all of its engine arguments being checked; empty if they were."""
-    replicas: int
-    revision: str
-    """Hash of the revision that should run; empty if there is none."""
-    pods: tuple[Pod, ...]
-    pods_refused: str
-    """Why Kubernetes makes no pods (a quota, for example); empty if it does."""
-    pods_refused_since: datetime | None
-    startup_deadline_seconds: int
-    waiting: Problem | None = None
-    """What the accepted spec waits for before its pods can be made, or can start."""
-    waits_in_vain: bool = False
-    """Whether that has failed."""
-    changed: str = ""
-    """Fields in which the pods of earlier revisions differ, as `spec.engine.maxNumSeqs`; empty if there are none."""
-    differences: tuple[str, ...] = ()
-    """Where the engine runs otherwise than was rendered."""
-    warnings: tuple[str, ...] = ()
-    """What was found in the model's files of which only the engine can tell whether it does harm."""
-    scheduler: str = ""
-    """The scheduler that the spec names; empty for the cluster's own."""
-    memory: Finding | None = None
-    """Whether the memory of the GPUs suffices; None if that is not known yet."""
-    unreached: frozenset[str] = frozenset()
-    """Names of the pods that the last probe could not reach."""
-    remedies: Mapping[str, str] = field(default_factory=dict)
-    """What is done about pods whose engines are dead, by their names."""
-    replaced: ReplacedPod | None = None
-    """The last pod that was replaced, while its successor has not generated."""
-
-    @property
-    def alive(self) -> tuple[Pod, ...]:
-        """The pods that are there to stay: not being deleted, and not failed, which are replaced and only lie about."""
-        return tuple(pod for pod in self.pods if not pod.terminating and (pod.phase != "Failed" or self._short_of_pods))
-
-    @property
-    def _short_of_pods(self) -> bool:
-        return sum(pod.lives for pod in self.pods) < self.replicas
-
-    @property
-    def current(self) -> tuple[Pod, ...]:
-        """The pods of the revision that should run."""
-        return tuple(pod for pod in self.alive if pod.revision == self.revision)
-
-    @property
-    def leftover(self) -> tuple[Pod, ...]:
-        """The pods of other revisions."""
-        return tuple(pod for pod in self.alive if pod.revision != self.revision)
 
 
 def startup_deadline(pod: Pod, situation: Situation) -> datetime | None:
@@ -110,6 +43,10 @@ def unreachable_from(pod: Pod, situation: Situation) -> datetime | None:
     if _has_generated(pod) or pod.containers_ready_at is None or pod.name not in situation.unreached:
         return None
     return pod.containers_ready_at + _UNREACHABLE_AFTER
+
+
+def _find_problem(pod: Pod, situation: Situation) -> Problem | None:
+    return find_problem(pod, situation.last_words.get(pod.name, NO_WORDS))
 
 
 def _gate_failure(pod: Pod, situation: Situation) -> Problem | None:
@@ -219,7 +156,11 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
             return _false(
                 Reason.STARTUP_DEADLINE_EXCEEDED,
                 f"pod {pod.name} has not generated within probe.startupDeadlineSeconds"
-                + (f"; {problem.message}" if (problem := find_problem(pod) or _gate_failure(pod, situation)) else ""),
+                + (
+                    f"; {problem.message}"
+                    if (problem := _find_problem(pod, situation) or _gate_failure(pod, situation))
+                    else ""
+                ),
             )
     failed = (_gate_failure(pod, situation) for pod in situation.current if _has_generated(pod))
     if (stuck := next(filter(None, failed), None)) and not situation.remedies:
@@ -245,7 +186,7 @@ def _warned(situation: Situation) -> str:
 def _problem(situation: Situation) -> Problem | None:
     if situation.pods_refused and len(situation.current) < situation.replicas:
         return Problem(Reason.PODS_REFUSED, situation.pods_refused)
-    found = (find_problem(pod) or _gate_failure(pod, situation) for pod in situation.current)
+    found = (_find_problem(pod, situation) or _gate_failure(pod, situation) for pod in situation.current)
     return next((problem for problem in found if problem), None)
 
 
@@ -288,7 +229,7 @@ def _degraded(situation: Situation) -> Finding:
         # What has not worked yet cannot have failed: it is Progressing that speaks of it.
         if not _has_generated(pod) or pod.serves:
             continue
-        if problem := _gate_failure(pod, situation) or find_problem(pod):
+        if problem := _gate_failure(pod, situation) or _find_problem(pod, situation):
             return _true(problem.reason, problem.message)
     if (replaced := situation.replaced) is not None and replaced.reason in set(Reason):
         said = f": {replaced.message.rstrip('.')}" if replaced.message != replaced.reason else ""

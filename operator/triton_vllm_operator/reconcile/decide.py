@@ -29,8 +29,6 @@ from triton_vllm_operator.manifests.revision import Revision, build_controller_r
 from triton_vllm_operator.manifests.service import build_service, is_headless
 from triton_vllm_operator.manifests.sources import place_sources
 from triton_vllm_operator.reconcile.conditions import (
-    Finding,
-    Situation,
     refusal_deadline,
     startup_deadline,
     unreachable_from,
@@ -41,6 +39,7 @@ from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
 from triton_vllm_operator.reconcile.recovery import Recovered, decide_recovery, open_replacement
+from triton_vllm_operator.reconcile.situation import Finding, Situation
 from triton_vllm_operator.reconcile.status import build_status, find_running_engine
 from triton_vllm_operator.repository.catalogue import Catalogue
 from triton_vllm_operator.sources.report import parse_report
@@ -208,6 +207,7 @@ def _situation(observed: Observed, plan: Plan, recovered: Recovered) -> Situatio
         if plan.revision and (scheduling := plan.revision.spec.scheduling)
         else "",
         memory=_memory(observed, plan),
+        last_words=observed.last_words,
         remedies=recovered.remedies,
         replaced=open_replacement(recovered.status),
         unreached=frozenset(

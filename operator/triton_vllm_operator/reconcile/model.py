@@ -7,6 +7,7 @@ from typing import Final
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.health.failures.last_words import LastWords
 from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import GateState, ProbeHistory
@@ -107,6 +108,8 @@ class Observed:
     """Whether another Job may look into a model: only so many do at once."""
     nodes: NodesSeen | None = None
     """The nodes, where a decision of this spec may depend on them; None if what the status says of them still holds."""
+    last_words: Mapping[str, LastWords] = field(default_factory=dict)
+    """What the logs of pods say whose containers ended with too little of a message, by their names."""
     probes: Mapping[str, ProbeHistory] = field(default_factory=dict)
     revisions: tuple[Revision, ...] = ()
     unreadable: tuple[UnreadableRevision, ...] = ()

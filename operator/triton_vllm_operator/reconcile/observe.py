@@ -8,6 +8,7 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import MemoryPolicy
 from triton_vllm_operator.api.status import ConditionStatus, LLMDeploymentStatus
+from triton_vllm_operator.health.failures.pods import wants_words
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.watcher import ProbeWatcher
@@ -64,6 +65,7 @@ async def observe(
         podless=await _read_refusals(key, inspector, children, fetch_pods),
         inspection=await _inspect(key, inspector, resource.status, revisions, pods),
         nodes=await lister.nodes() if _needs_nodes(resource) else None,
+        last_words={pod.name: await inspector.last_words(key.namespace, pod) for pod in pods if wants_words(pod)},
         probes=probes.histories(key),
         revisions=revisions,
         unreadable=unreadable,

@@ -22,10 +22,11 @@ from triton_vllm_operator.health.running import (
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.service import generate_url
 from triton_vllm_operator.memory.measured import Measured, read_measured
-from triton_vllm_operator.reconcile.conditions import Situation, find_conditions, to_conditions
+from triton_vllm_operator.reconcile.conditions import find_conditions, to_conditions
 from triton_vllm_operator.reconcile.learning import compare, fullest
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
+from triton_vllm_operator.reconcile.situation import Situation
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.sources.report import ModelFacts, find_source
 

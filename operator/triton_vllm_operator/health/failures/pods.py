@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import DRAFT_FIELD, TOKENIZER_FIELD
+from triton_vllm_operator.health.failures.last_words import NO_WORDS, LastWords, find_telling_line, lacks_words
 from triton_vllm_operator.health.failures.signatures import name_failure
 from triton_vllm_operator.kube.pod import Ended, Image, Pod
 from triton_vllm_operator.sources.report import parse_report
@@ -31,7 +31,8 @@ _CLAIM_REMEDY: Final = "create the claim, or name another one in spec.model"
 _BACK_OFF: Final = re.compile(
     r'^Back-off pulling image "[^"]*": ((ErrImagePull|RegistryUnavailable|SignatureValidationFailed): )?'
 )
-_LINE_LIMIT: Final = 400
+_OFTEN: Final = 2
+"""Restarts from which on it is told how often a container has ended."""
 _OOM_KILLED: Final = "OOMKilled"
 
 
@@ -43,8 +44,11 @@ class Problem:
     message: str
 
 
-def find_problem(pod: Pod) -> Problem | None:
-    """The problem that the status of a pod names; None while nothing is wrong with it."""
+def find_problem(pod: Pod, words: LastWords = NO_WORDS) -> Problem | None:
+    """The problem that the status of a pod names; None while nothing is wrong with it.
+
+    `words` is what the end of its log says.
+    """
     if pod.unschedulable:
         remedy = f"; {_CLAIM_REMEDY}" if "persistentvolumeclaim" in pod.unschedulable else ""
         return Problem(Reason.UNSCHEDULABLE, f"pod {pod.name} fits on no node: {pod.unschedulable}{remedy}")
@@ -57,7 +61,7 @@ def find_problem(pod: Pod) -> Problem | None:
     if pod.phase == "Failed":
         return Problem(Reason.POD_FAILED, f"pod {pod.name} failed: {pod.phase_message or _how(pod.ended)}")
     if pod.ended is not None and not pod.serves:
-        return _crash(pod, pod.ended)
+        return _crash(pod, pod.ended, words)
     return None
 
 
@@ -145,24 +149,32 @@ _GATE_TEXTS: Final = {
 }
 
 
-def _crash(pod: Pod, ended: Ended) -> Problem:
-    named = name_failure(ended.message) if ended.reason != _OOM_KILLED else None
+def _crash(pod: Pod, ended: Ended, words: LastWords) -> Problem:
     see = f"see kubectl logs {pod.name} --previous"
-    if named is not None:
-        return Problem(named.reason, f"pod {pod.name}: {named.says}; what helps: {named.do}; {see}")
-    reason = Reason.OUT_OF_MEMORY if ended.reason == _OOM_KILLED else Reason.CONTAINER_CRASHED
-    remedy = "; raise spec.resources.limits.memory" if reason is Reason.OUT_OF_MEMORY else ""
-    return Problem(reason, f"pod {pod.name} ended with {_how(ended)}{remedy}; {see}")
+    often = f", {pod.restarts + 1} times by now" if pod.restarts >= _OFTEN else ""
+    if ended.reason == _OOM_KILLED:
+        when = f" {words.phase}" if words.phase is not None else ""
+        how = f"ended with {_how(ended, words)}{when}{often}"
+        return Problem(Reason.OUT_OF_MEMORY, f"pod {pod.name} {how}; raise spec.resources.limits.memory; {see}")
+    named = name_failure(ended.message) or words.named
+    if named is None:
+        return Problem(Reason.CONTAINER_CRASHED, f"pod {pod.name} ended with {_how(ended, words)}{often}; {see}")
+    is_of_memory = named.reason is Reason.CUDA_OUT_OF_MEMORY and words.phase is not None
+    when = f", {words.phase}" if is_of_memory else ""
+    same = f"; it ended so{often}" + ("" if named.mends else ", and will again") if often else ""
+    return Problem(named.reason, f"pod {pod.name}: {named.says}{when}; what helps: {named.do}{same}; {see}")
 
 
-def _how(ended: Ended | None) -> str:
+def wants_words(pod: Pod) -> bool:
+    """Whether the log of a container that ended says more than its termination message."""
+    ended = pod.ended
+    if ended is None or pod.serves or pod.job_uid or not ended.container_id or ended.exit_code == 0:
+        return False
+    return lacks_words(ended.message, ended.reason == _OOM_KILLED)
+
+
+def _how(ended: Ended | None, words: LastWords = NO_WORDS) -> str:
     if ended is None:
         return "no word of its own"
-    last = _telling_line(ended.message)
+    last = find_telling_line(ended.message) or words.line
     return f"{ended.reason or 'exit'} (exit code {ended.exit_code})" + (f": {last}" if last else "")
-
-
-def _telling_line(message: str) -> str:
-    """The last line of a termination message that names an error; Triton's tables follow it."""
-    lines = [line.strip() for line in message.splitlines() if "rror" in line and not line.lstrip().startswith("|")]
-    return shorten(lines[-1], _LINE_LIMIT, placeholder=" ...") if lines else ""

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.health.failures.hiding import hide_secrets
 
 _WORD_LIMIT: Final = 120
 """Characters of what is told from a text: it may be anybody's."""
@@ -53,7 +54,7 @@ def name_failure(text: str) -> Named | None:
 
 
 def _printable(word: str) -> str:
-    return "".join(character for character in word if character.isprintable())[:_WORD_LIMIT]
+    return "".join(character for character in hide_secrets(word) if character.isprintable())[:_WORD_LIMIT]
 
 
 @cache

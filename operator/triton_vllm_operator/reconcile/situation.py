@@ -1,0 +1,80 @@
+"""What the conditions of an LLMDeployment are read from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.recovery import ReplacedPod
+from triton_vllm_operator.api.status import ConditionStatus
+from triton_vllm_operator.health.failures.last_words import LastWords
+from triton_vllm_operator.health.failures.pods import Problem
+from triton_vllm_operator.kube.pod import Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition without its times."""
+
+    status: ConditionStatus
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the conditions are read from."""
+
+    refused: Problem | None
+    """Why the spec is not accepted."""
+    unchecked: str
+    """Why it is accepted without all of its engine arguments being checked; empty if they were."""
+    replicas: int
+    revision: str
+    """Hash of the revision that should run; empty if there is none."""
+    pods: tuple[Pod, ...]
+    pods_refused: str
+    """Why Kubernetes makes no pods (a quota, for example); empty if it does."""
+    pods_refused_since: datetime | None
+    startup_deadline_seconds: int
+    waiting: Problem | None = None
+    """What the accepted spec waits for before its pods can be made, or can start."""
+    waits_in_vain: bool = False
+    """Whether that has failed."""
+    changed: str = ""
+    """Fields in which the pods of earlier revisions differ, as `spec.engine.maxNumSeqs`; empty if there are none."""
+    differences: tuple[str, ...] = ()
+    """Where the engine runs otherwise than was rendered."""
+    warnings: tuple[str, ...] = ()
+    """What was found in the model's files of which only the engine can tell whether it does harm."""
+    scheduler: str = ""
+    """The scheduler that the spec names; empty for the cluster's own."""
+    memory: Finding | None = None
+    """Whether the memory of the GPUs suffices; None if that is not known yet."""
+    unreached: frozenset[str] = frozenset()
+    """Names of the pods that the last probe could not reach."""
+    last_words: Mapping[str, LastWords] = field(default_factory=dict)
+    """What the logs of pods say whose containers ended, by their names."""
+    remedies: Mapping[str, str] = field(default_factory=dict)
+    """What is done about pods whose engines are dead, by their names."""
+    replaced: ReplacedPod | None = None
+    """The last pod that was replaced, while its successor has not generated."""
+
+    @property
+    def alive(self) -> tuple[Pod, ...]:
+        """The pods that are there to stay: not being deleted, and not failed, which are replaced and only lie about."""
+        return tuple(pod for pod in self.pods if not pod.terminating and (pod.phase != "Failed" or self._short_of_pods))
+
+    @property
+    def _short_of_pods(self) -> bool:
+        return sum(pod.lives for pod in self.pods) < self.replicas
+
+    @property
+    def current(self) -> tuple[Pod, ...]:
+        """The pods of the revision that should run."""
+        return tuple(pod for pod in self.alive if pod.revision == self.revision)
+
+    @property
+    def leftover(self) -> tuple[Pod, ...]:
+        """The pods of other revisions."""
+        return tuple(pod for pod in self.alive if pod.revision != self.revision)

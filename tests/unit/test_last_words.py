@@ -1,0 +1,138 @@
+"""Where a termination message says too little, the end of the log names the failure, and what the engine was doing."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.pods import make_pod
+from support.simulate import World
+from triton_vllm_operator.health.failures.last_words import Phase, find_last_words, find_phase, find_telling_line
+from triton_vllm_operator.health.failures.pods import find_problem, wants_words
+from triton_vllm_operator.kube.pod import Ended, Pod
+
+ENDS = Path(__file__).parents[1] / "fixtures" / "ends"
+NVIDIA = "error: creating server: Internal - failed to load all models"
+"""What NVIDIA's backend leaves: it says the rest into its log alone."""
+ENDED = Ended("Error", 1, NVIDIA, container_id="containerd://0")
+# As vLLM 0.20.2 and 0.24.0 write them (engine-logs of the facts that this project started from).
+LOAD = "(EngineCore pid=5397) INFO 11-23 13:21:55 [gpu_model_runner.py:4777] Starting to load model /weights/big..."
+LOADED = "INFO 11-23 13:22:40 [gpu_model_runner.py:4879] Model loading took 14.99 GiB memory and 0.372368 seconds"
+CACHE = "INFO 11-23 13:23:08 [gpu_worker.py:440] Available KV cache memory: 1.97 GiB"
+READY = "INFO 11-23 13:23:42 [core.py:299] init engine (profile, create kv cache, warmup model) took 10.70 s"
+OOM = (
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 896.00 MiB. GPU 0 has a total capacity of "
+    "139.80 GiB of which 699.56 MiB is free."
+)
+
+
+def crashed(**changes: Any) -> Pod:
+    return make_pod("r", running=False, ended=replace(ENDED, **changes))
+
+
+@pytest.mark.parametrize(
+    ("lines", "phase"),
+    [
+        ((), None),
+        ((LOAD,), Phase.LOAD),
+        ((LOAD, LOADED), Phase.PROFILE),
+        ((LOAD, LOADED, CACHE), Phase.CAPTURE),
+        ((LOAD, LOADED, CACHE, READY), Phase.SERVING),
+        # A worker that was started again loads again.
+        ((LOAD, LOADED, CACHE, READY, LOAD), Phase.LOAD),
+    ],
+)
+def test_the_last_phase_that_began_is_told(lines: tuple[str, ...], phase: Phase | None) -> None:
+    assert find_phase("\n".join((*lines, OOM))) is phase
+
+
+def test_the_log_names_what_the_message_does_not() -> None:
+    words = find_last_words((ENDS / "h200-len.txt").read_text())
+    found = find_problem(crashed(), words)
+    assert found is not None
+    assert found.reason == "MaxModelLenOverKv"
+    assert "one sequence of 131072 tokens takes 16.0 GiB" in found.message
+
+
+@pytest.mark.parametrize(("message", "reason"), [(NVIDIA, "CudaOutOfMemory"), (OOM, "CudaOutOfMemory")])
+def test_running_out_of_the_gpus_memory_says_when(message: str, reason: str) -> None:
+    pod = crashed(message=message)
+    assert wants_words(pod)
+    found = find_problem(pod, find_last_words("\n".join((LOAD, LOADED, OOM))))
+    assert found is not None
+    assert found.reason == reason
+    assert "the engine asked for 896.00 MiB, while it measured itself" in found.message
+
+
+def test_running_out_of_the_containers_memory_says_when() -> None:
+    pod = crashed(reason="OOMKilled", exit_code=137)
+    found = find_problem(pod, find_last_words(LOAD))
+    assert found is not None
+    assert found.reason == "OutOfMemory"
+    assert "while the weights were loaded" in found.message
+
+
+def test_of_an_unknown_text_the_last_line_of_an_error_is_told_and_no_wrapper() -> None:
+    log = (
+        f"{LOAD}\nValueError: the moon is full\nRuntimeError: Engine core initialization failed. See root cause above."
+    )
+    assert find_telling_line(log) == "ValueError: the moon is full"
+    found = find_problem(crashed(message=""), find_last_words(log))
+    assert found is not None
+    assert found.reason == "ContainerCrashed"
+    assert "exit code 1): ValueError: the moon is full" in found.message
+
+
+def test_what_ends_again_and_again_says_how_often_and_whether_it_will_again() -> None:
+    pod = replace(crashed(), restarts=4)
+    lasting = find_problem(pod, find_last_words((ENDS / "h200-len.txt").read_text()))
+    assert lasting is not None
+    assert "it ended so, 5 times by now, and will again" in lasting.message
+    taken = (
+        "ValueError: Free memory on device cuda:0 (21.53/79.18 GiB) on startup is less than desired GPU memory "
+        "utilization (0.9, 71.26 GiB)."
+    )
+    passing = find_problem(pod, find_last_words(taken))
+    assert passing is not None
+    assert "5 times by now" in passing.message
+    assert "will again" not in passing.message
+
+
+@pytest.mark.parametrize(
+    ("pod", "wanted"),
+    [
+        (crashed(), True),
+        (crashed(message=OOM), True),
+        (crashed(reason="OOMKilled", message=""), True),
+        (crashed(message="Cannot find any model weights with `/w`"), False),
+        (crashed(exit_code=0), False),
+        (crashed(container_id=""), False),
+        (make_pod("r"), False),
+    ],
+)
+def test_logs_are_read_where_they_say_more(pod: Pod, wanted: bool) -> None:
+    assert wants_words(pod) is wanted
+
+
+def test_the_conditions_tell_it() -> None:
+    world = World().settle()
+    pod = replace(crashed(), name="llama-1", revision=world.revision)
+    world.pods = (pod,)
+    world.changes = {"last_words": {"llama-1": find_last_words((ENDS / "h200-len.txt").read_text())}}
+    world.settle()
+    assert world.condition("Ready") == ("False", "MaxModelLenOverKv")
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("Error: token hf_AbCdEfGhIjKlMnOpQrSt is invalid", "Error: token hf_... is invalid"),
+        ("HTTPError: Authorization: Bearer abc.def-ghi", "HTTPError: Authorization: Bearer ..."),
+        ("ProxyError: http://user:secret1@proxy:3128", "ProxyError: http://user:...@proxy:3128"),
+        ("Error: eyJhbGciOi.eyJzdWIi.c2ln", "Error: eyJ..."),
+        ("Error at https://huggingface.co:443/acme", "Error at https://huggingface.co:443/acme"),
+    ],
+)
+def test_credentials_of_a_log_are_not_told(text: str, hidden: str) -> None:
+    assert find_telling_line(text) == hidden
