@@ -151,6 +151,8 @@ DEAD = {"error": "Error generating stream: EngineCore encountered an issue. See 
         (fails(404, {"error": "unknown model"}), Outcome.FAILED),
         (fails(500, {}), Outcome.FAILED),
         (fails(429, {"error": "too many"}), Outcome.BUSY),
+        (fails(401, {}), Outcome.UNREACHABLE),
+        (fails(403, {"error": "RBAC: access denied"}), Outcome.UNREACHABLE),
         (silence, Outcome.TIMED_OUT),
     ],
 )
@@ -304,6 +306,24 @@ async def test_silence_that_may_be_work_or_is_usual_is_waited_for(
     probes = Silent(tells, usual)
     await watch_silent(monkeypatch, probes, 0.6)
     assert probes.began[2] - probes.began[1] >= _SILENCE
+
+
+@pytest.mark.parametrize(("lives", "outcome"), [(True, Reason.GENERATE_TIMED_OUT), (False, None)])
+async def test_where_all_are_silent_at_once_the_prober_is_suspected(lives: bool, outcome: Reason | None) -> None:
+    async def answer(target: ProbeTarget, _connected: object) -> ProbeResult:
+        if lives and target.pod_uid == "3":
+            return ProbeResult(Outcome.GENERATED, "", 0.001)
+        await asyncio.sleep(0.05)
+        return ProbeResult(Outcome.TIMED_OUT, "", 0.05)
+
+    watcher = ProbeWatcher(answer, lambda _: None, lambda _: None)
+    settings = Probe.model_construct(period_seconds=0.01, failure_threshold=1)  # type: ignore[arg-type]
+    for uid in "123":
+        watcher.sync(Key("ns", uid), [replace(make_target(), pod_uid=uid, settings=settings)])
+    await asyncio.sleep(0.3)
+    first = watcher.histories(Key("ns", "1"))["1"]
+    assert (first.reason, first.unreached) == (outcome, not lives)
+    await watcher.stop()
 
 
 async def test_what_is_known_ends_the_asking(monkeypatch: pytest.MonkeyPatch) -> None:

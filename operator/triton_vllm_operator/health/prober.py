@@ -34,6 +34,8 @@ _DETAIL_LIMIT: Final = 300
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
 """A TimeoutError is an OSError as well: what comes too late is told apart before."""
+_REFUSES_US: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+"""Which Triton never answers: a proxy does."""
 _WARM_UP_SECONDS: Final = 120.0
 """For one request of the warm-up: far more than a compilation was seen to take."""
 _LOG = logging.getLogger(__name__)
@@ -160,6 +162,10 @@ async def _stream(
     ) as response:
         if response.status == HTTPStatus.TOO_MANY_REQUESTS:
             return _Finding(Outcome.BUSY, "the server takes no more requests now")
+        if response.status in _REFUSES_US:
+            return _Finding(
+                Outcome.UNREACHABLE, f"HTTP {response.status}: something before the server refuses the probe"
+            )
         async for line in read_lines(response):
             frame = _parse(line)
             if "error" in frame:

@@ -19,6 +19,8 @@ _LOADING_PERIOD_SECONDS: Final = 2.0
 
 _SUSPICIOUS_SECONDS: Final = 2.0
 """Without an answer, after which a container that has generated is asked once more beside."""
+_MANY: Final = 3
+"""LLMDeployments: of fewer, all may well be silent."""
 _TIMES_USUAL: Final = 3
 """The same, in times that its answers take: where these are slow, slowness is no sign of anything."""
 _BESIDE_SECONDS: Final = 1.0
@@ -42,6 +44,8 @@ class ProbeWatcher:
         self._measure = measure
         self._tasks: dict[Key, dict[ProbeTarget, asyncio.Task[None]]] = {}
         self._histories: dict[Key, dict[str, ProbeHistory]] = {}
+        self._last_life = 0.0
+        """When any pod last gave a sign of life, on the loop's clock."""
 
     def __len__(self) -> int:
         """The number of containers being probed."""
@@ -105,7 +109,7 @@ class ProbeWatcher:
                 done, asked = await asyncio.wait(
                     asked, timeout=rest if wants_more else None, return_when=asyncio.FIRST_COMPLETED
                 )
-                for result in (task.result() for task in done):
+                for result in (self._doubt(task.result()) for task in done):
                     results.append(result)
                     self._measure(result)
                     self._record(key, target, result)
@@ -118,6 +122,20 @@ class ProbeWatcher:
             for task in asked:
                 task.cancel()
         return results
+
+    def _doubt(self, result: ProbeResult) -> ProbeResult:
+        """A silence in which no pod of many gave a sign is that of the prober, or of its network: no verdict."""
+        now = asyncio.get_running_loop().time()
+        if result.outcome in (Outcome.GENERATED, Outcome.BUSY):
+            self._last_life = now
+        if (
+            result.outcome is not Outcome.TIMED_OUT
+            or len(self._tasks) < _MANY
+            or now - self._last_life <= result.seconds
+        ):
+            return result
+        _LOG.warning("no pod of %d LLMDeployments gave a sign for %.0f s: no verdict", len(self._tasks), result.seconds)
+        return replace(result, outcome=Outcome.UNREACHABLE, detail="no pod of any LLMDeployment gave a sign")
 
     async def _probe_safely(self, key: Key, target: ProbeTarget) -> ProbeResult:
         held: list[asyncio.TimerHandle] = []
