@@ -36,19 +36,20 @@ FIRST = ["Service", "ConfigMap", "Deployment", "ControllerRevision"]
 class Operator:
     """One process of the operator, without kopf: its cache, its reconciler and what it was told."""
 
-    def __init__(self, client: KubeClient) -> None:
+    def __init__(self, client: KubeClient, outcome: Outcome = Outcome.UNREACHABLE) -> None:
         self.cache = Cache()
         self.changed: set[Key] = set()
+        self.metrics = Metrics()
 
         async def probe(_: ProbeTarget, _connected: object) -> ProbeResult:
-            return ProbeResult(Outcome.UNREACHABLE, "", 0)
+            return ProbeResult(outcome, "", 0)
 
-        probes = ProbeWatcher(probe, self.changed.add, lambda *_: None)
+        self.probes = probes = ProbeWatcher(probe, self.changed.add, lambda *_: None)
         self.resync = Resync(self.cache, client, (), self.changed.add, Metrics())
         # Nothing serves here: no pod is asked how its engine runs.
         unused: Any = None
         inspector = Inspector(client, unused)
-        self.reconciler = Reconciler(self.cache, client, probes, inspector, CATALOGUE, lambda: NOW, Metrics())
+        self.reconciler = Reconciler(self.cache, client, probes, inspector, CATALOGUE, lambda: NOW, self.metrics)
 
     def see(self, api: FakeApi, lost: float = 0.0, chance: random.Random | None = None) -> None:
         """Take over the events of the watches; some are lost on the way."""
@@ -82,8 +83,8 @@ def new_cluster(**spec: Any) -> FakeApi:
     return api
 
 
-async def started(client: KubeClient) -> Operator:
-    operator = Operator(client)
+async def started(client: KubeClient, outcome: Outcome = Outcome.UNREACHABLE) -> Operator:
+    operator = Operator(client, outcome)
     await operator.resync.once()
     return operator
 

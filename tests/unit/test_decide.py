@@ -1,12 +1,14 @@
 """What is decided, as a user would see it."""
 
 import copy
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from support.pods import CONTAINER, make_pod, make_serving
-from support.simulate import CPU_SPEC, OWNER, World
+from support.simulate import CPU_SPEC, NOW, OWNER, World
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.verdict import ProbeHistory
 from triton_vllm_operator.kube.pod import Ended, Gate
 from triton_vllm_operator.kube.resources import kind_of, name_of
@@ -357,6 +359,9 @@ def test_a_dead_engine_is_replaced_and_its_last_words_are_kept() -> None:
     world = World().settle()
     dead = Gate(False, "EngineDead", CONTAINER, detail="EngineCore encountered an issue")
     world.pods = (make_pod(world.revision, gate=dead),)
+    assert world.step().replacement is None, "this process has not asked it"
+    seen = ProbeHistory(CONTAINER, generated=True, failures=1, reason=Reason.ENGINE_DEAD)
+    world.changes = {"probes": {"uid-llama-1": seen}}
     decision = world.step()
     assert decision.replacement is not None
     assert (decision.replacement.pod_name, world.condition("Progressing")) == ("llama-1", ("True", "EngineDead"))
@@ -370,6 +375,51 @@ def test_a_dead_engine_is_replaced_and_its_last_words_are_kept() -> None:
     assert world.condition("Degraded") == ("False", "NothingFailed")
     world.edit(replicas=2).settle()
     assert world.condition("Degraded") == ("False", "NothingFailed"), "what starts now has not been replaced"
+
+
+def dead_world(**spec: Any) -> World:
+    """Two dead pods, of which one was replaced just now."""
+    world = World().edit(replicas=2, **spec).settle()
+    gate = Gate(False, "EngineDead", CONTAINER)
+    names = ("llama-1", "llama-2")
+    world.pods = tuple(make_pod(world.revision, name, gate=gate) for name in names)
+    seen = ProbeHistory(CONTAINER, failures=1, reason=Reason.ENGINE_DEAD)
+    world.changes = {"probes": {f"uid-{name}": seen for name in names}}
+    return world
+
+
+def test_what_waits_to_be_replaced_is_looked_at_again() -> None:
+    world = dead_world()
+    world.step()
+    world.pods = (world.pods[1], make_serving(world.revision, "llama-3"))
+    decision = world.step()
+    assert decision.replacement is None
+    assert decision.look_again_at == NOW + timedelta(minutes=1)
+    assert world.step().status is None, "settled"
+
+
+def test_a_successor_has_as_long_as_a_start_may_take() -> None:
+    world = dead_world(probe={"startupDeadlineSeconds": 600})
+    world.step()
+    world.pods = (world.pods[1], make_pod(world.revision, "llama-3", scheduled_at=None))
+    assert world.step().look_again_at == NOW + timedelta(seconds=600)
+
+
+def test_a_spec_that_cannot_be_read_but_says_report_deletes_nothing() -> None:
+    world = dead_world()
+    world.spec["recovery"] = {"policy": "Report"}
+    world.spec["engine"] = {"maxNumSeqs": "many"}
+    assert world.step().replacement is None
+    world.spec["recovery"] = {"policy": "Replace"}
+    assert world.step().replacement is not None
+
+
+def test_what_its_owner_must_do_is_no_progress_though_another_pod_is_replaced() -> None:
+    world = dead_world()
+    failed = Gate(False, "GenerateFailed", CONTAINER)
+    world.pods = (make_pod(world.revision, "llama-0", gate=failed), *world.pods)
+    world.step()
+    assert world.condition("Progressing") == ("False", "GenerateFailed")
 
 
 def test_a_dead_engine_that_is_only_reported_is_no_progress() -> None:

@@ -10,6 +10,7 @@ BENCHMARK = load_starts("benchmark.yaml")
 SECOND = load_starts("second_runner.yaml")
 FAMILIES = load_starts("families.yaml")
 GUESSING = load_starts("guessing.yaml")
+VISION = load_starts("vision.yaml")
 ALL = (*PUBLIC, *MEASURED, *BENCHMARK, *SECOND)
 
 
@@ -58,6 +59,16 @@ def test_what_guesses_tokens_and_adapts_experts_is_met() -> None:
     assert max(abs(start.error) for start in GUESSING) <= 0.005
     assert all(start.is_within for start in GUESSING)
     assert all(abs(start.plan.weights / GIB - start.weights_gib) <= 0.1 for start in GUESSING)
+
+
+def test_what_sees_is_counted() -> None:
+    """As README.md and docs/design/memory.md say."""
+    assert len(VISION) == 21
+    assert mean(VISION) <= 0.0021
+    assert mean(VISION[13:]) <= 0.0028, "other batches and lengths, to which nothing was fitted"
+    assert max(abs(start.error) for start in VISION) <= 0.0048
+    assert all(start.is_within for start in VISION)
+    assert all(abs(start.plan.weights / GIB - start.weights_gib) <= 0.05 for start in VISION)
 
 
 @pytest.mark.parametrize("start", ALL, ids=[f"{number}-{start.name}" for number, start in enumerate(ALL)])

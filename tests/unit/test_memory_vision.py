@@ -12,14 +12,19 @@ from gpu.processors import load_processors
 from perf.memory import STARTS, read_model
 from support.checkpoints import write_checkpoint
 from triton_vllm_operator.cli.plan import read_model as read_folder
-from triton_vllm_operator.memory.advice import Case, find_advice
+from triton_vllm_operator.cli.plan_assumptions import find_assumptions
+from triton_vllm_operator.memory import encoder
+from triton_vllm_operator.memory.advice import Case, find_advice, with_longest_that_fits
 from triton_vllm_operator.memory.encoder import count_profiled, encoder_pass, measured_pass
+from triton_vllm_operator.memory.fit import say_why
 from triton_vllm_operator.memory.overheads import activation_peak
 from triton_vllm_operator.memory.seeing import find_uncounted_seeing, read_seeing
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu, Runner, Seeing
+from triton_vllm_operator.memory.uncounted import find_unseen
 from triton_vllm_operator.memory.versions import GIB, BatchClass
+from triton_vllm_operator.memory.weights import weights_by_rank
 from triton_vllm_operator.sources.shape import ModelShape, Vision
-from triton_vllm_operator.sources.vision import NOTHING_SAID, Sizes, read_vision
+from triton_vllm_operator.sources.vision import FAMILIES, NOTHING_SAID, Sizes, read_vision
 
 MODELS: dict[str, Any] = yaml.safe_load((STARTS / "models.yaml").read_text())
 QWEN_VISION = {"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}
@@ -48,7 +53,7 @@ GPU = int(139.8 * GIB)
 
 def vision_of(config: dict[str, Any], sizes: Sizes = NOTHING_SAID, towers: tuple[str, ...] = ()) -> Vision:
     vision = read_vision(config, sizes, towers)
-    assert vision is not None
+    assert isinstance(vision, Vision), vision
     return vision
 
 
@@ -125,7 +130,9 @@ def test_a_gate_is_seen_in_the_weights() -> None:
     ],
 )
 def test_what_is_not_said_is_not_guessed(config: dict[str, Any], sizes: Sizes) -> None:
-    assert read_vision(config, sizes, ()) is None
+    found = read_vision(config, sizes, ())
+    assert isinstance(found, str)
+    assert found
 
 
 @pytest.mark.parametrize(
@@ -181,6 +188,7 @@ def test_a_broken_file_of_the_processor_is_for_the_engine_to_refuse(tmp_path: Pa
     assert isinstance(shape, ModelShape)
     assert shape.sees
     assert shape.vision is None
+    assert "preprocessor_config.json does not say" in find_unseen(shape)
 
 
 def test_smaller_images_are_advised_where_these_take_the_room(tmp_path: Path) -> None:
@@ -235,8 +243,15 @@ def test_models_that_see_make_no_copy_of_the_head() -> None:
 
 def test_tables_of_positions_are_longer_where_these_have_height_and_width() -> None:
     text = {**MODELS["qwen2.5-7b"], "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}}
-    (longer,), (plain,) = read_model(text).tables, read_model(MODELS["qwen2.5-7b"]).tables
-    assert longer.whole == 4 * plain.whole
+    longer = read_model(text).model_copy(update={"architecture": "Qwen3VLForConditionalGeneration"})
+    plain = longer.model_copy(update={"longer_tables": ()})
+
+    def weights(shape: ModelShape, vllm: str) -> int:
+        return weights_by_rank(shape, EngineSettings(vllm))[0]
+
+    (table,) = plain.tables
+    assert weights(longer, "0.31.0") - weights(plain, "0.31.0") == pytest.approx(3 * 2 * table.whole, rel=0.01)
+    assert weights(longer, "0.32.0") == weights(plain, "0.32.0")
 
 
 def test_every_processor_is_that_of_a_recorded_model() -> None:
@@ -267,12 +282,76 @@ def test_images_that_are_not_measured_need_room_beside() -> None:
     assert not measured.judge(measured.plan()).doubt
 
 
-def test_families_that_are_not_known_take_more_or_less() -> None:
-    shape = read_model(GEMMA).model_copy(update={"vision": None})
-    blind = shape.model_copy(update={"sees": False})
-    unknown, without = (activation_peak(each, FIRST, BATCH, 8192, 16, GPU) for each in (shape, blind))
-    assert (unknown.low, unknown.expected) == (without.low, without.expected + GIB // 4)
-    assert unknown.high > unknown.expected + (without.high - without.expected)
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"unseen": "what Strange sees or hears with"}, "what Strange sees or hears with"),
+        ({}, "what an older version of the operator did not report of the model"),
+    ],
+)
+def test_of_what_is_not_known_the_engine_decides(changes: dict[str, Any], said: str) -> None:
+    shape = read_model(GEMMA).model_copy(update={"vision": None, **changes})
+    assert find_unseen(shape) == said
+    assert not find_unseen(read_model(GEMMA))
+    assert not find_unseen(read_model(MODELS["qwen2.5-7b"]))
+
+
+def test_an_engine_that_chooses_its_length_measures_itself_with_the_models_own(tmp_path: Path) -> None:
+    """Videos are as long as the model allows then, whatever length remains."""
+    folder = write_checkpoint(tmp_path, SMALL_QWEN)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 12845056}))
+    shape = read_folder(folder)
+    assert isinstance(shape, ModelShape)
+    case = with_longest_that_fits(Case(shape, FIRST, Gpu("small", 24 * GIB), 128000, with_server=False))
+    assert case.plan().activations.expected > 15 * GIB
+    assert not case.plan().fits
+
+
+def test_the_engines_pass_is_named_where_it_leaves_no_room(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, SMALL_QWEN)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 12845056}))
+    shape = read_folder(folder)
+    assert isinstance(shape, ModelShape)
+    case = Case(shape, FIRST, Gpu("small", 24 * GIB), 128000, with_server=False)
+    plan = case.plan()
+    assert "and the largest pass 1" in say_why(plan, case.judge(plan), case.settings)
+    pixels = Case(shape, replace(FIRST, seeing=Seeing(videos=0)), Gpu("small", 14 * GIB), 65536, with_server=False)
+    texts = [advice.text for advice in find_advice(pixels)]
+    assert any("mm_processor_kwargs: {max_pixels: " in text for text in texts)
+
+
+def test_a_user_who_bounds_images_is_advised_with_that_bound(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, SMALL_QWEN)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 12845056}))
+    shape = read_folder(folder)
+    assert isinstance(shape, ModelShape)
+    few = replace(FIRST, sequences=16, seeing=Seeing(images=2))
+    texts = [advice.text for advice in find_advice(Case(shape, few, Gpu("s", 24 * GIB), 131072, with_server=False))]
+    assert "spec.engine.extraArgs.limit_mm_per_prompt: {image: 2, video: 0}" in texts
+
+
+def test_what_is_assumed_of_images_is_said(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, SMALL_QWEN)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 12845056}))
+    shape = read_folder(folder)
+    assert isinstance(shape, ModelShape)
+    said = "\n".join(find_assumptions(Case(shape, FIRST, Gpu("any", 80 * GIB), 8192), ""))
+    assert "the engine measures itself with images or videos of 16384 tokens" in said
+    assert "the largest image takes more than the 8192 tokens of a sequence" in said
+    assert "mm_processor_kwargs: {max_pixels: 6422528}" in said
+
+
+def test_every_encoder_is_of_a_family_that_is_read() -> None:
+    rows = yaml.safe_load((Path(encoder.__file__).with_name("encoders.yaml")).read_text())["encoders"]
+    known = {name for family in FAMILIES for name in family.architectures}
+    assert {name for row in rows for name in row.get("architectures", ())} <= known
+
+
+def test_videos_of_the_first_version_are_longer() -> None:
+    vision = vision_of(QWEN, QWEN_SIZES)
+    batch = BatchClass(tokens=8192, sequences=256)
+    assert count_profiled(vision, EngineSettings("0.10.2"), batch, 262144) == 8 * 16384
+    assert count_profiled(vision, EngineSettings("0.11.0"), batch, 262144) == 7 * 16384
 
 
 @pytest.mark.parametrize(
@@ -297,6 +376,11 @@ def test_arguments_are_counted(extra: dict[str, Any], seeing: Seeing) -> None:
         ({"limit_mm_per_prompt": {"audio": 1}}, "limit_mm_per_prompt"),
         ({"limit_mm_per_prompt": {"video": {"count": 1, "num_frames": 8}}}, "limit_mm_per_prompt"),
         ({"limit_mm_per_prompt": {"image": True}}, "limit_mm_per_prompt"),
+        ({"limit_mm_per_prompt": {"image": 0}}, "limit_mm_per_prompt"),
+        ({"limit_mm_per_prompt": '{"image": 1}'}, "limit_mm_per_prompt"),
+        ({"mm_processor_kwargs": {"max_pixels": 1e6}}, "mm_processor_kwargs"),
+        ({"mm_processor_kwargs": {"max_pixels": True}}, "mm_processor_kwargs"),
+        ({"mm_processor_kwargs": {"max_pixels": 10**6, "min_pixels": 10**9}}, "mm_processor_kwargs"),
         ({"mm_processor_kwargs": {"fps": 4}}, "mm_processor_kwargs"),
     ],
 )

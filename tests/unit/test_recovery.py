@@ -10,10 +10,11 @@ from support.pods import CONTAINER, make_pod, make_serving
 from support.simulate import NOW
 from triton_vllm_operator.api.recovery import Recovery, RecoveryPolicy, RecoveryStatus, ReplacedPod
 from triton_vllm_operator.kube.pod import Gate, Pod
-from triton_vllm_operator.reconcile.recovery import Recovered, decide_recovery, is_dead
+from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_recovery, is_dead, open_replacement
 
 PATIENCE = timedelta(minutes=30)
 REPLACE = Recovery()
+REPORT = Recovery(policy=RecoveryPolicy.REPORT)
 DEAD = Gate(False, "EngineDead", CONTAINER, detail="EngineCore encountered an issue")
 
 
@@ -31,9 +32,16 @@ def status_of(*entries: ReplacedPod, recovered: bool = False) -> RecoveryStatus:
 
 
 def decide(
-    *pods: Pod, before: RecoveryStatus | None = None, settings: Recovery = REPLACE, minutes: float = 0
+    *pods: Pod,
+    before: RecoveryStatus | None = None,
+    settings: Recovery = REPLACE,
+    minutes: float = 0,
+    wanted: int | None = None,
+    asked: bool = True,
 ) -> Recovered:
-    return decide_recovery(pods, before, settings, PATIENCE, NOW + timedelta(minutes=minutes))
+    silent = frozenset(pod.uid for pod in pods if is_dead(pod)) if asked else frozenset[str]()
+    terms = Terms(settings, len(pods) if wanted is None else wanted, PATIENCE, silent)
+    return decide_recovery(pods, before, terms, NOW + timedelta(minutes=minutes))
 
 
 def chosen(recovered: Recovered) -> str | None:
@@ -72,8 +80,19 @@ def test_what_lives_or_never_worked_is_left_alone(pod: Pod) -> None:
     assert decide(pod) == Recovered()
 
 
+def test_a_verdict_of_an_earlier_process_is_asked_again_first() -> None:
+    found = decide(make_dead(), asked=False)
+    assert chosen(found) is None
+    assert found.status is None
+    assert "once more" in found.remedies["a"]
+    before = status_of(entry("a", 0))
+    assert chosen(decide(make_dead(), before=before, asked=False)) is None, "also where the status names it"
+
+
 def test_report_replaces_nothing() -> None:
-    assert decide(make_dead(), settings=Recovery(policy=RecoveryPolicy.REPORT)) == Recovered()
+    assert decide(make_dead(), settings=REPORT) == Recovered()
+    before = status_of(entry("a", 30))
+    assert decide(make_dead(), settings=REPORT, before=before) == Recovered(status=before)
 
 
 def test_an_operator_that_was_killed_between_status_and_deletion_deletes_that_pod_alone() -> None:
@@ -81,15 +100,29 @@ def test_an_operator_that_was_killed_between_status_and_deletion_deletes_that_po
     found = decide(make_dead("a"), make_dead("b"), before=before)
     assert chosen(found) == "b"
     assert found.status == before
-    assert found.news == decide(make_dead("a"), make_dead("b"), before=before).news
+    assert [news.about for news in found.news] == ["uid-b"]
+    assert "once those before it are" in found.remedies["a"]
+
+
+def test_what_was_decided_is_decided_again_with_the_same_words() -> None:
+    pods = (make_dead("b"), make_dead("a"))
+    first = decide(*pods)
+    again = decide(*pods, before=first.status)
+    assert (again.status, again.remedies, chosen(again)) == (first.status, first.remedies, "a")
 
 
 def test_the_pod_that_goes_is_not_replaced_again_nor_any_other_meanwhile() -> None:
     before = status_of(entry("a", 0))
-    found = decide(make_dead("a", terminating=True), make_dead("b"), before=before, minutes=2)
+    pods = (make_dead("a", terminating=True), make_dead("b"))
+    found = decide(*pods, before=before, minutes=2)
     assert chosen(found) is None
     assert found.status == before
-    assert "once those before it are" in found.remedies["b"]
+    assert found.look_again_at == NOW + PATIENCE
+    assert chosen(decide(*pods, before=before, minutes=31)) == "b", "a node that was lost holds nothing up for ever"
+
+
+def test_a_pod_that_goes_for_another_reason_holds_nothing_up() -> None:
+    assert chosen(decide(make_dead("a"), make_serving("r", "z"), make_pod("r", "y", terminating=True))) == "a"
 
 
 def test_one_at_a_time() -> None:
@@ -103,14 +136,14 @@ def test_one_at_a_time() -> None:
     assert chosen(decide(make_dead("b"), make_pod("r", "c"), before=found.status, minutes=31)) == "b"
 
 
-@pytest.mark.parametrize(("before_it", "wait"), [(1, 1), (2, 2), (3, 4)])
+@pytest.mark.parametrize(("before_it", "wait"), [(1, 1), (2, 2), (3, 4), (5, 16), (6, 16)])
 def test_successors_that_die_as_well_are_replaced_less_often(before_it: int, wait: int) -> None:
     entries = [entry(f"x{number}", 30 - number) for number in range(before_it - 1)] + [entry("x", 0)]
-    status = status_of(*entries)
-    early = decide(make_dead(), before=status, minutes=wait - 0.5)
+    status, many = status_of(*entries), Recovery(max_per_hour=60)
+    early = decide(make_dead(), before=status, settings=many, minutes=wait - 0.5)
     assert chosen(early) is None
     assert early.look_again_at == NOW + timedelta(minutes=wait)
-    assert chosen(decide(make_dead(), before=status, minutes=wait)) == "a"
+    assert chosen(decide(make_dead(), before=status, settings=many, minutes=wait)) == "a"
 
 
 def test_no_more_than_the_budget_within_an_hour() -> None:
@@ -125,16 +158,40 @@ def test_no_more_than_the_budget_within_an_hour() -> None:
     assert len(again.status.replaced or ()) == 4, "what is older than an hour is forgotten"
 
 
+def test_a_smaller_budget_waits_until_it_is_free() -> None:
+    status = status_of(*(entry(f"x{minutes}", minutes) for minutes in (50, 40, 30, 20)))
+    spent = decide(make_dead(), before=status, settings=Recovery(max_per_hour=1))
+    assert spent.look_again_at == NOW + timedelta(minutes=40)
+
+
 def test_it_is_over_when_all_have_generated() -> None:
     before = status_of(entry("a", 2))
     assert decide(make_pod("r", "b"), before=before).status == before
+    assert decide(make_serving("r", "b"), before=before, wanted=2).status == before, "one is not there yet"
     over = decide(make_serving("r", "b"), before=before).status
-    assert over is not None
-    assert over.recovered_time
+    assert open_replacement(over) is None
     assert decide(make_serving("r", "b"), before=over, minutes=9).status == over, "settled: nothing more is written"
-    assert decide(before=before).status == before, "without pods nothing is known"
 
 
-def test_a_time_that_somebody_else_wrote_harms_nothing() -> None:
-    strange = entry("x", 0).model_copy(update={"time": "soon"})
+@pytest.mark.parametrize(
+    "pods",
+    [
+        (make_serving("r", "b"), make_pod("r", "c", phase="Failed", running=False)),
+        # The deletion failed, and it came to life again.
+        (make_serving("r", "a"),),
+    ],
+)
+def test_what_lies_about_or_lives_again_leaves_nothing_open(pods: tuple[Pod, ...]) -> None:
+    assert open_replacement(decide(*pods, before=status_of(entry("a", 30)), wanted=1).status) is None
+
+
+def test_scaled_to_zero_nothing_is_left_to_generate() -> None:
+    before = status_of(entry("a", 2))
+    assert decide(before=before, wanted=1).status == before
+    assert open_replacement(decide(before=before, wanted=0).status) is None
+
+
+@pytest.mark.parametrize("time", ["soon", "9999-12-31T23:59:59Z", "2099-01-01T00:00:00Z"])
+def test_a_time_that_somebody_else_wrote_harms_nothing(time: str) -> None:
+    strange = entry("x", 0).model_copy(update={"time": time})
     assert chosen(decide(make_dead(), before=status_of(strange))) == "a"

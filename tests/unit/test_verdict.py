@@ -52,6 +52,15 @@ def test_what_proves_death_closes_it_at_once() -> None:
     assert (verdict.generates, verdict.reason) == (False, Reason.ENGINE_DEAD)
 
 
+@pytest.mark.parametrize("later", [Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NOTHING, Outcome.UNREACHABLE])
+def test_a_dead_engine_stays_dead_whatever_its_server_answers_next(later: Outcome) -> None:
+    closed = make_pod("r", gate=Gate(False, "EngineDead", CONTAINER))
+    assert judge(closed, history(Outcome.GENERATED, Outcome.ENGINE_DEAD, later), 3) is None
+    reopened = judge(closed, history(Outcome.ENGINE_DEAD, later, Outcome.GENERATED), 3)
+    assert reopened is not None
+    assert reopened.generates
+
+
 @pytest.mark.parametrize("life", [Outcome.GENERATED, Outcome.BUSY])
 def test_a_sign_of_life_begins_the_count_anew(life: Outcome) -> None:
     assert judge(make_serving("r"), history(Outcome.FAILED, Outcome.FAILED, life, Outcome.FAILED), 3) is None

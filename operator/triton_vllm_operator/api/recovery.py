@@ -46,6 +46,4 @@ class RecoveryStatus(ApiModel):
         description="Within an hour before the last of them, oldest first.",
         json_schema_extra={LIST_TYPE: "atomic"},
     )
-    recovered_time: str | None = Field(
-        None, max_length=20, description="When all pods had generated since the last of them, in UTC."
-    )
+    recovered_time: str | None = Field(None, max_length=20, description="When all pods generated again, in UTC.")

@@ -203,7 +203,8 @@ class LLMDeploymentSpec(ApiModel):
     )
     memory: Memory | None = Field(None, description="What is done about a model that does not fit; unset: Enforce.")
     recovery: Recovery | None = Field(
-        None, description="What is done about a pod that generated and is dead; unset: it is replaced."
+        None,
+        description="What is done about a pod that generated and is dead; unset: it is replaced, 4 in an hour at most.",
     )
     scheduling: Scheduling | None = Field(None, description="Where the serving pods may run.")
     service_account_name: ObjectName | None = Field(

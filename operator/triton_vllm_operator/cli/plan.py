@@ -30,7 +30,7 @@ from triton_vllm_operator.memory.reading import (
     settings_of_spec,
 )
 from triton_vllm_operator.memory.settings import EngineSettings, Gpu
-from triton_vllm_operator.memory.uncounted import find_uncounted
+from triton_vllm_operator.memory.uncounted import find_uncounted, find_unseen
 from triton_vllm_operator.memory.verdict import Judged, Verdict
 from triton_vllm_operator.memory.versions import BatchClass
 from triton_vllm_operator.reconcile.accept import NotAccepted, find_runtime
@@ -100,7 +100,7 @@ def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAns
     length = settings.max_model_len or shape.longest
     if length is None:
         return Unknown("config.json says no longest sequence, and spec.engine.maxModelLen is unset")
-    uncounted = find_uncounted(wanted.spec, shape) if wanted.spec else ""
+    uncounted = find_uncounted(wanted.spec, shape) if wanted.spec else find_unseen(shape)
     cpu = wanted.spec.cpu if wanted.spec is not None else None
     _check_gpus(options, on_cpu=cpu is not None)
     if wanted.spec is not None and cpu is not None:

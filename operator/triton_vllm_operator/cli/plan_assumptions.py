@@ -6,7 +6,7 @@ from typing import Final
 from triton_vllm_operator.cli.plan_cpu import say_uncounted
 from triton_vllm_operator.memory.advice import Case
 from triton_vllm_operator.memory.drafts import maybe_shared_bytes
-from triton_vllm_operator.memory.encoder import count_profiled, is_measured
+from triton_vllm_operator.memory.encoder import count_profiled, is_measured, smaller_sizes
 from triton_vllm_operator.memory.fit import gib
 from triton_vllm_operator.memory.plan import find_batch
 from triton_vllm_operator.memory.settings import Runner
@@ -42,11 +42,16 @@ def find_assumptions(case: Case, uncounted: str) -> Iterator[str]:
 
 
 def _say_what_sees(case: Case) -> Iterator[str]:
-    if not case.shape.sees:
-        return
     vision, batch = case.shape.vision, find_batch(case.settings, case.gpu)
     if vision is None:
-        yield f"what {case.shape.architecture} sees with is not known, and counted with 0.25 GiB"
-    elif tokens := count_profiled(vision, case.settings, batch, case.length):
+        return
+    length = case.settings.measured_length or case.length
+    if tokens := count_profiled(vision, case.settings, batch, length):
         measures = "measures itself" if is_measured(case.settings) else "does not measure itself"
         yield f"the engine {measures} with images or videos of {tokens} tokens, as many as it takes at once"
+    smaller = next((pixels for pixels in smaller_sizes(vision, case.settings.seeing, case.length)), None)
+    if vision.image_tokens > case.length and smaller is not None:
+        yield (
+            f"the largest image takes more than the {case.length} tokens of a sequence: requests with it are refused, "
+            f"unless spec.engine.extraArgs.mm_processor_kwargs: {{max_pixels: {smaller}}} makes it smaller"
+        )

@@ -32,7 +32,7 @@ _FAILURES: Final = {
 }
 
 
-_PROOFS: Final = frozenset({Reason.ENGINE_DEAD})
+PROOFS: Final = frozenset({Reason.ENGINE_DEAD})
 """Of death: such an engine answers nobody any more, so there is nothing to wait for."""
 _MOST_ADAPTER_FAULTS: Final = 4
 """So many fit into the message of a condition, whatever the engine says of each."""
@@ -73,6 +73,9 @@ class ProbeHistory:
             return replace(self, failures=0, reason=None, detail="", unreached=False)
         if result.outcome is Outcome.UNREACHABLE:
             return replace(self, unreached=True)
+        if self.reason in PROOFS:
+            # It stays proven, whatever a dead engine's server answers next.
+            return replace(self, failures=self.failures + 1, unreached=False)
         reason = _FAILURES[result.outcome]
         return replace(self, failures=self.failures + 1, reason=reason, detail=result.detail, unreached=False)
 
@@ -102,7 +105,7 @@ def judge(pod: Pod, history: ProbeHistory | None, failure_threshold: int) -> Gat
         return _state(pod, False, Reason.NOT_YET_PROVEN, f"the container {text}")
     if not pod.running or history is None or history.container_id != pod.container_id:
         return None
-    if history.reason is not None and history.failures >= (1 if history.reason in _PROOFS else failure_threshold):
+    if history.reason is not None and history.failures >= (1 if history.reason in PROOFS else failure_threshold):
         worked = history.generated or (gate is not None and gate.has_generated)
         wanted = _state(pod, False, history.reason, ("" if worked else NEVER_GENERATED) + history.detail)
     elif history.generated:

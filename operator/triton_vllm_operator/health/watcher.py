@@ -1,4 +1,4 @@
-"""Keeps one probe running per container, and remembers what they showed."""
+"""Keeps probing each container, one probe at a time unless it stays silent, and remembers what they showed."""
 
 import asyncio
 import logging
@@ -128,11 +128,11 @@ class ProbeWatcher:
         now = asyncio.get_running_loop().time()
         if result.outcome in (Outcome.GENERATED, Outcome.BUSY):
             self._last_life = now
-        if (
-            result.outcome is not Outcome.TIMED_OUT
-            or len(self._tasks) < _MANY
-            or now - self._last_life <= result.seconds
-        ):
+        if result.outcome is not Outcome.TIMED_OUT or len(self._tasks) < _MANY:
+            return result
+        # Others are asked once a period, and answer in their own time.
+        periods = (target.settings.period_seconds for targets in self._tasks.values() for target in targets)
+        if now - self._last_life <= max(result.seconds, 2 * max(periods, default=0)):
             return result
         _LOG.warning("no pod of %d LLMDeployments gave a sign for %.0f s: no verdict", len(self._tasks), result.seconds)
         return replace(result, outcome=Outcome.UNREACHABLE, detail="no pod of any LLMDeployment gave a sign")

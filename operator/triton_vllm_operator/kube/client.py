@@ -189,7 +189,9 @@ class KubeClient:
         return text.decode(errors="replace")
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str, grace_seconds: int | None = None) -> Json:
-        """Delete exactly the object of that uid; one that is gone already is no error. What the API server answers.
+        """Delete exactly the object of that uid; one that is gone already is no error.
+
+        Returns the object as it ends, or a Status; nothing if it was gone.
 
         `grace_seconds` is how long a pod may take to end; None is its own time.
 

@@ -10,7 +10,7 @@ from triton_vllm_operator.memory.cache import count_blocks
 from triton_vllm_operator.memory.encoder import smaller_sizes
 from triton_vllm_operator.memory.plan import Plan, find_batch, make_plan
 from triton_vllm_operator.memory.products import load_products
-from triton_vllm_operator.memory.settings import EngineSettings, Gpu
+from triton_vllm_operator.memory.settings import MANY, EngineSettings, Gpu
 from triton_vllm_operator.memory.verdict import Judged, Verdict, find_misfit, judge, utilization_ceilings
 from triton_vllm_operator.sources.shape import ModelShape
 
@@ -65,7 +65,8 @@ class Advice:
 
 def with_longest_that_fits(case: Case) -> Case:
     """The case as an engine plans it that chooses its longest sequence by the memory (max_model_len -1)."""
-    case = replace(case, chooses_length=True)
+    settings = replace(case.settings, measured_length=case.length)
+    case = replace(case, chooses_length=True, settings=settings)
     if case.plan().fits:
         return case
     shorter = _shorter(case, lambda each: each.plan().fits)
@@ -148,10 +149,11 @@ def _smaller_cache(case: Case, starts: Starts) -> Advice | None:
 def _smaller_images(case: Case, starts: Starts) -> Advice | None:
     """No videos, where these are larger, or images of fewer pixels."""
     vision, seeing = case.shape.vision, case.settings.seeing
-    if vision is None:
+    if vision is None or not seeing.images:
         return None
+    images = f"image: {seeing.images}, " if seeing.images != MANY else ""
     for text, changed in (
-        (f"{_EXTRA}.limit_mm_per_prompt: {{video: 0}}", replace(seeing, videos=0)),
+        (f"{_EXTRA}.limit_mm_per_prompt: {{{images}video: 0}}", replace(seeing, videos=0)),
         *(
             (f"{_EXTRA}.mm_processor_kwargs: {{max_pixels: {pixels}}}", replace(seeing, max_pixels=pixels))
             for pixels in smaller_sizes(vision, seeing)

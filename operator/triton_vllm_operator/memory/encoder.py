@@ -21,15 +21,16 @@ from triton_vllm_operator.sources.shape import ModelShape, Vision
 _COLOURS: Final = 3
 _LEAST_TOKENS: Final = 256
 """Of an image: smaller ones are no remedy."""
-_HOT_BYTES: Final = 20
+_LOOKUP_BYTES: Final = 20
 """Of a patch for each position of a table: in height and width, as whole numbers and then in the engine's dtype."""
-_HOT_SHARE: Final = 0.0625
+_LOOKUP_SHARE: Final = 0.0625
 """Of the GPU, that these take at most (vllm/model_executor/models/gemma4_mm.py, _encoder_chunk)."""
 _WORKSPACE: Final = 32 * 2**20
 """Bytes that the first products of matrices leave for those that follow (cuBLAS)."""
 _UNSURE: Final = 0.08
+"""Part by which the pass may differ from the formula, of encoders of which starts are recorded."""
 _UNSURE_UNRECORDED: Final = 0.4
-"""Part by which the pass may differ from the formula, of encoders of which starts are recorded and of others."""
+"""The same of others."""
 
 
 class EncoderRow(BaseModel):
@@ -62,7 +63,7 @@ def _load_encoders() -> tuple[EncoderRow, ...]:
 
 @dataclass(frozen=True, slots=True)
 class EncoderPass:
-    """Bytes."""
+    """What a pass of the encoder takes, in bytes."""
 
     peak: Range
     """While images are encoded."""
@@ -89,7 +90,10 @@ def is_measured(settings: EngineSettings) -> bool:
 def encoder_pass(
     shape: ModelShape, settings: EngineSettings, batch: BatchClass, length: int, gpu_bytes: int
 ) -> EncoderPass:
-    """The pass of as many images or videos of the largest size as go through the encoder at once."""
+    """The pass of as many images or videos of the largest size as go through the encoder at once.
+
+    `length` is the longest sequence, in tokens; `gpu_bytes` the whole GPU.
+    """
     vision = shape.vision
     if vision is None or not (tokens := count_profiled(vision, settings, batch, length)):
         return NO_PASS
@@ -99,9 +103,9 @@ def encoder_pass(
     results = tokens * vision.levels * shape.hidden_size * settings.dtype_bytes
     # Those of deeper layers wait for the last.
     waiting = results * (vision.levels - 1) // vision.levels
-    hot = min(patches * vision.positions * _HOT_BYTES, int(_HOT_SHARE * gpu_bytes))
+    looked_up = min(patches * vision.positions * _LOOKUP_BYTES, int(_LOOKUP_SHARE * gpu_bytes))
     inside = _count_inside(row, vision, patches, settings.tensor_ranks) * settings.dtype_bytes
-    expected = int(pixels + waiting + max(inside, hot))
+    expected = int(pixels + waiting + max(inside, looked_up))
     unsure = int(expected * (_UNSURE if row.recorded else _UNSURE_UNRECORDED))
     held = results + _WORKSPACE + (0 if settings.runner is Runner.V2 else pixels)
     return EncoderPass(around(expected, unsure, unsure), held)
@@ -117,7 +121,10 @@ def count_profiled(vision: Vision, settings: EngineSettings, batch: BatchClass, 
     """Tokens of all images or videos with which an engine measures itself; 0 where it takes none."""
     seeing = settings.seeing
     sized = _resized(vision, seeing.max_pixels)
-    image, video = sized.image_tokens * bool(seeing.images), _largest_video(sized, length) * bool(seeing.videos)
+    image, video = (
+        sized.image_tokens * bool(seeing.images),
+        _largest_video(sized, settings, length) * bool(seeing.videos),
+    )
     largest, limit = (image, seeing.images) if image > video else (video, seeing.videos)
     if not largest:
         return 0
@@ -125,21 +132,27 @@ def count_profiled(vision: Vision, settings: EngineSettings, batch: BatchClass, 
     return largest * max(1, min(max(batch.tokens, largest) // largest, most))
 
 
-def smaller_sizes(vision: Vision, seeing: Seeing) -> Iterator[int]:
-    """Pixels of smaller images, the largest first; none where a user has no say in that."""
+def smaller_sizes(vision: Vision, seeing: Seeing, below: int | None = None) -> Iterator[int]:
+    """Pixels of smaller images, the largest first; none where a user has no say in that.
+
+    `below` is how many tokens they may have at most.
+    """
     tokens = _resized(vision, seeing.max_pixels).image_tokens // 2
+    while below is not None and tokens > below:
+        tokens //= 2
     while vision.keeps_shape and tokens >= _LEAST_TOKENS:
         yield tokens * vision.patches * vision.patch**2
         tokens //= 2
 
 
-def _largest_video(vision: Vision, length: int) -> int:
+def _largest_video(vision: Vision, settings: EngineSettings, length: int) -> int:
     """Tokens."""
     if not vision.video_step:
         return vision.video_tokens
     room = length - vision.image_tokens * vision.leaves_room
     steps = room // vision.video_step
-    return vision.video_step * max(1, min(steps, vision.video_steps or steps))
+    further = 0 if vision.leaves_room else row_of(load_tables().vision, settings.vllm).further_steps
+    return vision.video_step * max(1, min(steps, vision.video_steps + further if vision.video_steps else steps))
 
 
 def _resized(vision: Vision, pixels: int | None) -> Vision:

@@ -115,8 +115,13 @@ def say_why(plan: Plan, judged: Judged, settings: EngineSettings) -> str:
             f"spec.engine.gpuMemoryUtilization {settings.utilization:g} asks for more than the {judged.ceiling:.3f} "
             "that are free of an empty GPU"
         )
-    if plan.cache.high <= 0:
+    if plan.weights >= plan.requested:
         return f"the weights take {gib(plan.weights)}, and the engine may use {gib(plan.requested)} of a GPU"
+    if plan.cache.high <= 0:
+        return (
+            f"the weights take {gib(plan.weights)} and the largest pass {gib(plan.activations.expected)}, and the "
+            f"engine may use {gib(plan.requested)} of a GPU"
+        )
     return say_room(plan)
 
 

@@ -23,8 +23,6 @@ _BESIDE_HEAD: Final = 0.04
 _LAYER_HIDDEN_TIMES: Final = 3.75
 _LAYER_INNER_TIMES: Final = 3
 """How many times a feed-forward holds the hidden states of a batch, and what lies between its halves."""
-_SEES: Final = 0.25
-"""GiB for what sees, of families that are not known (sources/vision.py)."""
 _QUERY_TIMES: Final = 1.25
 """How large queries (192) and results (128) of a token are, beside its keys and values (256): of DeepSeek's heads."""
 _UNSURE: Final = 0.1
@@ -62,9 +60,6 @@ def activation_peak(
     unsure = _UNSURE * GIB + _UNSURE_WORKSPACE * workspace
     least = max(min(sampler, expected), expected - _LEAST_SURE * GIB)
     language = Range(int(max(0, least - unsure)), int(expected), int(expected + unsure))
-    if shape.sees and shape.vision is None:
-        sees = int(_SEES * GIB)
-        return Range(language.low, language.expected + sees, language.high + 2 * sees)
     encoder = measured_pass(shape, settings, batch, length, gpu_bytes)
     # What sees comes first, and leaves its results.
     return encoder.peak.or_more(language + exactly(encoder.held))

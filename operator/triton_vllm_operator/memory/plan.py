@@ -84,7 +84,8 @@ def _plan_stage(start: _Start, stage: int, weights: int, load_peak: int) -> Plan
     shape, settings, gpu, length, batch = start.shape, start.settings, start.gpu, start.length, start.batch
     requested = math.ceil(gpu.total_bytes * settings.utilization)
     layout = lay_out(shape, settings, stage)
-    activations = activation_peak(shape, settings, batch, length, layout.block_tokens, gpu.total_bytes)
+    measured = settings.measured_length or length
+    activations = activation_peak(shape, settings, batch, measured, layout.block_tokens, gpu.total_bytes)
     beside = beside_torch(settings)
     graphs = graphs_reserve(shape, settings, batch)
     doubt = int(gpu.doubt_bytes * settings.utilization)

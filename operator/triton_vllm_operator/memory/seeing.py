@@ -4,37 +4,53 @@ from collections.abc import Mapping
 from typing import Final
 
 from triton_vllm_operator.memory.settings import MANY, Seeing
+from triton_vllm_operator.sources.config import as_count
 
 _LIMITS: Final = "limit_mm_per_prompt"
 _PROCESSOR: Final = "mm_processor_kwargs"
 _SKIPS: Final = "skip_mm_profiling"
 _PIXELS: Final = "max_pixels"
-_UNBOUND: Final = ("min_pixels",)
-"""Arguments of a processor that bound nothing from above."""
+_LEAST: Final = "min_pixels"
 _IMAGE: Final = "image"
 _VIDEO: Final = "video"
 
 
 def read_seeing(extra: Mapping[str, object]) -> Seeing:
     """What of it is counted."""
-    limits, pixels = _as_mapping(extra.get(_LIMITS)), _as_mapping(extra.get(_PROCESSOR)).get(_PIXELS)
+    limits, pixels = _as_mapping(extra.get(_LIMITS)), as_count(_as_mapping(extra.get(_PROCESSOR)).get(_PIXELS))
     return Seeing(
         images=_count(limits.get(_IMAGE, MANY)) or 0,
         videos=_count(limits.get(_VIDEO, MANY)) or 0,
-        max_pixels=pixels if isinstance(pixels, int) and pixels > 0 else None,
+        max_pixels=pixels,
         is_profiled=extra.get(_SKIPS) is not True,
     )
 
 
 def find_uncounted_seeing(extra: Mapping[str, object]) -> str | None:
     """The argument that says more than is counted; None if there is none."""
-    limits, processor = _as_mapping(extra.get(_LIMITS)), _as_mapping(extra.get(_PROCESSOR))
-    if any(modality not in (_IMAGE, _VIDEO) or _count(limit) is None for modality, limit in limits.items()):
+    if _LIMITS in extra and not _are_counted_limits(extra[_LIMITS]):
         return _LIMITS
-    # Without images and videos, some versions of some models load nothing that sees.
-    if limits and not any(_count(limits.get(modality, MANY)) for modality in (_IMAGE, _VIDEO)):
-        return _LIMITS
-    return _PROCESSOR if set(processor) - {_PIXELS, *_UNBOUND} else None
+    return _PROCESSOR if _PROCESSOR in extra and not _is_counted_processor(extra[_PROCESSOR]) else None
+
+
+def _are_counted_limits(limits: object) -> bool:
+    """Without images, some versions of some models load nothing that sees."""
+    if limits is None:
+        return True
+    if not isinstance(limits, Mapping) or set(limits) - {_IMAGE, _VIDEO}:
+        return False
+    return all(_count(limit) is not None for limit in limits.values()) and _count(limits.get(_IMAGE, MANY)) != 0
+
+
+def _is_counted_processor(given: object) -> bool:
+    if given is None:
+        return True
+    if not isinstance(given, Mapping) or set(given) - {_PIXELS, _LEAST}:
+        return False
+    most, least = given.get(_PIXELS), given.get(_LEAST, 1)
+    if (_PIXELS in given and as_count(most) is None) or as_count(least) is None:
+        return False
+    return as_count(most) is None or (as_count(least) or 0) <= (as_count(most) or 0)
 
 
 COUNTED: Final = (_LIMITS, _PROCESSOR, _SKIPS)

@@ -51,6 +51,7 @@ class Seeing:
     images: int = MANY
     """In one prompt, at most (`limit_mm_per_prompt`)."""
     videos: int = MANY
+    """The same of videos."""
     max_pixels: int | None = None
     """Of one image or frame (`mm_processor_kwargs`); None is what the model's processor says."""
     is_profiled: bool = True
@@ -94,3 +95,5 @@ class EngineSettings:
     staged_files: int = 0
     """Whole files of weights that lie on the GPU while they are loaded (`load_format` fastsafetensors)."""
     seeing: Seeing = Seeing()
+    measured_length: int | None = None
+    """Tokens of the sequence with which an engine measures itself that chooses a shorter one afterwards (Auto)."""

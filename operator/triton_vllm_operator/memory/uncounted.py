@@ -36,6 +36,13 @@ def _find_old_report(shape: ModelShape, guesses: bool) -> str:
     return "what an older version of the operator did not report of the model" if is_old else ""
 
 
+def find_unseen(shape: ModelShape) -> str:
+    """What of a model that sees or hears is not known; empty if nothing is."""
+    if not shape.sees or shape.vision is not None:
+        return ""
+    return shape.unseen or "what an older version of the operator did not report of the model"
+
+
 def _find_argument(extra: Mapping[str, object]) -> str | None:
     return next((name for name in extra if name.startswith(_UNCOUNTED) and name not in COUNTED), None)
 
@@ -43,6 +50,8 @@ def _find_argument(extra: Mapping[str, object]) -> str | None:
 def find_uncounted(spec: LLMDeploymentSpec, shape: ModelShape) -> str:
     """What of a spec takes or spares memory that no plan counts; empty if there is nothing."""
     engine, extra = spec.engine, spec.engine.extra_args or {}
+    if unseen := find_unseen(shape):
+        return unseen
     if uncounted := _find_drafter(spec, shape) or _find_old_report(shape, engine.speculative_config is not None):
         return uncounted
     if spec.model.adapters and shape.experts is not None and not shape.experts.count:

@@ -154,6 +154,10 @@ class VisionRow(Row):
 
     profiled_by_second: bool
     """Whether the second runner measures itself with images as well."""
+    further_steps: int
+    """How many steps a video of Qwen2-VL may have more than shapes say."""
+    plain_tables: tuple[str, ...]
+    """Architectures whose tables of positions are no longer than others, though these have height and width."""
 
 
 class LoraRow(Row):

@@ -67,6 +67,8 @@ def _stage_bytes(shape: ModelShape, settings: EngineSettings, stage: range, numb
     pattern = expand(shape.weight_pattern)
     rows: list[Allocation] = [row for layer in stage for row in shape.weights[pattern[layer]]]
     rows += shape.tables
+    is_plain = shape.architecture in row_of(load_tables().vision, settings.vllm).plain_tables
+    rows += () if is_plain else shape.longer_tables
     rows += shape.first if is_first else ()
     rows += shape.last if is_last else ()
     has_embedding = is_first or (is_last and shape.head_is_tied)

@@ -145,8 +145,8 @@ class Writer:
             _LOG.info("pod %s/%s %s: %s", namespace, patch.pod_name, verdict, patch.state.message)
         return written
 
-    async def replace(self, namespace: str, replacement: Replacement) -> None:
-        """Delete a pod whose engine is dead, so that another one starts; soon, since it answers nobody.
+    async def replace(self, namespace: str, replacement: Replacement) -> bool:
+        """Delete a pod whose engine is dead, so that another one starts; False if another pod has its name by now.
 
         Raises:
             ApiError: it could not be deleted.
@@ -155,15 +155,15 @@ class Writer:
         try:
             deleted = await self._client.delete(POD, namespace, name, uid, _SECONDS_OF_THE_DEAD)
         except Conflict:
-            # Another pod has its name: that it is gone is what was wanted.
-            return
+            return False
         if deleted.get("kind") == POD.kind:
             # The next look may come before the event does, and would delete it again.
             self._cache.put(POD, deleted)
         _LOG.info("replaced pod %s/%s: %s", namespace, name, replacement.reason)
+        return True
 
     async def write_status(self, owner: Owner, status: LLMDeploymentStatus) -> bool:
-        """Write the status of the LLMDeployment, whether it was; one that is gone, or was made anew, needs none.
+        """Write the status; False if the LLMDeployment is gone, or was made anew: it needs none.
 
         Raises:
             ApiError: the status could not be written.

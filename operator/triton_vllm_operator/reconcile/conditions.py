@@ -162,8 +162,8 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
                     else ""
                 ),
             )
-    failed = (_gate_failure(pod, situation) for pod in situation.current if _has_generated(pod))
-    if (stuck := next(filter(None, failed), None)) and not situation.remedies:
+    left = (pod for pod in situation.current if _has_generated(pod) and pod.name not in situation.remedies)
+    if stuck := next(filter(None, (_gate_failure(pod, situation) for pod in left)), None):
         # Nothing is under way: this pod is replaced by nobody but its owner.
         return _false(stuck.reason, stuck.message)
     if problem := _problem(situation) or _unreachable(situation, now):

@@ -10,7 +10,8 @@ from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.health.target import ProbeTarget
-from triton_vllm_operator.health.verdict import judge
+from triton_vllm_operator.health.verdict import ProbeHistory, judge
+from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -38,7 +39,7 @@ from triton_vllm_operator.reconcile.learning import compare_now, find_news
 from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
-from triton_vllm_operator.reconcile.recovery import Recovered, decide_recovery, open_replacement
+from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_recovery, open_replacement
 from triton_vllm_operator.reconcile.situation import Finding, Situation
 from triton_vllm_operator.reconcile.status import build_status, find_running_engine
 from triton_vllm_operator.repository.catalogue import Catalogue
@@ -183,8 +184,20 @@ def _probes(observed: Observed, plan: Plan) -> tuple[ProbeTarget, ...]:
 
 
 def _recover(observed: Observed, plan: Plan, now: datetime) -> Recovered:
-    patience = timedelta(seconds=plan.live.probe.startup_deadline_seconds)
-    return decide_recovery(observed.pods, observed.resource.status.recovery, plan.live.recovery, patience, now)
+    terms = Terms(
+        settings=plan.live.recovery,
+        wanted=plan.live.replicas,
+        patience=timedelta(seconds=plan.live.probe.startup_deadline_seconds),
+        silent=frozenset(pod.uid for pod in observed.pods if _is_silent(pod, observed.probes.get(pod.uid))),
+    )
+    return decide_recovery(observed.pods, observed.resource.status.recovery, terms, now)
+
+
+def _is_silent(pod: Pod, history: ProbeHistory | None) -> bool:
+    """Whether the probes of this process have found of this container what its gate says."""
+    if history is None or history.container_id != pod.container_id or pod.gate is None:
+        return False
+    return history.reason is not None and history.reason == pod.gate.reason
 
 
 def _situation(observed: Observed, plan: Plan, recovered: Recovered) -> Situation:

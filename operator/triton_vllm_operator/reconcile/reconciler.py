@@ -27,8 +27,8 @@ class NotSettled(Exception):
     """Something outside our watches must change first; the key is tried again with back-off."""
 
 
-class Told(Protocol):
-    """What is counted."""
+class ReconcileMeter(Protocol):
+    """Where reconciles report to."""
 
     def planned(self, error: float) -> None:
         """A start was measured; `error` is that of the tokens of its plan, as a part of what was measured."""
@@ -48,7 +48,7 @@ class Reconciler:
         inspector: Inspector,
         catalogue: Catalogue,
         clock: Callable[[], datetime],
-        told: Told,
+        meter: ReconcileMeter,
     ) -> None:
         self._cache = cache
         self._client = client
@@ -56,7 +56,7 @@ class Reconciler:
         self._inspector = inspector
         self._catalogue = catalogue
         self._clock = clock
-        self._told = told
+        self._meter = meter
         self._writer = Writer(client, cache)
         self._nodes = NodeLister(client)
         self._turns = Turns()
@@ -100,28 +100,32 @@ class Reconciler:
         else:
             await self._writer.prune(key.namespace, decision.prunes)
         self._probes.sync(key, decision.probes)
-        await self._say(observed.resource.owner, decision, now)
+        if await self._say(observed.resource.owner, decision, now):
+            await self._replace(key.namespace, decision)
         if unsettled := _unsettled(observed, applied):
             raise NotSettled(unsettled)
         if decision.look_again_at is None:
             return None
         return (decision.look_again_at - now).total_seconds()
 
-    async def _say(self, owner: Owner, decision: Decision, now: datetime) -> None:
+    async def _say(self, owner: Owner, decision: Decision, now: datetime) -> bool:
         """Tell what happened once, and write the status: it is what remembers that it was told.
 
-        A pod is replaced once the status says that it was.
+        False if the status could not be written since its LLMDeployment is gone.
         """
-        if decision.status is not None:
-            await self._writer.tell(owner, decision.news, now)
-            is_written = await self._writer.write_status(owner, decision.status)
-            if decision.plan_error is not None:
-                self._told.planned(decision.plan_error)
-            if not is_written:
-                return
-        if decision.replacement is not None:
-            await self._writer.replace(owner.namespace, decision.replacement)
-            self._told.replaced(decision.replacement.reason)
+        if decision.status is None:
+            return True
+        await self._writer.tell(owner, decision.news, now)
+        is_written = await self._writer.write_status(owner, decision.status)
+        if decision.plan_error is not None:
+            self._meter.planned(decision.plan_error)
+        return is_written
+
+    async def _replace(self, namespace: str, decision: Decision) -> None:
+        """Delete a dead pod, now that the status says so."""
+        replacement = decision.replacement
+        if replacement is not None and await self._writer.replace(namespace, replacement):
+            self._meter.replaced(replacement.reason)
 
 
 def _unsettled(observed: Observed, applied: Applied) -> str:

@@ -45,41 +45,46 @@ class Recovered:
         return (News(REPLACED, f"pod {done.name} is replaced: {done.reason}: {done.message}", done.uid),)
 
 
-def decide_recovery(
-    pods: Iterable[Pod], before: RecoveryStatus | None, settings: Recovery, patience: timedelta, now: datetime
-) -> Recovered:
-    """What is done now about the pods of one LLMDeployment.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which pods are replaced."""
 
-    `patience` is how long a successor may take to generate before another pod is replaced.
-    """
+    settings: Recovery
+    wanted: int
+    """Pods."""
+    patience: timedelta
+    """How long a successor may take to generate, and a pod to go, before another pod is replaced."""
+    silent: frozenset[str] = frozenset()
+    """Uids of pods of which this process has seen itself that they are dead: a verdict may be of yesterday."""
+
+
+def decide_recovery(pods: Iterable[Pod], before: RecoveryStatus | None, terms: Terms, now: datetime) -> Recovered:
+    """What is done now about the pods of one LLMDeployment."""
     pods = tuple(pods)
-    status = _note_recovery(before, pods, now)
+    status = _note_recovery(before, pods, terms.wanted, now)
     dead = sorted((pod for pod in pods if is_dead(pod)), key=lambda pod: pod.name)
-    known = {replaced.uid for replaced in _replaced(status)}
-    if unfinished := next((pod for pod in dead if pod.uid in known), None):
-        return Recovered(_replace(unfinished), status, {unfinished.name: _IN_HAND})
-    if not dead or settings.policy is RecoveryPolicy.REPORT:
+    sure = [pod for pod in dead if pod.uid in terms.silent]
+    if not dead or terms.settings.policy is RecoveryPolicy.REPORT:
         return Recovered(status=status)
-    recent = [replaced for replaced in _replaced(status) if _time(replaced) > now - _HOUR]
-    if len(recent) >= settings.max_per_hour:
-        free = _time(recent[0]) + _HOUR
-        spent = f"{len(recent)} were replaced within an hour (spec.recovery.maxPerHour), the next is at {free:{_TIME}}"
-        return Recovered(status=status, remedies=dict.fromkeys(_names(dead), spent), look_again_at=free)
-    until = _wait(pods, recent, patience, now)
+    waits = dict.fromkeys((pod.name for pod in dead), _ONE_BY_ONE)
+    open_uids = {replaced.uid for replaced in _replaced(status)} if open_replacement(status) else set()
+    if unfinished := next((pod for pod in sure if pod.uid in open_uids), None):
+        return Recovered(_replace(unfinished), status, {**waits, unfinished.name: _IN_HAND})
+    recent = _recent(status, now)
+    until, why = _find_wait(pods, open_uids, recent, terms)
     if until is not None and until > now:
-        waits = f"the pod before it was replaced at {recent[-1].time}, and this one is at {until:{_TIME}} at the latest"
-        return Recovered(status=status, remedies=dict.fromkeys(_names(dead), waits), look_again_at=until)
-    if any(pod.terminating for pod in pods):
-        return Recovered(status=status, remedies=dict.fromkeys(_names(dead), _ONE_BY_ONE))
-    chosen, *others = dead
-    remedies = {chosen.name: _IN_HAND, **dict.fromkeys(_names(others), _ONE_BY_ONE)}
-    replaced = (*_replaced(status), _as_replaced(chosen, now))
-    kept = tuple(each for each in replaced if _time(each) > now - _HOUR)[-MOST_REPLACED:]
-    return Recovered(_replace(chosen), RecoveryStatus(replaced=kept), remedies)
+        return Recovered(status=status, remedies=dict.fromkeys(waits, why), look_again_at=until)
+    if not sure:
+        return Recovered(status=status, remedies=dict.fromkeys(waits, _ASKED_AGAIN))
+    chosen = sure[0]
+    kept = tuple(replaced for replaced in _replaced(status) if _time(replaced) in recent)
+    after = RecoveryStatus(replaced=(*kept, _as_replaced(chosen, now))[-MOST_REPLACED:])
+    return Recovered(_replace(chosen), after, {**waits, chosen.name: _IN_HAND})
 
 
 _IN_HAND: Final = "it is replaced"
 _ONE_BY_ONE: Final = "it is replaced once those before it are"
+_ASKED_AGAIN: Final = "it is replaced if it gives no sign of life once more"
 
 
 def is_dead(pod: Pod) -> bool:
@@ -95,22 +100,42 @@ def open_replacement(status: RecoveryStatus | None) -> ReplacedPod | None:
     return _replaced(status)[-1] if _replaced(status) and status is not None and not status.recovered_time else None
 
 
-def _wait(pods: tuple[Pod, ...], recent: list[ReplacedPod], patience: timedelta, now: datetime) -> datetime | None:
-    """When the next may be replaced: successors that die as well are replaced less and less often."""
+def _find_wait(
+    pods: tuple[Pod, ...], open_uids: set[str], recent: list[datetime], terms: Terms
+) -> tuple[datetime | None, str]:
+    """Until when nothing is replaced, and why; successors that die as well are replaced less and less often."""
     if not recent:
-        return None
-    last = _time(recent[-1])
-    again: datetime = last + min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (len(recent) - 1))
+        return None, ""
+    most, last = terms.settings.max_per_hour, recent[-1]
+    if len(recent) >= most:
+        free = recent[len(recent) - most] + _HOUR
+        spent = (
+            f"{len(recent)} were replaced within an hour, the next is at {free:{_TIME}}; sooner: a larger "
+            "spec.recovery.maxPerHour, or kubectl delete pod"
+        )
+        return free, spent
+    until: datetime = last + min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (len(recent) - 1))
+    goes = any(pod.terminating and pod.uid in open_uids for pod in pods)
     starts = any(pod.lives and (pod.gate is None or not pod.gate.has_generated) for pod in pods)
-    return max(again, last + patience) if starts and now < last + patience else again
+    until = max(until, last + terms.patience) if goes or starts else until
+    return until, f"a pod was replaced at {last:{_TIME}}, and this one is at {until:{_TIME}} at the latest"
 
 
-def _note_recovery(before: RecoveryStatus | None, pods: tuple[Pod, ...], now: datetime) -> RecoveryStatus | None:
-    """The status with when all pods had generated again, once they have."""
-    if before is None or before.recovered_time or not pods or not all(pod.serves for pod in pods):
+def _note_recovery(
+    before: RecoveryStatus | None, pods: tuple[Pod, ...], wanted: int, now: datetime
+) -> RecoveryStatus | None:
+    """The status with when all wanted pods had generated again, once they have."""
+    if open_replacement(before) is None or before is None:
         return before
-    gone = {replaced.uid for replaced in _replaced(before)}.isdisjoint(pod.uid for pod in pods)
-    return before.model_copy(update={"recovered_time": f"{now:{_TIME}}"}) if gone else before
+    there = [pod for pod in pods if pod.lives]
+    if len(there) < wanted or not all(pod.serves for pod in there):
+        return before
+    return before.model_copy(update={"recovered_time": f"{now:{_TIME}}"})
+
+
+def _recent(status: RecoveryStatus | None, now: datetime) -> list[datetime]:
+    """When pods were replaced within an hour, the oldest first; what is not past was written by somebody else."""
+    return sorted(time for replaced in _replaced(status) if now - _HOUR < (time := _time(replaced)) <= now)
 
 
 def _replace(pod: Pod) -> Replacement:
@@ -139,7 +164,3 @@ def _time(replaced: ReplacedPod) -> datetime:
     except ValueError:
         # Somebody else has written it.
         return datetime.min.replace(tzinfo=UTC)
-
-
-def _names(pods: list[Pod]) -> list[str]:
-    return [pod.name for pod in pods]

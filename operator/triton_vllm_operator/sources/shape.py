@@ -148,7 +148,7 @@ class Vision(Said):
     video_step: Count = 0
     """Tokens by which videos grow with the sequence; 0 if they do not."""
     video_steps: Count = 0
-    """At most; 0 if nothing bounds them but the sequence."""
+    """Of the longest video; 0 if nothing bounds it but the sequence."""
     leaves_room: bool = False
     """Whether they leave room for an image."""
     positions: Count = 0
@@ -229,6 +229,8 @@ class ModelShape(Said):
     """After the last layer. The head is not among them."""
     tables: tuple[Allocation, ...] = ()
     """Beside the layers, on every rank: of RoPE."""
+    longer_tables: tuple[Allocation, ...] = ()
+    """By how much these are longer where positions have height and width, in versions that make them so."""
     inner_size: Count = 0
     """Elements between the two halves of a feed-forward; 0 if config.json does not tell."""
     experts: Experts | None = None
@@ -238,7 +240,9 @@ class ModelShape(Said):
     sees: bool = False
     """Whether it has parts that see or hear."""
     vision: Vision | None = None
-    """What sees; None if nothing does, or if it is of a family that is not known."""
+    """What sees; None if nothing does, or if it is not known."""
+    unseen: str = Field("", max_length=120)
+    """What is not known of what sees or hears; empty if nothing is, or in a report that does not tell."""
     largest_file: Count = 0
     """Bytes of the largest file of its weights; 0 where a report does not tell."""
     all_files: Count = 0

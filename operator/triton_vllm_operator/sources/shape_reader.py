@@ -20,11 +20,12 @@ from triton_vllm_operator.sources.shape import (
     Experts,
     LayerKind,
     ModelShape,
+    Vision,
     contract,
 )
 from triton_vllm_operator.sources.shape_layers import HIDDEN, find_layers
 from triton_vllm_operator.sources.shape_tensors import find_weights_shape, is_of_tower
-from triton_vllm_operator.sources.tables import find_tables
+from triton_vllm_operator.sources.tables import find_longer_tables, find_tables
 from triton_vllm_operator.sources.understanding import MOST_KINDS, SHOWN_STRANGE, find_missing, is_tied, understood
 from triton_vllm_operator.sources.vision import NOTHING_SAID, Sizes, read_vision
 
@@ -61,7 +62,9 @@ def _read_shape(config: Json, tensors: Tensors, sizes: Sizes) -> ModelShape | st
     if max(len(kinds), len(alike)) > MOST_KINDS:
         return "its layers are of too many kinds"
     experts, draft = _find_experts(config), read_own_draft(config, tensors, layers)
+    tables = tuple(find_tables(config, keys))
     sees = is_multimodal(config) and bool(weights.towers)
+    vision = read_vision(config, sizes, filter(is_of_tower, tensors)) if sees else None
     return ModelShape(
         architecture=next(iter(architecture_names(config)), ""),
         hidden_size=hidden,
@@ -78,7 +81,8 @@ def _read_shape(config: Json, tensors: Tensors, sizes: Sizes) -> ModelShape | st
         mixtures=tuple(weights.are_mixtures[first] for first in map(own.index, alike)),
         first=weights.towers,
         last=weights.others,
-        tables=tuple(find_tables(config, keys)),
+        tables=tables,
+        longer_tables=find_longer_tables(config, tables),
         inner_size=find_count(config, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 0,
         experts=experts,
         draft=draft if isinstance(draft, DraftShape) else None,
@@ -86,7 +90,8 @@ def _read_shape(config: Json, tensors: Tensors, sizes: Sizes) -> ModelShape | st
         edition=EDITION,
         looked_at=(find_count(config, "index_topk") or 0) if any(layer.index for layer in layers) else 0,
         sees=sees,
-        vision=read_vision(config, sizes, filter(is_of_tower, tensors)) if sees else None,
+        vision=vision if isinstance(vision, Vision) else None,
+        unseen=vision if isinstance(vision, str) else "",
         strange=(*weights.strange, *weights.large)[:SHOWN_STRANGE],
     )
 

@@ -1,5 +1,6 @@
 """Tables that an engine holds beside the weights: RoPE's sines and cosines. Pure."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from triton_vllm_operator.sources.config import as_factor, find_count, find_language_type, language_parts
@@ -12,7 +13,8 @@ _ROPE_FREE: Final = frozenset(
         *("mamba", "mamba2", "falcon_mamba", "jamba", "nemotron_h", "kimi_linear"),
     }
 )
-_POSITIONS_OF_IMAGES: Final = 4.0
+_OF_IMAGES: Final = "mrope_section"
+_TIMES_MORE: Final = 3
 """How much longer it is where positions have height and width (layers/rotary_embedding/mrope.py)."""
 _LOCAL_ROPE: Final = "rope_local_base_freq"
 
@@ -45,8 +47,14 @@ def _find_factor(config: Json) -> float:
         scaling = part.get("rope_scaling") or part.get("rope_parameters")
         if not isinstance(scaling, dict):
             continue
-        if "mrope_section" in scaling:
-            return _POSITIONS_OF_IMAGES
         if scaling.get("rope_type", scaling.get("type")) == "linear":
             return as_factor(scaling.get("factor")) or 1.0
     return 1.0
+
+
+def find_longer_tables(config: Json, tables: Iterable[Allocation]) -> tuple[Allocation, ...]:
+    """What positions with height and width add to these tables; nothing where there are none."""
+    scalings = (part.get(key) for part in language_parts(config) for key in ("rope_scaling", "rope_parameters"))
+    if not any(isinstance(scaling, dict) and _OF_IMAGES in scaling for scaling in scalings):
+        return ()
+    return tuple(table._replace(times=_TIMES_MORE * table.times) for table in tables)

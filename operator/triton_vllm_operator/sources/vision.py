@@ -4,9 +4,12 @@ https://github.com/vllm-project/vllm/blob/main/vllm/multimodal/encoder_budget.py
 models in vllm/model_executor/models (get_image_size_with_most_features, get_mm_max_tokens_per_item).
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
+
+from pydantic import ValidationError
 
 from triton_vllm_operator.sources.config import as_count
 from triton_vllm_operator.sources.fault import SourceFault
@@ -20,6 +23,13 @@ VIDEO_PROCESSOR: Final = "video_preprocessor_config.json"
 PROCESSOR_FILES: Final = (PROCESSOR, IMAGE_PROCESSOR, VIDEO_PROCESSOR)
 _GATE: Final = re.compile(r"\b(gate_proj|gate_up_proj|w3)\b")
 _MERGE: Final = "spatial_merge_size"
+_QWEN_STEPS: Final = 7
+"""Of two frames, in the longest video (qwen2_vl.py, _MAX_FRAMES_PER_VIDEO; memory/versions.yaml: further_steps)."""
+_GEMMA_VIDEO: Final = 32 * 78
+"""Tokens: 32 frames of 70, and 8 that part them (gemma4_mm.py, get_mm_max_tokens_per_item)."""
+_INTERN_TILES: Final = 12
+"""Squares of an image where its files do not say it (internvl.py)."""
+_ONEVISION_SQUARES: Final = 12
 _GLM_VIDEO: Final = 30000
 """Tokens of the largest video that GLM takes (vllm/model_executor/models/glm4_1v.py, max_image_pixels)."""
 
@@ -60,7 +70,7 @@ class Grid(NamedTuple):
     leaves_room: bool = False
 
 
-class Said(NamedTuple):
+class Evidence(NamedTuple):
     """What the files of a model say of what sees."""
 
     config: Json
@@ -73,26 +83,38 @@ class Family(NamedTuple):
     """Models that see alike."""
 
     architectures: tuple[str, ...]
-    find_grid: Callable[[Said], Grid]
+    find_grid: Callable[[Evidence], Grid]
     frames: int = 1
     """Of a video, that one patch spans; images are repeated."""
+    takes_pixels: bool = False
+    """Whether a user may say how many pixels an image may have (`max_pixels`)."""
     inner: tuple[str, ...] = ("intermediate_size",)
     """What `vision_config` calls the size between the halves of a feed-forward."""
 
 
-def read_vision(config: Json, sizes: Sizes, towers: Iterable[str]) -> Vision | None:
-    """What sees; None if its family is not known, or its size is not said.
+def read_vision(config: Json, sizes: Sizes, towers: Iterable[str]) -> Vision | str:
+    """What sees; why that is not known.
 
     `towers` are the names of its tensors.
     """
+    try:
+        return _read_vision(config, sizes, towers)
+    except (ValidationError, ArithmeticError, TypeError, ValueError):
+        # What takes no part in it is known all the same.
+        return "the sizes of what sees, which are no numbers that a model has"
+
+
+def _read_vision(config: Json, sizes: Sizes, towers: Iterable[str]) -> Vision | str:
     names, vision = architecture_names(config), _part(config, "vision_config")
     family = next((family for family in FAMILIES if any(name in names for name in family.architectures)), None)
     hidden, patch = _first(vision, "embed_dim", "hidden_size"), _first(vision, "patch_size")
-    if family is None or hidden is None or patch is None:
-        return None
-    grid = family.find_grid(Said(config, vision, sizes))
+    if family is None:
+        return f"what {next(iter(names), 'it')[:64]} sees or hears with"
+    if hidden is None or patch is None:
+        return "what sees, since vision_config does not say its hidden_size and patch_size"
+    grid = family.find_grid(Evidence(config, vision, sizes))
     if not grid.patches or not grid.image_tokens:
-        return None
+        return f"how large an image may be, which {IMAGE_PROCESSOR} does not say, or config.json"
     ratio = vision.get("mlp_ratio")
     times = ratio if isinstance(ratio, int | float) else 0
     deepstack = vision.get("deepstack_visual_indexes")
@@ -102,14 +124,14 @@ def read_vision(config: Json, sizes: Sizes, towers: Iterable[str]) -> Vision | N
         is_gated=any(_GATE.search(name) for name in towers),
         patch=patch,
         frames=family.frames,
-        keeps_shape=family.find_grid in (_by_pixels, _by_pixels_and_length),
+        keeps_shape=family.takes_pixels,
         positions=_first(vision, "position_embedding_size") or 0,
         levels=1 + (len(deepstack) if isinstance(deepstack, list) else 0),
         **grid._asdict(),
     )
 
 
-def _by_pixels(said: Said) -> Grid:
+def _by_pixels(said: Evidence) -> Grid:
     """Images keep their shape, up to so many pixels, and videos have a limit of their own."""
     merge = _first(said.vision, _MERGE) or 1
     unit = ((_first(said.vision, "patch_size") or 1) * merge) ** 2
@@ -121,13 +143,13 @@ def _by_pixels(said: Said) -> Grid:
     )
 
 
-def _by_pixels_and_length(said: Said) -> Grid:
+def _by_pixels_and_length(said: Evidence) -> Grid:
     """The same, but frames of videos are as large as images: 14 at most, of which two are one step."""
     grid = _by_pixels(said)
-    return grid._replace(video_tokens=0, video_step=grid.image_tokens, video_steps=7)
+    return grid._replace(video_tokens=0, video_step=grid.image_tokens, video_steps=_QWEN_STEPS)
 
 
-def _by_volume(said: Said) -> Grid:
+def _by_volume(said: Evidence) -> Grid:
     """Images keep their shape, and are counted with the frames for which they are repeated, as videos are."""
     grid, frames = _by_pixels(said), _first(said.vision, "temporal_patch_size") or 1
     tokens = grid.image_tokens // frames
@@ -135,30 +157,30 @@ def _by_volume(said: Said) -> Grid:
     return Grid(grid.patches, tokens, video_step=tokens, video_steps=steps, leaves_room=True)
 
 
-def _by_patches(said: Said) -> Grid:
+def _by_patches(said: Evidence) -> Grid:
     """Images keep their shape, up to so many patches, of which a square becomes one token."""
     merge = (_first(said.vision, "merge_kernel_size") or 1) ** 2
     return Grid(merge, (_first(said.sizes.image, "in_token_limit") or 0) // merge)
 
 
-def _one_square(said: Said) -> Grid:
+def _one_square(said: Evidence) -> Grid:
     """Images become one square at most."""
     return _squares(said, 1, _first(said.config, _MERGE) or 1)
 
 
-def _one_pooled(said: Said) -> Grid:
+def _one_pooled(said: Evidence) -> Grid:
     """Images become one square, whose patches are pooled to so many tokens."""
     tokens = _first(said.config, "mm_tokens_per_image") or 0
     return Grid(_side(said.vision) ** 2 // tokens, tokens) if tokens else Grid()
 
 
-def _pooled(said: Said) -> Grid:
-    """Images become so many tokens; videos 32 frames of 70 tokens and of 8 that part them."""
+def _pooled(said: Evidence) -> Grid:
+    """Images become so many tokens, and videos a fixed number."""
     pool = _first(said.vision, "pooling_kernel_size") or 0
-    return Grid(pool * pool, _first(said.vision, "default_output_length") or 0, video_tokens=32 * 78)
+    return Grid(pool * pool, _first(said.vision, "default_output_length") or 0, video_tokens=_GEMMA_VIDEO)
 
 
-def _tiled(said: Said) -> Grid:
+def _tiled(said: Evidence) -> Grid:
     """Images become so many squares and one of the whole, which are shrunk."""
     ratio = next(
         (part[key] for part in said[:2] for key in ("downsample_ratio", "pixel_shuffle_ratio") if key in part), 1
@@ -167,21 +189,21 @@ def _tiled(said: Said) -> Grid:
     return _squares(said, _count_tiles(said), merge)
 
 
-def _tiled_or_filmed(said: Said) -> Grid:
+def _tiled_or_filmed(said: Evidence) -> Grid:
     """The same; frames of videos become one square each, as many as there is room for beside an image."""
     grid = _tiled(said)
     tiles = _count_tiles(said)
     return grid._replace(video_step=grid.image_tokens // tiles, leaves_room=True)
 
 
-def _count_tiles(said: Said) -> int:
+def _count_tiles(said: Evidence) -> int:
     """Squares of an image, with that of the whole."""
     if said.sizes.image.get("crop_to_patches") is False:
         return 1
-    return 1 + (_first(said.sizes.image, "max_patches") or _first(said.config, "max_dynamic_patch") or 12)
+    return 1 + (_first(said.sizes.image, "max_patches") or _first(said.config, "max_dynamic_patch") or _INTERN_TILES)
 
 
-def _split(said: Said) -> Grid:
+def _split(said: Evidence) -> Grid:
     """Images are made as large as `size` says, and become squares of `max_image_size` and one of the whole."""
     edge, part = (_first(_part(said.sizes.image, key), "longest_edge") for key in ("size", "max_image_size"))
     return (
@@ -189,21 +211,24 @@ def _split(said: Said) -> Grid:
     )
 
 
-def _pinpointed(said: Said) -> Grid:
+def _pinpointed(said: Evidence) -> Grid:
     """Images become the squares of one of these sizes, and one of the whole."""
-    points = said.config.get("image_grid_pinpoints")
-    side = _first(said.vision, "image_size")
-    if not side or not isinstance(points, list):
-        return Grid()
-    return _squares(said, max((high // side * (wide // side) for high, wide in points), default=0) + 1, 1)
+    points, side = said.config.get("image_grid_pinpoints"), _first(said.vision, "image_size")
+    pairs = [point for point in points if isinstance(point, list)] if isinstance(points, list) else []
+    sized = [[as_count(number) or 0 for number in pair] for pair in pairs]
+    return (
+        _squares(said, max((math.prod(n // side for n in pair) for pair in sized if len(pair) == 2), default=0) + 1, 1)
+        if side and sized
+        else Grid()
+    )
 
 
-def _largest_known(said: Said) -> Grid:
-    """The same, where vLLM takes the size that it found to give most: twelve squares and one of the whole."""
-    return _squares(said, 12, 1)
+def _largest_known(said: Evidence) -> Grid:
+    """The size that vLLM found to give most (llava_onevision.py): the tokens of twelve squares."""
+    return _squares(said, _ONEVISION_SQUARES, 1)
 
 
-def _squares(said: Said, count: int, merge: int) -> Grid:
+def _squares(said: Evidence, count: int, merge: int) -> Grid:
     return Grid(merge * merge, count * (_side(said.vision) // merge) ** 2)
 
 
@@ -231,7 +256,12 @@ def _part(whole: Json, key: str) -> Json:
 
 
 FAMILIES: Final = (
-    Family(("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"), _by_pixels_and_length, frames=2),
+    Family(
+        ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
+        _by_pixels_and_length,
+        frames=2,
+        takes_pixels=True,
+    ),
     Family(
         (
             "Qwen3VLForConditionalGeneration",
@@ -241,6 +271,7 @@ FAMILIES: Final = (
         ),
         _by_pixels,
         frames=2,
+        takes_pixels=True,
     ),
     # The feed-forward of the tower is as wide as what it gives.
     Family(
