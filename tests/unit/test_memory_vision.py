@@ -1,6 +1,5 @@
 """What sees takes memory: as many of the largest images as a batch holds go through the encoder once."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ import yaml
 
 from gpu.processors import load_processors
 from perf.memory import STARTS, read_model
-from support.checkpoints import write_checkpoint
-from triton_vllm_operator.cli.plan import read_model as read_folder
+from support.vision import QWEN, QWEN_SIZES, named, read_qwen, vision_of
 from triton_vllm_operator.cli.plan_assumptions import find_assumptions
 from triton_vllm_operator.memory import encoder
 from triton_vllm_operator.memory.advice import Case, find_advice, with_longest_that_fits
@@ -23,116 +21,14 @@ from triton_vllm_operator.memory.settings import EngineSettings, Gpu, Runner, Se
 from triton_vllm_operator.memory.uncounted import find_unseen
 from triton_vllm_operator.memory.versions import GIB, BatchClass
 from triton_vllm_operator.memory.weights import weights_by_rank
-from triton_vllm_operator.sources.shape import ModelShape, Vision
-from triton_vllm_operator.sources.vision import FAMILIES, NOTHING_SAID, Sizes, read_vision
+from triton_vllm_operator.sources.shape import ModelShape
+from triton_vllm_operator.sources.vision import FAMILIES
 
 MODELS: dict[str, Any] = yaml.safe_load((STARTS / "models.yaml").read_text())
-QWEN_VISION = {"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}
-QWEN: dict[str, Any] = {
-    "architectures": ["Qwen2_5_VLForConditionalGeneration"],
-    "vision_config": {**QWEN_VISION, "hidden_size": 1280, "intermediate_size": 3420},
-}
-SMALL_QWEN = {
-    **QWEN,
-    "model_type": "qwen2_5_vl",
-    "vision_config": {**QWEN["vision_config"], "model_type": "qwen2_5_vl", "depth": 32},
-    "hidden_size": 2048,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 2,
-    "intermediate_size": 11008,
-    "vocab_size": 151936,
-    "max_position_embeddings": 128000,
-    "tie_word_embeddings": True,
-}
-QWEN_SIZES = Sizes({"max_pixels": 12845056}, {})
+LLAVA = named("LlavaForConditionalGeneration", {"patch_size": 14, "image_size": 336})
 BATCH = BatchClass(tokens=8192, sequences=1024)
 FIRST = EngineSettings("0.24.0")
 GPU = int(139.8 * GIB)
-
-
-def vision_of(config: dict[str, Any], sizes: Sizes = NOTHING_SAID, towers: tuple[str, ...] = ()) -> Vision:
-    vision = read_vision(config, sizes, towers)
-    assert isinstance(vision, Vision), vision
-    return vision
-
-
-def named(architecture: str, vision: dict[str, Any], **config: Any) -> dict[str, Any]:
-    return {"architectures": [architecture], "vision_config": {"hidden_size": 1024, **vision}, **config}
-
-
-PIXTRAL = {"patch_size": 14, "image_size": 1540}
-# Tokens of the largest image, and patches of each: as vLLM 0.24.0 computes them (MultiModalBudget) for published files.
-GRIDS: tuple[tuple[dict[str, Any], Sizes, int, int], ...] = (
-    (QWEN, QWEN_SIZES, 16384, 4),
-    (QWEN, Sizes({"size": {"longest_edge": 1003520}}, {}), 1280, 4),
-    (named("Mistral3ForConditionalGeneration", PIXTRAL, spatial_merge_size=2), NOTHING_SAID, 3025, 4),
-    (named("LlavaForConditionalGeneration", {"patch_size": 16, "image_size": 1024}), NOTHING_SAID, 4096, 1),
-    (named("LlavaForConditionalGeneration", {"patch_size": 14, "image_size": 336}), NOTHING_SAID, 576, 1),
-    (
-        named("Gemma3ForConditionalGeneration", {"patch_size": 14, "image_size": 896}, mm_tokens_per_image=256),
-        NOTHING_SAID,
-        256,
-        16,
-    ),
-    (
-        named("Llama4ForConditionalGeneration", {"patch_size": 14, "image_size": 336, "pixel_shuffle_ratio": 0.5}),
-        Sizes({"max_patches": 16}, {}),
-        2448,
-        4,
-    ),
-    (
-        named(
-            "InternVLChatModel",
-            {"patch_size": 14, "image_size": 448},
-            downsample_ratio=0.5,
-            max_dynamic_patch=12,
-        ),
-        NOTHING_SAID,
-        3328,
-        4,
-    ),
-    (
-        named(
-            "InternVLForConditionalGeneration", {"patch_size": [14, 14], "image_size": [448, 448]}, downsample_ratio=0.5
-        ),
-        Sizes({"max_patches": 12, "crop_to_patches": False}, {}),
-        256,
-        4,
-    ),
-)
-
-
-@pytest.mark.parametrize(("config", "sizes", "tokens", "patches"), GRIDS)
-def test_the_largest_image_is_read(config: dict[str, Any], sizes: Sizes, tokens: int, patches: int) -> None:
-    vision = vision_of(config, sizes)
-    assert (vision.image_tokens, vision.patches) == (tokens, patches)
-
-
-def test_a_gate_is_seen_in_the_weights() -> None:
-    assert vision_of(QWEN, QWEN_SIZES, ("visual.blocks.0.mlp.gate_proj.weight",)).is_gated
-    assert not vision_of(QWEN, QWEN_SIZES, ("visual.blocks.0.mlp.fc1.weight",)).is_gated
-
-
-@pytest.mark.parametrize(
-    ("config", "sizes"),
-    [
-        ({**QWEN, "architectures": ["StrangeForConditionalGeneration"]}, QWEN_SIZES),
-        (QWEN, NOTHING_SAID),
-        ({"architectures": QWEN["architectures"]}, QWEN_SIZES),
-        ({**QWEN, "vision_config": {"patch_size": 14}}, QWEN_SIZES),
-        ({**QWEN, "vision_config": {"hidden_size": "a", "patch_size": [], "mlp_ratio": "x"}}, QWEN_SIZES),
-        (QWEN, Sizes({"max_pixels": -1, "size": []}, {})),
-        (
-            named("LlavaNextForConditionalGeneration", {"patch_size": 14, "image_size": 336}, image_grid_pinpoints=7),
-            QWEN_SIZES,
-        ),
-    ],
-)
-def test_what_is_not_said_is_not_guessed(config: dict[str, Any], sizes: Sizes) -> None:
-    found = read_vision(config, sizes, ())
-    assert isinstance(found, str)
-    assert found
 
 
 @pytest.mark.parametrize(
@@ -158,44 +54,13 @@ def test_as_many_as_a_batch_holds_go_through(batched: int, length: int, seeing: 
 
 
 def test_few_sequences_hold_few_images() -> None:
-    vision = vision_of(*GRIDS[4][:2])
+    vision = vision_of(LLAVA)
     assert count_profiled(vision, replace(FIRST, sequences=2), BATCH, 600) == 2 * 576
     assert count_profiled(vision, replace(FIRST, sequences=2, seeing=Seeing(images=3)), BATCH, 8192) == 6 * 576
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"preprocessor_config.json": {"max_pixels": 12845056}},
-        {"preprocessor_config.json": {"size": {"longest_edge": 12845056}}},
-        {"processor_config.json": {"image_processor": {"size": {"longest_edge": 12845056}}}},
-    ],
-)
-def test_the_processors_files_are_read_beside_the_weights(tmp_path: Path, files: dict[str, Any]) -> None:
-    folder = write_checkpoint(tmp_path, SMALL_QWEN)
-    for name, said in files.items():
-        (folder / name).write_text(json.dumps(said))
-    shape = read_folder(folder)
-    assert isinstance(shape, ModelShape)
-    assert shape.vision is not None
-    assert (shape.vision.image_tokens, shape.vision.is_gated, shape.vision.inner_size) == (16384, True, 3420)
-
-
-def test_a_broken_file_of_the_processor_is_for_the_engine_to_refuse(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path, SMALL_QWEN)
-    (folder / "preprocessor_config.json").write_text("{")
-    shape = read_folder(folder)
-    assert isinstance(shape, ModelShape)
-    assert shape.sees
-    assert shape.vision is None
-    assert "preprocessor_config.json does not say" in find_unseen(shape)
-
-
 def test_smaller_images_are_advised_where_these_take_the_room(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path, SMALL_QWEN)
-    (folder / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 12845056}))
-    shape = read_folder(folder)
-    assert isinstance(shape, ModelShape)
+    shape = read_qwen(tmp_path)
     case = Case(shape, replace(FIRST, sequences=16), Gpu("small", 24 * GIB), 131072, with_server=False)
     texts = [advice.text for advice in find_advice(case)]
     assert "spec.engine.extraArgs.limit_mm_per_prompt: {video: 0}" in texts
@@ -298,20 +163,14 @@ def test_of_what_is_not_known_the_engine_decides(changes: dict[str, Any], said: 
 
 def test_an_engine_that_chooses_its_length_measures_itself_with_the_models_own(tmp_path: Path) -> None:
     """Videos are as long as the model allows then, whatever length remains."""
-    folder = write_checkpoint(tmp_path, SMALL_QWEN)
-    (folder / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 12845056}))
-    shape = read_folder(folder)
-    assert isinstance(shape, ModelShape)
+    shape = read_qwen(tmp_path)
     case = with_longest_that_fits(Case(shape, FIRST, Gpu("small", 24 * GIB), 128000, with_server=False))
     assert case.plan().activations.expected > 15 * GIB
     assert not case.plan().fits
 
 
 def test_the_engines_pass_is_named_where_it_leaves_no_room(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path, SMALL_QWEN)
-    (folder / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 12845056}))
-    shape = read_folder(folder)
-    assert isinstance(shape, ModelShape)
+    shape = read_qwen(tmp_path)
     case = Case(shape, FIRST, Gpu("small", 24 * GIB), 128000, with_server=False)
     plan = case.plan()
     assert "and the largest pass 1" in say_why(plan, case.judge(plan), case.settings)
@@ -321,20 +180,14 @@ def test_the_engines_pass_is_named_where_it_leaves_no_room(tmp_path: Path) -> No
 
 
 def test_a_user_who_bounds_images_is_advised_with_that_bound(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path, SMALL_QWEN)
-    (folder / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 12845056}))
-    shape = read_folder(folder)
-    assert isinstance(shape, ModelShape)
+    shape = read_qwen(tmp_path)
     few = replace(FIRST, sequences=16, seeing=Seeing(images=2))
     texts = [advice.text for advice in find_advice(Case(shape, few, Gpu("s", 24 * GIB), 131072, with_server=False))]
     assert "spec.engine.extraArgs.limit_mm_per_prompt: {image: 2, video: 0}" in texts
 
 
 def test_what_is_assumed_of_images_is_said(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path, SMALL_QWEN)
-    (folder / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 12845056}))
-    shape = read_folder(folder)
-    assert isinstance(shape, ModelShape)
+    shape = read_qwen(tmp_path)
     said = "\n".join(find_assumptions(Case(shape, FIRST, Gpu("any", 80 * GIB), 8192), ""))
     assert "the engine measures itself with images or videos of 16384 tokens" in said
     assert "the largest image takes more than the 8192 tokens of a sequence" in said
