@@ -55,6 +55,8 @@ def wait_replaced(namespace: str, pod: str, reason: str, count: int) -> None:
     assert endpoints_of(namespace, NAME) == {other["metadata"]["name"] for other in pods_of(namespace, NAME)} != {pod}
     events = kubectl_json("-n", namespace, "get", "events", "--field-selector", "reason=PodReplaced")["items"]
     assert [pod in event["message"] for event in events].count(True) == 1
+    told = kubectl_json("-n", namespace, "get", "events", "--field-selector", f"involvedObject.name={NAME}")["items"]
+    assert {"Ready", "NotReady", "Degraded"} <= {event["reason"] for event in told}
 
 
 def test_a_killed_engine_leaves_the_service_at_the_first_proof_and_is_replaced(served: str) -> None:

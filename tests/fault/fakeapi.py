@@ -27,6 +27,8 @@ class FakeApi:
         self.objects: dict[tuple[Kind, str, str], Body] = {}
         self.writes: list[str] = []
         self.events: list[tuple[str, Kind, Body]] = []
+        self.told: list[str] = []
+        """Reasons of the Events that were created."""
         self.fault: Fault = lambda _method, _path: None
         self.rewrite: Callable[[Body], None] = lambda _body: None
         """What a mutating webhook does to an applied object."""
@@ -62,6 +64,9 @@ class FakeApi:
         """Answer one request."""
         if (broken := self.fault(request.method, request.path)) is not None:
             return broken
+        if request.method == "POST":
+            self.told.append((await request.json())["reason"])
+            return web.json_response({}, status=201)
         kind, namespace, name, subresource = _parse(request.path)
         found = self.objects.get((kind, namespace, name)) if name else None
         if request.method == "GET" and not name:

@@ -11,8 +11,8 @@ _MESSAGE_LIMIT: Final = 1024
 """Characters that the API server takes."""
 
 
-def build_event(owner: Owner, reason: str, message: str, about: str, now: datetime) -> Json:
-    """A warning about an LLMDeployment. Its name hangs on what it is about: told twice, it is there once."""
+def build_event(owner: Owner, reason: str, message: str, about: str, is_warning: bool, now: datetime) -> Json:
+    """An Event about an LLMDeployment. Its name hangs on what it is about: told twice, it is there once."""
     at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": "v1",
@@ -28,7 +28,7 @@ def build_event(owner: Owner, reason: str, message: str, about: str, now: dateti
             "name": owner.name,
             "uid": owner.uid,
         },
-        "type": "Warning",
+        "type": "Warning" if is_warning else "Normal",
         "reason": reason,
         "message": message[:_MESSAGE_LIMIT],
         "source": {"component": names.MANAGER},

@@ -182,7 +182,9 @@ class Writer:
         """Write Events; one that was told already is not told again, and one that cannot be told keeps nothing up."""
         for each in news:
             try:
-                await self._client.post_event(build_event(owner, each.reason, each.message, each.about, now))
+                await self._client.post_event(
+                    build_event(owner, each.reason, each.message, each.about, each.is_warning, now)
+                )
             except Conflict:
                 continue
             except ApiError as error:

@@ -42,6 +42,7 @@ from triton_vllm_operator.reconcile.plan import Plan, make_plan
 from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_recovery, open_replacement
 from triton_vllm_operator.reconcile.situation import Finding, Situation
 from triton_vllm_operator.reconcile.status import build_status, find_running_engine
+from triton_vllm_operator.reconcile.story import find_story
 from triton_vllm_operator.repository.catalogue import Catalogue
 from triton_vllm_operator.sources.report import parse_report
 
@@ -66,7 +67,11 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
         look_again_at=_look_again_at(situation, plan, status, recovered, now),
-        news=(*find_news(compared, observed.resource.status.revision or ""), *recovered.news),
+        news=(
+            *find_news(compared, observed.resource.status.revision or ""),
+            *recovered.news,
+            *find_story(observed.resource.status, status, situation.changed),
+        ),
         replacement=recovered.replacement,
         plan_error=compared.error if compared is not None else None,
     )

@@ -154,6 +154,7 @@ class News:
     message: str
     about: str
     """By which it is known that it was told."""
+    is_warning: bool = True
 
 
 @dataclass(frozen=True, slots=True)
