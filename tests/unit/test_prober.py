@@ -214,7 +214,77 @@ async def test_it_asks_for_a_few_streamed_tokens(monkeypatch: pytest.MonkeyPatch
         "text_input": "Hello",
         "stream": True,
         "parameters": {"max_tokens": 4, "ignore_eos": True, "temperature": 0},
+        "return_finish_reason": True,
+        "return_num_output_tokens": True,
     }
+
+
+def told(text: str, ending: str = "None", tokens: int = 1) -> dict[str, object]:
+    return {"text_output": text, "finish_reason": ending, "num_output_tokens": tokens}
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome_", "is_varied"),
+    [
+        ((told(" a"), told(" b"), told(" c"), told(" d", "length")), Outcome.GENERATED, True),
+        # The sequence is as long as the engine lets it be.
+        ((told(" a"), told(" b", "length")), Outcome.GENERATED, True),
+        ((told(" a"), told(" b", "stop")), Outcome.FAILED, True),
+        ((told(" a"), told(" b", "abort")), Outcome.FAILED, True),
+        # A backend that counts all tokens so far, or tells nothing.
+        ((told(" a", tokens=1), told(" b", "length", 2), told(" c", "length", 4)), Outcome.GENERATED, True),
+        (({"text_output": "x"},), Outcome.GENERATED, True),
+        ((told("!"), told("!"), told("!"), told("!", "length")), Outcome.GENERATED, False),
+        ((told("!!!!", "length", 4),), Outcome.GENERATED, False),
+        ((told(" the"),) * 3 + (told(" the", "length"),), Outcome.GENERATED, False),
+        ((told("a"), told("a", "length")), Outcome.GENERATED, True),
+        # It breaks off.
+        ((told(" a"), told(" b")), Outcome.FAILED, True),
+    ],
+)
+async def test_a_passing_probe_is_a_whole_answer(
+    monkeypatch: pytest.MonkeyPatch, answer: tuple[dict[str, object], ...], outcome_: Outcome, is_varied: bool
+) -> None:
+    found = await outcome(Triton(frames(*answer)), monkeypatch)
+    assert (found.outcome, found.is_varied) == (outcome_, is_varied), found
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "reason"),
+    [
+        (True, False, Reason.DEGENERATE_ANSWER),
+        (False, False, None),
+        (True, True, None),
+    ],
+)
+async def test_garbage_is_told_from_an_answer_by_the_containers_first_proof(
+    first: bool, later: bool, reason: Reason | None
+) -> None:
+    answers = [first]
+
+    async def answer(_: ProbeTarget, _connected: object) -> ProbeResult:
+        is_varied = answers.pop() if answers else later
+        return ProbeResult(Outcome.GENERATED, "", 0.001, is_varied=is_varied)
+
+    watcher = ProbeWatcher(answer, lambda _: None, lambda _: None)
+    settings = Probe.model_construct(period_seconds=0.01, failure_threshold=3)  # type: ignore[arg-type]
+    watcher.sync(KEY, [replace(make_target(), settings=settings)])
+    await asyncio.sleep(0.1)
+    assert watcher.histories(KEY)["uid"].reason is reason
+    await watcher.stop()
+
+
+@pytest.mark.parametrize(("noted", "reason"), [(True, Reason.DEGENERATE_ANSWER), (False, None)])
+async def test_after_a_restart_the_first_proof_stands_on_the_pod(noted: bool, reason: Reason | None) -> None:
+    async def answer(_: ProbeTarget, _connected: object) -> ProbeResult:
+        return ProbeResult(Outcome.GENERATED, "", 0.001, is_varied=False)
+
+    watcher = ProbeWatcher(answer, lambda _: None, lambda _: None)
+    settings = Probe.model_construct(period_seconds=0.01, failure_threshold=3)  # type: ignore[arg-type]
+    watcher.sync(KEY, [replace(make_target(), settings=settings, proven=True, was_varied=noted)])
+    await asyncio.sleep(0.1)
+    assert watcher.histories(KEY)["uid"].reason is reason
+    await watcher.stop()
 
 
 async def test_a_closed_port_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

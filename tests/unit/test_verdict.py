@@ -1,9 +1,10 @@
 import pytest
 
 from support.pods import CONTAINER, make_pod, make_serving
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.verdict import Outcome, ProbeHistory, ProbeResult, judge
-from triton_vllm_operator.kube.pod import Gate
+from triton_vllm_operator.kube.pod import Gate, project_pod
 
 FRESH = ProbeHistory(CONTAINER)
 
@@ -59,6 +60,25 @@ def test_a_dead_engine_stays_dead_whatever_its_server_answers_next(later: Outcom
     reopened = judge(closed, history(Outcome.ENGINE_DEAD, later, Outcome.GENERATED), 3)
     assert reopened is not None
     assert reopened.generates
+
+
+@pytest.mark.parametrize("is_varied", [True, False])
+def test_the_gate_notes_what_the_first_proof_was(is_varied: bool) -> None:
+    proof = ProbeHistory(CONTAINER).after(ProbeResult(Outcome.GENERATED, "", 1, is_varied=is_varied))
+    verdict = judge(make_pod("r"), proof, 3)
+    assert verdict is not None
+    condition = {"type": names.READINESS_GATE, "status": "True", "reason": "Generates", "message": verdict.message}
+    pod = project_pod({"metadata": {"name": "a", "uid": "u"}, "status": {"conditions": [condition]}})
+    assert pod.gate is not None
+    assert (pod.gate.was_varied, pod.gate.container_id) == (is_varied, CONTAINER)
+
+
+def test_a_gate_of_an_earlier_version_notes_nothing() -> None:
+    message = f"{CONTAINER}: the container generated; adapter a: changes nothing"
+    condition = {"type": names.READINESS_GATE, "status": "True", "reason": "Generates", "message": message}
+    pod = project_pod({"metadata": {"name": "a", "uid": "u"}, "status": {"conditions": [condition]}})
+    assert pod.gate is not None
+    assert (pod.gate.was_varied, pod.gate.adapter_faults) == (False, ("a: changes nothing",))
 
 
 @pytest.mark.parametrize("life", [Outcome.GENERATED, Outcome.BUSY])

@@ -82,6 +82,7 @@ class Reason(StrEnum):
     GENERATE_FAILED = "GenerateFailed"
     GENERATE_TIMED_OUT = "GenerateTimedOut"
     NOTHING_GENERATED = "NothingGenerated"
+    DEGENERATE_ANSWER = "DegenerateAnswer"
 
     # The same, by what an engine says as it ends (health/failures/signatures.yaml)
     MAX_MODEL_LEN_OVER_KV = "MaxModelLenOverKv"

@@ -30,6 +30,11 @@ _BLOCKS: Final = "vllm:kv_cache_usage_perc"
 # What changes while the engine works, whoever asked: tokens, and blocks of the cache, which a long prompt takes one by
 # one. What a client changes that leaves (latencies, finished requests) is none of it.
 _WORK: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total", "vllm:num_preemptions_total", _BLOCKS)
+_TELLING: Final = {"return_finish_reason": True, "return_num_output_tokens": True}
+_LENGTH: Final = "length"
+_BAD_ENDINGS: Final = ("abort", "error")
+_FEWEST: Final = 3
+"""Times that a token is repeated before it is a sign."""
 _DETAIL_LIMIT: Final = 300
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
@@ -48,6 +53,7 @@ class _Finding:
     outcome: Outcome
     detail: str = ""
     adapter_faults: tuple[str, ...] = ()
+    is_varied: bool = True
     tells_prefill: bool = False
 
 
@@ -73,13 +79,13 @@ async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: 
         found = await _generate(session, target, connected)
         took = time.monotonic() - started
         if found.outcome is Outcome.GENERATED and not target.proven:
-            found = await _warm_up(session, target)
+            found = replace(await _warm_up(session, target), is_varied=found.is_varied)
     except _NO_ANSWER as error:
         found = _Finding(Outcome.UNREACHABLE, str(error) or type(error).__name__)
     except TooLong as error:
         found = _Finding(Outcome.FAILED, str(error))
     seconds = time.monotonic() - started if took is None else took
-    return ProbeResult(found.outcome, found.detail, seconds, found.adapter_faults, found.tells_prefill)
+    return ProbeResult(found.outcome, found.detail, seconds, found.adapter_faults, found.is_varied, found.tells_prefill)
 
 
 async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> _Finding:
@@ -153,10 +159,11 @@ async def _stream(
     session: aiohttp.ClientSession, target: ProbeTarget, connected: Callable[[], None] | None
 ) -> _Finding:
     settings = target.settings
-    body = build_body(settings.prompt, {"max_tokens": settings.max_tokens})
+    body = {**build_body(settings.prompt, {"max_tokens": settings.max_tokens}), **_TELLING}
     # The deadline is between two signs of life, not for the whole answer.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=settings.timeout_seconds)
-    has_text = False
+    pieces: list[str] = []
+    tokens, ending = 0, ""
     async with session.post(
         target.generate_url, json=body, timeout=timeout, allow_redirects=False, trace_request_ctx=connected
     ) as response:
@@ -170,10 +177,38 @@ async def _stream(
             frame = _parse(line)
             if "error" in frame:
                 return _classify(str(frame["error"]))
-            has_text = has_text or bool(frame.get("text_output"))
+            pieces += [str(piece)] if (piece := frame.get("text_output")) else []
+            tokens += _as_count(frame.get("num_output_tokens"))
+            ending = str(frame.get("finish_reason") or ending)
         if response.status != HTTPStatus.OK:
             return _Finding(Outcome.FAILED, f"HTTP {response.status}")
-    return _Finding(Outcome.GENERATED) if has_text else _Finding(Outcome.NOTHING, "the answer held no text")
+    if why := _find_fault(tokens, settings.max_tokens, ending):
+        return _Finding(Outcome.FAILED, why)
+    if not pieces:
+        return _Finding(Outcome.NOTHING, "the answer held no text")
+    return _Finding(Outcome.GENERATED, is_varied=not _is_one_token(pieces))
+
+
+def _find_fault(tokens: int, asked: int, ending: str) -> str:
+    """What is wrong with an answer that came to its end; empty if nothing is, or if the backend does not tell.
+
+    All tokens come that were asked for, unless the sequence is as long as the engine lets it be.
+    """
+    if ending in _BAD_ENDINGS:
+        return f"the answer ended with the finish reason {ending}"
+    if 0 < tokens < asked and ending not in ("", _LENGTH):
+        return f"the answer held {tokens} of the {asked} tokens that were asked for, and ended with {ending}"
+    return ""
+
+
+def _is_one_token(pieces: list[str]) -> bool:
+    """Whether an answer is one token over and over: what an engine makes of numbers that are none."""
+    text = "".join(pieces)
+    return (len(pieces) >= _FEWEST and len(set(pieces)) == 1) or (len(text) >= _FEWEST and len(set(text)) == 1)
+
+
+def _as_count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 async def _read_work(session: aiohttp.ClientSession, target: ProbeTarget) -> _Work | None:

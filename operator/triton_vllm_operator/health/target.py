@@ -23,6 +23,8 @@ class ProbeTarget:
     settings: Probe
     proven: bool
     """Whether this container has generated and was warmed up, as its gate says, or an earlier probe."""
+    was_varied: bool = False
+    """Whether its first proof is known to have been more than one token over and over."""
     adapters: tuple[str, ...] = ()
     """Names of its LoRA adapters."""
     max_model_len: int | None = None

@@ -6,7 +6,7 @@ from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.status import shorten
-from triton_vllm_operator.kube.pod import ADAPTER_FAULT, GATE_SEPARATOR, NEVER_GENERATED, Pod
+from triton_vllm_operator.kube.pod import ADAPTER_FAULT, GATE_SEPARATOR, NEVER_GENERATED, PLAIN_PROOF, VARIED_PROOF, Pod
 
 
 class Outcome(StrEnum):
@@ -22,6 +22,8 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed_out"
     NOTHING = "nothing"
     """The request ended well without any text."""
+    DEGENERATE = "degenerate"
+    """One token over and over, where the container's first proof was none."""
 
 
 _FAILURES: Final = {
@@ -29,6 +31,7 @@ _FAILURES: Final = {
     Outcome.FAILED: Reason.GENERATE_FAILED,
     Outcome.TIMED_OUT: Reason.GENERATE_TIMED_OUT,
     Outcome.NOTHING: Reason.NOTHING_GENERATED,
+    Outcome.DEGENERATE: Reason.DEGENERATE_ANSWER,
 }
 
 
@@ -47,6 +50,8 @@ class ProbeResult:
     seconds: float
     adapter_faults: tuple[str, ...] = ()
     """LoRA adapters that are of no use, as the first proof found, each with what is wrong."""
+    is_varied: bool = True
+    """Whether its answer was more than one token over and over."""
     tells_prefill: bool = False
     """Whether the engine's counters move while it computes a long prompt: then their standing still is a sign."""
 
@@ -62,13 +67,15 @@ class ProbeHistory:
     detail: str = ""
     unreached: bool = False
     """The last probe got no answer from the network."""
+    is_varied: bool = True
+    """Whether what it generated last was more than one token over and over."""
     adapter_faults: tuple[str, ...] = ()
 
     def after(self, result: ProbeResult) -> "ProbeHistory":
         """The history with one more result."""
         if result.outcome is Outcome.GENERATED:
             faults = result.adapter_faults or self.adapter_faults
-            return ProbeHistory(self.container_id, generated=True, adapter_faults=faults)
+            return ProbeHistory(self.container_id, generated=True, adapter_faults=faults, is_varied=result.is_varied)
         if result.outcome is Outcome.BUSY:
             return replace(self, failures=0, reason=None, detail="", unreached=False)
         if result.outcome is Outcome.UNREACHABLE:
@@ -110,7 +117,8 @@ def judge(pod: Pod, history: ProbeHistory | None, failure_threshold: int) -> Gat
         wanted = _state(pod, False, history.reason, ("" if worked else NEVER_GENERATED) + history.detail)
     elif history.generated:
         faults = "".join(f"{ADAPTER_FAULT}{fault}" for fault in history.adapter_faults[:_MOST_ADAPTER_FAULTS])
-        wanted = _state(pod, True, Reason.GENERATES, f"the container generated{faults}")
+        proof = VARIED_PROOF if history.is_varied else PLAIN_PROOF
+        wanted = _state(pod, True, Reason.GENERATES, f"{proof}{faults}")
     else:
         return None
     stands = gate is not None and gate.container_id == pod.container_id

@@ -57,8 +57,8 @@ class ProbeWatcher:
 
     def sync(self, key: Key, targets: Sequence[ProbeTarget]) -> None:
         """Probe exactly these containers from now on."""
-        # Proven is how a probe starts, not what is probed: it does not restart a running one.
-        wanted = {replace(target, proven=False): target for target in targets}
+        # What was found before is how a probe starts, not what is probed: it does not restart a running one.
+        wanted = {replace(target, proven=False, was_varied=False): target for target in targets}
         running = self._tasks.pop(key, {})
         for target, task in running.items():
             if target not in wanted:
@@ -68,7 +68,7 @@ class ProbeWatcher:
             return
         self._histories[key] = {target.pod_uid: _carried(histories.get(target.pod_uid), target) for target in wanted}
         self._tasks[key] = {
-            target: running.get(target) or asyncio.create_task(self._watch(key, target, given.proven))
+            target: running.get(target) or asyncio.create_task(self._watch(key, target, given))
             for target, given in wanted.items()
         }
 
@@ -80,17 +80,19 @@ class ProbeWatcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, key: Key, target: ProbeTarget, proven: bool) -> None:
+    async def _watch(self, key: Key, target: ProbeTarget, given: ProbeTarget) -> None:
+        proven, was_varied = given.proven, given.was_varied
         period = float(target.settings.period_seconds)
         # After a restart of the operator all pods are due at once: their first probes are spread out.
         await asyncio.sleep(random.uniform(0, period) if proven else 0)
         reached = proven
         usual, tells = 0.0, False
         while True:
-            asked = replace(target, proven=proven)
+            asked = replace(target, proven=proven, was_varied=was_varied)
             for result in await self._ask(key, asked, usual, target.settings.failure_threshold if tells else 1):
                 tells = result.tells_prefill or (tells and result.outcome is Outcome.TIMED_OUT)
                 reached = reached or result.outcome is not Outcome.UNREACHABLE
+                was_varied = result.is_varied if not proven and result.outcome is Outcome.GENERATED else was_varied
                 proven = proven or result.outcome is Outcome.GENERATED
                 usual = result.seconds if result.outcome is Outcome.GENERATED else usual
             await asyncio.sleep(period if reached else min(period, _LOADING_PERIOD_SECONDS))
@@ -109,7 +111,7 @@ class ProbeWatcher:
                 done, asked = await asyncio.wait(
                     asked, timeout=rest if wants_more else None, return_when=asyncio.FIRST_COMPLETED
                 )
-                for result in (self._doubt(task.result()) for task in done):
+                for result in (self._doubt(_compare(task.result(), target)) for task in done):
                     results.append(result)
                     self._measure(result)
                     self._record(key, target, result)
@@ -175,3 +177,10 @@ def _carried(history: ProbeHistory | None, target: ProbeTarget) -> ProbeHistory:
     if history is not None and history.container_id == target.container_id:
         return history
     return ProbeHistory(target.container_id)
+
+
+def _compare(result: ProbeResult, target: ProbeTarget) -> ProbeResult:
+    """With the first proof: a container that made text then, and one token over and over now, is not well."""
+    if result.outcome is not Outcome.GENERATED or result.is_varied or not target.was_varied:
+        return result
+    return replace(result, outcome=Outcome.DEGENERATE, detail="one token over and over, and its first proof was text")

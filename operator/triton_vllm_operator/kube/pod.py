@@ -22,6 +22,8 @@ class Gate:
     """What was found wrong, in the words of the pod or of the probe."""
     adapter_faults: tuple[str, ...] = ()
     """LoRA adapters that are of no use: `NAME: what the engine does with it`."""
+    was_varied: bool = False
+    """Whether the container's first proof was more than one token over and over; False too where that was not noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,9 @@ class Pod:
 GATE_SEPARATOR: Final = ": "
 _WARNING: Final = '"warning"'
 NEVER_GENERATED: Final = "never generated: "
+VARIED_PROOF: Final = "the container generated text"
+PLAIN_PROOF: Final = "the container generated one token over and over"
+"""What the gate says of the first proof. Earlier versions wrote neither."""
 ADAPTER_FAULT: Final = "; adapter "
 """Before the name of each LoRA adapter that is of no use, in the message of the gate."""
 
@@ -189,7 +194,9 @@ def _gate(condition: Any) -> Gate | None:
     has_generated = generates or not text.startswith(NEVER_GENERATED)
     detail = "" if generates else text.removeprefix(NEVER_GENERATED)
     adapter_faults = tuple(text.split(ADAPTER_FAULT)[1:]) if generates else ()
-    return Gate(generates, str(condition.get("reason", "")), container_id, has_generated, detail, adapter_faults)
+    was_varied = generates and text.startswith(VARIED_PROOF)
+    reason = str(condition.get("reason", ""))
+    return Gate(generates, reason, container_id, has_generated, detail, adapter_faults, was_varied)
 
 
 def _ended(terminated: Any) -> Ended | None:

@@ -180,6 +180,7 @@ def _probes(observed: Observed, plan: Plan) -> tuple[ProbeTarget, ...]:
             served_name=plan.revision.served_name,
             settings=plan.live.probe,
             proven=pod.gate is not None and pod.gate.generates and pod.gate.container_id == pod.container_id,
+            was_varied=pod.gate is not None and pod.gate.was_varied and pod.gate.container_id == pod.container_id,
             adapters=tuple(adapter.name for adapter in specs[pod.uid].model.adapters),
             max_model_len=length if isinstance(length := specs[pod.uid].engine.max_model_len, int) else None,
         )

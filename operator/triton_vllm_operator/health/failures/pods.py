@@ -124,7 +124,7 @@ def find_gate_failure(pod: Pod, done: str = "") -> Problem | None:
     detail = f": {pod.gate.detail}" if pod.gate.detail else ""
     # A pod that never generated was not broken by anything: the next one would be as it is.
     by_hand = f"to replace it: kubectl delete pod {pod.name}"
-    remedy = (done or by_hand) if pod.gate.has_generated else _NEVER_WORKED[reason]
+    remedy = (done or by_hand) if pod.gate.has_generated else _NEVER_WORKED.get(reason, "")
     return Problem(reason, f"pod {pod.name} {_GATE_TEXTS[reason]}{detail}; {remedy.replace(_POD, pod.name)}")
 
 
@@ -141,11 +141,13 @@ _NEVER_WORKED: Final = {
         "it never generated: choose a spec.probe.prompt that the model answers with text; see kubectl logs POD"
     ),
 }
+# A degenerate answer is never the first of a container: it has worked.
 _GATE_TEXTS: Final = {
     Reason.ENGINE_DEAD: "is up, but its vLLM engine is dead",
     Reason.GENERATE_FAILED: "answers the probe with an error",
     Reason.GENERATE_TIMED_OUT: "generated no token within spec.probe.timeoutSeconds",
     Reason.NOTHING_GENERATED: "answers the probe without any text",
+    Reason.DEGENERATE_ANSWER: "answers the probe with garbage",
 }
 
 
