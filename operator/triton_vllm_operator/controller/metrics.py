@@ -5,7 +5,10 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from triton_vllm_operator.controller.standings import Standings
 from triton_vllm_operator.health.verdict import ProbeResult
+from triton_vllm_operator.kube.resources import Key
+from triton_vllm_operator.reconcile.standing import Standing
 
 PREFIX: Final = "triton_vllm_operator"
 
@@ -16,6 +19,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._standings = Standings(PREFIX)
+        self.registry.register(self._standings)
         self._reconciles = self._counter("reconciles", "Reconciles by result.", ["result"])
         self._reconcile_seconds = Histogram(
             f"{PREFIX}_reconcile_seconds", "Seconds of one reconcile.", registry=self.registry
@@ -66,6 +71,10 @@ class Metrics:
     def planned(self, error: float) -> None:
         """A start was measured; by how much its plan was off."""
         self._plan_errors.observe(abs(error))
+
+    def stands(self, key: Key, standing: Standing | None) -> None:
+        """How an LLMDeployment stands now; None if it is gone."""
+        self._standings.note(key, standing)
 
     def replaced(self, reason: str) -> None:
         """A pod was replaced since its engine was dead."""

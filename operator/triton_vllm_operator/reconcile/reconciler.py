@@ -19,6 +19,7 @@ from triton_vllm_operator.reconcile.decide import decide
 from triton_vllm_operator.reconcile.fetching import look_began
 from triton_vllm_operator.reconcile.model import Applied, Decision, Observed
 from triton_vllm_operator.reconcile.observe import observe
+from triton_vllm_operator.reconcile.standing import Standing, find_standing
 from triton_vllm_operator.reconcile.turns import Turns
 from triton_vllm_operator.repository.catalogue import Catalogue
 
@@ -35,6 +36,9 @@ class ReconcileMeter(Protocol):
 
     def replaced(self, reason: str) -> None:
         """A pod was replaced."""
+
+    def stands(self, key: Key, standing: Standing | None) -> None:
+        """How an LLMDeployment stands now; None if it is gone."""
 
 
 class Reconciler:
@@ -72,6 +76,7 @@ class Reconciler:
         if observed is None:
             self._probes.sync(key, ())
             self._turns.note(key, None)
+            self._meter.stands(key, None)
             return None
         now = self._clock()
         # No other reconcile comes between these lines: what is free is still free when it is taken.
@@ -100,6 +105,7 @@ class Reconciler:
         else:
             await self._writer.prune(key.namespace, decision.prunes)
         self._probes.sync(key, decision.probes)
+        self._meter.stands(key, find_standing(decision.status or observed.resource.status, observed.resource.spec))
         if await self._say(observed.resource.owner, decision, now):
             await self._replace(key.namespace, decision)
         if unsettled := _unsettled(observed, applied):

@@ -1,0 +1,49 @@
+"""Metrics of each LLMDeployment: a few series for each that there is, and none for what is gone."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from triton_vllm_operator.kube.resources import Key
+from triton_vllm_operator.reconcile.standing import Standing
+
+_LABELS: Final = ("namespace", "name")
+_GAUGES: Final[tuple[tuple[str, str, Callable[[Standing], float]], ...]] = (
+    ("ready", "1 if all pods of the spec generate.", lambda standing: standing.is_ready),
+    ("wanted_pods", "Pods that the spec wants.", lambda standing: standing.wanted),
+    ("serving_pods", "Pods of the current revision that generate.", lambda standing: standing.serving),
+    ("replaced_pods", "Pods that were replaced within an hour before the last.", lambda standing: standing.replaced),
+)
+
+
+class Standings(Collector):
+    """What reconciles found last. A restart finds it again, as it reconciles all."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = f"{prefix}_llmdeployment"
+        self._found: dict[Key, Standing] = {}
+
+    def note(self, key: Key, standing: Standing | None) -> None:
+        """How one stands now; None if it is gone."""
+        if standing is None:
+            self._found.pop(key, None)
+        else:
+            self._found[key] = standing
+
+    def collect(self) -> Iterable[Metric]:
+        """For a scrape."""
+        found = sorted(self._found.items())
+        for name, text, read in _GAUGES:
+            family = GaugeMetricFamily(f"{self._prefix}_{name}", text, labels=_LABELS)
+            for key, standing in found:
+                family.add_metric([key.namespace, key.name], read(standing))
+            yield family
+        reasons = GaugeMetricFamily(
+            f"{self._prefix}_not_ready", "1 for the reason why it is not ready.", labels=(*_LABELS, "reason")
+        )
+        for key, standing in found:
+            if not standing.is_ready:
+                reasons.add_metric([key.namespace, key.name, standing.reason], 1)
+        yield reasons

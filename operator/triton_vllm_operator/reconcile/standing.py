@@ -1,0 +1,35 @@
+"""How an LLMDeployment stands, for metrics. Pure."""
+
+from dataclasses import dataclass
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.reasons import ConditionType
+from triton_vllm_operator.api.status import ConditionStatus, LLMDeploymentStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an alert would ask."""
+
+    is_ready: bool
+    reason: str
+    """Of Ready."""
+    wanted: int
+    """Pods."""
+    serving: int
+    """Pods of the current revision that generate."""
+    replaced: int
+    """Pods that were replaced within an hour before the last of them."""
+
+
+def find_standing(status: LLMDeploymentStatus, spec: Json) -> Standing:
+    """From its status and what its owner wrote, which may be anything."""
+    ready, replicas = status.condition(ConditionType.READY), spec.get("replicas", 1)
+    replaced = status.recovery.replaced if status.recovery is not None else None
+    return Standing(
+        is_ready=ready is not None and ready.status is ConditionStatus.TRUE,
+        reason=ready.reason if ready is not None else "",
+        wanted=replicas if isinstance(replicas, int) and not isinstance(replicas, bool) else 1,
+        serving=status.ready_replicas or 0,
+        replaced=len(replaced or ()),
+    )
