@@ -1,5 +1,7 @@
 """An engine that is dead, or stopped, with the defaults of the probe, while nobody asks it: it is replaced."""
 
+import concurrent.futures
+import json
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -7,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from cluster.kubectl import kubectl, kubectl_json, wait_until
+from support.client_pod import run_client
 from support.llm import apply, condition, endpoints_of, get_llm, make_llm, pods_of, wait_for, wait_ready
 
 pytestmark = pytest.mark.e2e
@@ -64,6 +67,25 @@ def test_a_killed_engine_leaves_the_service_at_the_first_proof_and_is_replaced(s
     # A period of 10 s, and what it takes until the Service knows.
     print(f"killed: out of the Service after {seconds_in_service(served, pod, 12):.1f} s")
     wait_replaced(served, pod, "EngineDead", 1)
+
+
+@pytest.mark.full
+def test_an_engine_under_a_hundred_long_prompts_is_never_taken_out(served: str) -> None:
+    """It has no token for its probes for a while, and works: its cache fills."""
+    (pod,) = pods_of(served, NAME)
+    name = pod["metadata"]["name"]
+    url = f"http://{NAME}.{served}.svc:8000/v2/models/{NAME}/generate"
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        load = pool.submit(run_client, served, "long_prompts.py", url, "100")
+        looks = 0
+        while not load.done():
+            assert endpoints_of(served, NAME) == {name}, f"it was taken out after {looks} looks"
+            looks += 1
+            time.sleep(1)
+    found = json.loads(load.result())
+    print(f"100 long prompts: {found}, in the Service at all of {looks} looks")
+    assert (found["answered"], found["errors"]) == (100, [])
+    assert [other["metadata"]["name"] for other in pods_of(served, NAME)] == [name]
 
 
 def test_a_stopped_engine_leaves_it_after_one_timeout_and_is_replaced(served: str) -> None:
