@@ -126,6 +126,22 @@ async def test_a_pod_is_not_deleted_whose_status_could_not_be_written(status: in
     assert "delete Pod web-a" not in api.writes
 
 
+async def test_a_cluster_whose_crd_drops_the_status_replaces_nothing() -> None:
+    """An earlier CRD keeps nothing of what was replaced: there would be no budget."""
+    api = new_cluster()
+
+    def drop(body: dict[str, Any]) -> None:
+        body.get("status", {}).pop("recovery", None)
+
+    async with serving(api) as client:
+        operator = await started(client, Outcome.ENGINE_DEAD)
+        await with_dead_pods(api, operator, "web-a")
+        api.rewrite = drop
+        await settle(api, operator)
+    assert "apply LLMDeployment web status" in api.writes
+    assert "delete Pod web-a" not in api.writes
+
+
 async def test_until_the_pod_has_gone_it_is_deleted_no_second_time() -> None:
     api = new_cluster()
     deleted: list[dict[str, Any]] = []

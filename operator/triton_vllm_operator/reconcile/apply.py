@@ -16,6 +16,7 @@ from triton_vllm_operator.kube.resources import (
     LLM_DEPLOYMENT,
     POD,
     Kind,
+    as_dict,
     controller_uid,
     kind_of,
     metadata_of,
@@ -163,7 +164,7 @@ class Writer:
         return True
 
     async def write_status(self, owner: Owner, status: LLMDeploymentStatus) -> bool:
-        """Write the status; False if the LLMDeployment is gone, or was made anew: it needs none.
+        """Write the status; False if the LLMDeployment is gone, or if it does not keep what was replaced.
 
         Raises:
             ApiError: the status could not be written.
@@ -173,8 +174,12 @@ class Writer:
             "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
         try:
-            self._cache.put(LLM_DEPLOYMENT, await self._client.apply(manifest, "status"))
+            stored = await self._client.apply(manifest, "status")
         except (Gone, Conflict):
+            return False
+        self._cache.put(LLM_DEPLOYMENT, stored)
+        if status.recovery is not None and "recovery" not in as_dict(stored.get("status")):
+            _LOG.warning("the CRD of %s is older than the operator: no pod is replaced", owner.namespace)
             return False
         return True
 
