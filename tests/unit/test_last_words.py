@@ -8,9 +8,10 @@ import pytest
 
 from support.pods import make_pod
 from support.simulate import World
+from triton_vllm_operator.api import names
 from triton_vllm_operator.health.failures.last_words import Phase, find_last_words, find_phase, find_telling_line
 from triton_vllm_operator.health.failures.pods import find_problem, wants_words
-from triton_vllm_operator.kube.pod import Ended, Pod
+from triton_vllm_operator.kube.pod import Ended, Pod, project_pod
 
 ENDS = Path(__file__).parents[1] / "fixtures" / "ends"
 NVIDIA = "error: creating server: Internal - failed to load all models"
@@ -122,6 +123,21 @@ def test_the_conditions_tell_it() -> None:
     world.changes = {"last_words": {"llama-1": find_last_words((ENDS / "h200-len.txt").read_text())}}
     world.settle()
     assert world.condition("Ready") == ("False", "MaxModelLenOverKv")
+
+
+def test_a_device_that_the_kubelet_calls_unhealthy_is_named() -> None:
+    gpus = [{"resourceID": "GPU-1", "health": "Healthy"}, {"resourceID": "GPU-2", "health": "Unhealthy"}]
+    state = {"terminated": {"exitCode": 1, "reason": "Error", "containerID": "containerd://0"}}
+    status = {"name": names.CONTAINER, "state": state}
+    status["allocatedResourcesStatus"] = [{"name": "nvidia.com/gpu", "resources": gpus}]
+    pod = project_pod({"metadata": {"name": "a", "uid": "u"}, "status": {"containerStatuses": [status]}})
+    found = find_problem(pod)
+    assert found is not None
+    assert found.reason == "GpuUnhealthy"
+    assert "the kubelet calls its nvidia.com/gpu GPU-2 unhealthy" in found.message
+    named = find_problem(pod, find_last_words("ValueError: No available memory for the cache blocks."))
+    assert named is not None
+    assert (named.reason, "GPU-2 unhealthy" in named.message) == ("NoKvMemory", True)
 
 
 @pytest.mark.parametrize(

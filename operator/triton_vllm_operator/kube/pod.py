@@ -70,6 +70,8 @@ class Pod:
     """The one that `waiting_message` speaks of."""
     ended: Ended | None = None
     """How the container ended: the present one if it does not run, else the one before it."""
+    unhealthy_devices: tuple[str, ...] = ()
+    """Devices of its container that the kubelet calls unhealthy, as `nvidia.com/gpu GPU-1`."""
     restarts: int = 0
     """How often the container was started again."""
     unschedulable: str = ""
@@ -135,6 +137,7 @@ def project_pod(body: Json) -> Pod:
         waiting_message=str(waiting.get("message", "")),
         awaited_image=_awaited_image(as_dict(body.get("spec")), str(waiting.get("message", ""))),
         ended=_last_end(container),
+        unhealthy_devices=_unhealthy_devices(container),
         restarts=int(container.get("restartCount", 0)),
         unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
         scheduled_at=_true_since(scheduled),
@@ -174,6 +177,16 @@ def _adapter_at(path: str) -> str:
 
 def _container(status: dict[str, Any], key: str, wanted: tuple[str, ...]) -> dict[str, Any]:
     return next((c for c in _list(status.get(key)) if c["name"] in wanted), {})
+
+
+def _unhealthy_devices(container: dict[str, Any]) -> tuple[str, ...]:
+    """https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/4680-add-resource-health-to-pod-status."""
+    return tuple(
+        f"{resource.get('name')} {device.get('resourceID')}"
+        for resource in _list(container.get("allocatedResourcesStatus"))
+        for device in _list(resource.get("resources"))
+        if device.get("health") == "Unhealthy"
+    )
 
 
 def _last_end(container: dict[str, Any]) -> Ended | None:

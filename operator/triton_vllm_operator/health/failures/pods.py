@@ -33,6 +33,7 @@ _BACK_OFF: Final = re.compile(
 )
 _OFTEN: Final = 2
 """Restarts from which on it is told how often a container has ended."""
+_SHOWN_DEVICES: Final = 4
 _OOM_KILLED: Final = "OOMKilled"
 
 
@@ -125,7 +126,8 @@ def find_gate_failure(pod: Pod, done: str = "") -> Problem | None:
     # A pod that never generated was not broken by anything: the next one would be as it is.
     by_hand = f"to replace it: kubectl delete pod {pod.name}"
     remedy = (done or by_hand) if pod.gate.has_generated else _NEVER_WORKED.get(reason, "")
-    return Problem(reason, f"pod {pod.name} {_GATE_TEXTS[reason]}{detail}; {remedy.replace(_POD, pod.name)}")
+    found = f"pod {pod.name} {_GATE_TEXTS[reason]}{detail}; {remedy.replace(_POD, pod.name)}"
+    return Problem(reason, found + _say_devices(pod))
 
 
 _POD: Final = "POD"
@@ -158,13 +160,21 @@ def _crash(pod: Pod, ended: Ended, words: LastWords) -> Problem:
         when = f" {words.phase}" if words.phase is not None else ""
         how = f"ended with {_how(ended, words)}{when}{often}"
         return Problem(Reason.OUT_OF_MEMORY, f"pod {pod.name} {how}; raise spec.resources.limits.memory; {see}")
-    named = name_failure(ended.message) or words.named
+    named, devices = name_failure(ended.message) or words.named, _say_devices(pod)
     if named is None:
-        return Problem(Reason.CONTAINER_CRASHED, f"pod {pod.name} ended with {_how(ended, words)}{often}; {see}")
+        reason = Reason.GPU_UNHEALTHY if devices else Reason.CONTAINER_CRASHED
+        return Problem(reason, f"pod {pod.name} ended with {_how(ended, words)}{often}; {see}{devices}")
     is_of_memory = named.reason is Reason.CUDA_OUT_OF_MEMORY and words.phase is not None
     when = f", {words.phase}" if is_of_memory else ""
     same = f"; it ended so{often}" + ("" if named.mends else ", and will again") if often else ""
-    return Problem(named.reason, f"pod {pod.name}: {named.says}{when}; what helps: {named.do}{same}; {see}")
+    return Problem(named.reason, f"pod {pod.name}: {named.says}{when}; what helps: {named.do}{same}; {see}{devices}")
+
+
+def _say_devices(pod: Pod) -> str:
+    if not pod.unhealthy_devices:
+        return ""
+    named = ", ".join(pod.unhealthy_devices[:_SHOWN_DEVICES])
+    return f"; the kubelet calls its {named} unhealthy: drain the node and have it looked at"
 
 
 def wants_words(pod: Pod) -> bool:
