@@ -6,11 +6,12 @@ import sys
 import time
 import urllib.request
 
-WORDS = 850
+WORDS = 210
+"""Of some four tokens each: nearly all that a sequence of 1024 tokens may hold."""
 
 
 def ask(url: str, number: int) -> str:
-    text = " ".join(f"w{(number * 7919 + place) % 9973}"[:4] for place in range(WORDS // 3))
+    text = " ".join(f"w{(number * 7919 + place) % 9973}"[:4] for place in range(WORDS))
     body = json.dumps({"text_input": text, "parameters": {"max_tokens": 8, "ignore_eos": True}}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     try:
