@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,35 +34,53 @@ FIRST_REQUESTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def port(shared_namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A pod that has just become ready, with an adapter, at 127.0.0.1."""
+def namespace(shared_namespace: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The namespace, with a claim `warm` that holds an adapter."""
     folder = tmp_path_factory.mktemp("warm")
     write_adapter(folder / "poet", rank=8, seed=1)
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o755)
     bind_folder(shared_namespace, "warm", Path(folder))
-    adapter = {"name": "poet", "persistentVolumeClaim": {"claimName": "warm", "path": "poet"}}
-    apply(make_llm("warm", shared_namespace, model={**SMOLLM2["model"], "loraAdapters": [adapter]}))
-    wait_ready(shared_namespace, "warm")
-    with forwarded(shared_namespace, "svc/warm", 8000) as local:
-        yield local
-    kubectl("-n", shared_namespace, "delete", "llm", "warm", "--wait=false")
+    return shared_namespace
 
 
-def test_no_first_request_makes_others_wait(port: int) -> None:
-    gaps = {kind: longest_gap(port, body) for kind, body in FIRST_REQUESTS.items()}
+def test_no_first_request_makes_others_wait(namespace: str) -> None:
+    slow = find_slow_kinds(namespace, "warm", list(FIRST_REQUESTS))
+    if slow:
+        # Two cores stand by themselves at times: what a kind of request causes, it causes in a second fresh pod too.
+        slow = find_slow_kinds(namespace, "warm-again", list(slow))
+    assert slow == {}
+
+
+def find_slow_kinds(namespace: str, name: str, kinds: list[str]) -> dict[str, float]:
+    """The longest gap of each kind that makes others wait in a pod that has just become ready; seconds."""
+    with fresh_pod(namespace, name) as port:
+        gaps = {kind: longest_gap(port, name, FIRST_REQUESTS[kind]) for kind in kinds}
     print(json.dumps({kind: round(gap, 2) for kind, gap in gaps.items()}))
-    assert {kind: gap for kind, gap in gaps.items() if gap > LONGEST_GAP_SECONDS} == {}
+    return {kind: gap for kind, gap in gaps.items() if gap > LONGEST_GAP_SECONDS}
 
 
-def longest_gap(port: int, body: dict[str, Any]) -> float:
+@contextmanager
+def fresh_pod(namespace: str, name: str) -> Iterator[int]:
+    """A pod that has just become ready, with an adapter, at 127.0.0.1."""
+    adapter = {"name": "poet", "persistentVolumeClaim": {"claimName": "warm", "path": "poet"}}
+    apply(make_llm(name, namespace, model={**SMOLLM2["model"], "loraAdapters": [adapter]}))
+    try:
+        wait_ready(namespace, name)
+        with forwarded(namespace, f"svc/{name}", 8000) as local:
+            yield local
+    finally:
+        kubectl("-n", namespace, "delete", "llm", name, "--wait=false")
+
+
+def longest_gap(port: int, model: str, body: dict[str, Any]) -> float:
     """Between two frames of a stream while a request of some kind comes in; seconds."""
     times: list[float] = []
     story = {"text_input": "Tell a long story.", "stream": True, "parameters": {"max_tokens": 80, "ignore_eos": True}}
-    other = threading.Thread(target=lambda: times.extend(stream_times(port, "warm", story)))
+    other = threading.Thread(target=lambda: times.extend(stream_times(port, model, story)))
     other.start()
     time.sleep(1.0)
-    status, answer = generate(port, "warm", {"text_input": "Hi", **body})
+    status, answer = generate(port, model, {"text_input": "Hi", **body})
     assert (status, "error" in answer) == (200, False), answer
     other.join()
     assert len(times) > 10
