@@ -1,10 +1,16 @@
 """What is done about a pod that generated and is dead."""
 
 from enum import StrEnum
+from typing import Final
 
 from pydantic import Field
 
 from triton_vllm_operator.api.base import LIST_TYPE, ApiModel
+from triton_vllm_operator.api.times import TIME_LENGTH
+
+MOST_REPLACED: Final = 60
+"""Pods within an hour."""
+LONGEST_MESSAGE: Final = 512
 
 
 class RecoveryPolicy(StrEnum):
@@ -21,10 +27,7 @@ class Recovery(ApiModel):
         RecoveryPolicy.REPLACE,
         description="Replace deletes such a pod, so that another one starts; Report says what is wrong.",
     )
-    max_per_hour: int = Field(4, ge=1, le=60, description="Pods that are replaced within an hour at most.")
-
-
-MOST_REPLACED = 60
+    max_per_hour: int = Field(4, ge=1, le=MOST_REPLACED, description="Pods that are replaced within an hour at most.")
 
 
 class ReplacedPod(ApiModel):
@@ -33,8 +36,8 @@ class ReplacedPod(ApiModel):
     name: str = Field(max_length=253, description="Of the pod.")
     uid: str = Field(max_length=64, description="Of the pod.")
     reason: str = Field(max_length=64, description="Why: EngineDead or GenerateTimedOut.")
-    message: str = Field(max_length=512, description="What its engine said last, or what was found.")
-    time: str = Field(max_length=20, description="When it was replaced, in UTC.")
+    message: str = Field(max_length=LONGEST_MESSAGE, description="What its engine said last, or what was found.")
+    time: str = Field(max_length=TIME_LENGTH, description="When it was replaced, in UTC.")
 
 
 class RecoveryStatus(ApiModel):
@@ -46,4 +49,6 @@ class RecoveryStatus(ApiModel):
         description="Within an hour before the last of them, oldest first.",
         json_schema_extra={LIST_TYPE: "atomic"},
     )
-    recovered_time: str | None = Field(None, max_length=20, description="When all pods generated again, in UTC.")
+    recovered_time: str | None = Field(
+        None, max_length=TIME_LENGTH, description="When all pods generated again, in UTC."
+    )

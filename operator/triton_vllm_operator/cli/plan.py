@@ -36,7 +36,7 @@ from triton_vllm_operator.memory.versions import BatchClass
 from triton_vllm_operator.reconcile.accept import NotAccepted, find_runtime
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
 from triton_vllm_operator.sources.draft_reader import read_draft
-from triton_vllm_operator.sources.files import Json, list_folder
+from triton_vllm_operator.sources.files import Files, Json, list_folder
 from triton_vllm_operator.sources.formats import CONFIG
 from triton_vllm_operator.sources.looking import read_from_start
 from triton_vllm_operator.sources.safetensors import Tensor, Tensors, read_header
@@ -183,20 +183,20 @@ def read_model(folder: Path) -> ModelShape | str:
     Raises:
         SourceFault: it holds no config.json, or a file that is not what it is called.
     """
-    config, tensors, sizes = _read_folder(folder)
-    shape = read_shape(config, tensors, read_sizes(list_folder(folder)))
-    files = {"largest_file": max(sizes), "all_files": sum(sizes)}
-    return shape if isinstance(shape, str) else shape.model_copy(update=files)
+    files = list_folder(folder)
+    config, tensors, sizes = _read_folder(folder, files)
+    shape = read_shape(config, tensors, read_sizes(files))
+    bytes_of_files = {"largest_file": max(sizes), "all_files": sum(sizes)}
+    return shape if isinstance(shape, str) else shape.model_copy(update=bytes_of_files)
 
 
 def _read_draft(folder: Path) -> DraftShape | str:
-    config, tensors, _ = _read_folder(folder)
+    config, tensors, _ = _read_folder(folder, list_folder(folder))
     return read_draft(config, tensors)
 
 
-def _read_folder(folder: Path) -> tuple[Json, Tensors, tuple[int, ...]]:
+def _read_folder(folder: Path, files: Files) -> tuple[Json, Tensors, tuple[int, ...]]:
     """Its config.json, the tensors of its weights, and the bytes of each file of these."""
-    files = list_folder(folder)
     names = [name for name in files.matching(_WEIGHTS) if not name.startswith(_BESIDE)]
     if CONFIG not in files or not names:
         raise Unreadable(f"{folder} holds no {CONFIG} with {_WEIGHTS}")

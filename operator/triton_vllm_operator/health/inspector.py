@@ -38,15 +38,18 @@ class Inspector:
 
     async def inspect(self, namespace: str, pod: Pod, served_name: str) -> Inspection | None:
         """What the pod says; None if it could not be asked now: every event would ask it again, so it rests."""
-        now = time.monotonic()
-        if now < self._not_before.get(pod.uid, 0.0):
+        if time.monotonic() < self._not_before.get(pod.uid, 0.0):
             return None
         inspection = await self._inspect(namespace, pod, served_name)
         if inspection is None:
-            # Pods that went while they rested are forgotten with the others.
-            resting = {uid: until for uid, until in self._not_before.items() if until > now}
-            self._not_before = {**resting, pod.uid: now + REST_SECONDS}
+            self._rest(pod.uid)
         return inspection
+
+    def _rest(self, asked: str) -> None:
+        # What went while it rested is forgotten with the others.
+        now = time.monotonic()
+        resting = {each: until for each, until in self._not_before.items() if until > now}
+        self._not_before = {**resting, asked: now + REST_SECONDS}
 
     async def _inspect(self, namespace: str, pod: Pod, served_name: str) -> Inspection | None:
         url = f"http://{url_host(pod.ip or '')}:{names.PORT_HTTP}/v2/models/{served_name}/config"
@@ -82,7 +85,7 @@ class Inspector:
             log = await self._client.read_log_end(namespace, pod.name, names.CONTAINER, LOG_LINES, pod.running)
         except ApiError as error:
             _LOG.warning("cannot read how %s/%s ended: %s", namespace, pod.name, error)
-            self._not_before[ended] = time.monotonic() + REST_SECONDS
+            self._rest(ended)
             return NO_WORDS
         if len(self._words) >= _MOST_WORDS:
             # The oldest; should it be asked for again, it is read again.

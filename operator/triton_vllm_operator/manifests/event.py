@@ -5,6 +5,7 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.manifests.identity import Owner, content_hash
 
 _MESSAGE_LIMIT: Final = 1024
@@ -13,7 +14,7 @@ _MESSAGE_LIMIT: Final = 1024
 
 def build_event(owner: Owner, reason: str, message: str, about: str, is_warning: bool, now: datetime) -> Json:
     """An Event about an LLMDeployment. Its name hangs on what it is about: told twice, it is there once."""
-    at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = format_time(now)
     return {
         "apiVersion": "v1",
         "kind": "Event",

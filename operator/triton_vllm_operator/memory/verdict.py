@@ -75,10 +75,12 @@ def _find_need_outside(shape: ModelShape, plan: Plan, settings: EngineSettings, 
     outside = int((ceiling - settings.utilization) * gpu.total_bytes)
     if outside < captured:
         return _say_need(settings, outside, "CUDA graphs need", captured)
+    if is_measured(settings):
+        return ""
     images = encoder_pass(shape, settings, batch, plan.length, gpu.total_bytes).peak.expected
     # Between its own passes the language model's room is free.
     lacking = images - plan.activations.expected
-    if not is_measured(settings) and lacking > outside - captured:
+    if lacking > outside - captured:
         return _say_need(settings, outside - captured, "images, with which it does not measure itself, need", lacking)
     return ""
 

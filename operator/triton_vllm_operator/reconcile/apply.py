@@ -8,6 +8,7 @@ from typing import Final
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError, Conflict, Gone, Refused, Unavailable
@@ -202,7 +203,7 @@ def _gate_manifest(namespace: str, patch: GatePatch) -> Json:
         "status": "True" if patch.state.generates else "False",
         "reason": patch.state.reason.value,
         "message": patch.state.message,
-        "lastTransitionTime": patch.since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lastTransitionTime": format_time(patch.since),
     }
     return {**_header(POD, namespace, patch.pod_name, patch.pod_uid), "status": {"conditions": [condition]}}
 

@@ -6,6 +6,7 @@ from typing import Final
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.status import Condition, ConditionStatus, LLMDeploymentStatus, shorten
+from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.health.failures.last_words import NO_WORDS
 from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem
 from triton_vllm_operator.kube.pod import Pod
@@ -103,7 +104,7 @@ def _since(kind: ConditionType, status: ConditionStatus, before: LLMDeploymentSt
     old = before.condition(kind)
     if old is not None and old.status == status:
         return old.last_transition_time
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_time(now)
 
 
 def _true(reason: Reason, message: str) -> Finding:

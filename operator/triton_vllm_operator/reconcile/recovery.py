@@ -4,14 +4,22 @@ What was replaced stands in the status, which is written before the pod is delet
 the two finds it there and deletes that pod, and no other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.api.recovery import MOST_REPLACED, Recovery, RecoveryPolicy, RecoveryStatus, ReplacedPod
+from triton_vllm_operator.api.recovery import (
+    LONGEST_MESSAGE,
+    MOST_REPLACED,
+    Recovery,
+    RecoveryPolicy,
+    RecoveryStatus,
+    ReplacedPod,
+)
 from triton_vllm_operator.api.status import shorten
+from triton_vllm_operator.api.times import format_time, parse_time
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.reconcile.model import News, Replacement
 
@@ -21,8 +29,6 @@ REPLACED: Final = "PodReplaced"
 _HOUR: Final = timedelta(hours=1)
 _FIRST_WAIT: Final = timedelta(minutes=1)
 _LONGEST_WAIT: Final = timedelta(minutes=16)
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
-_MESSAGE_LIMIT: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Recovered:
     replacement: Replacement | None = None
     status: RecoveryStatus | None = None
     """As it should be."""
-    remedies: dict[str, str] = field(default_factory=dict)
+    remedies: Mapping[str, str] = field(default_factory=dict)
     """What is done about each of them, by its name."""
     look_again_at: datetime | None = None
 
@@ -66,25 +72,28 @@ def decide_recovery(pods: Iterable[Pod], before: RecoveryStatus | None, terms: T
     sure = [pod for pod in dead if pod.uid in terms.silent]
     if not dead or terms.settings.policy is RecoveryPolicy.REPORT:
         return Recovered(status=status)
-    waits = dict.fromkeys((pod.name for pod in dead), _ONE_BY_ONE)
     open_uids = {replaced.uid for replaced in _replaced(status)} if open_replacement(status) else set()
     if unfinished := next((pod for pod in sure if pod.uid in open_uids), None):
-        return Recovered(_replace(unfinished), status, {**waits, unfinished.name: _IN_HAND})
+        return Recovered(_replace(unfinished), status, _remedies(dead, _ONE_BY_ONE, unfinished))
     recent = _recent(status, now)
     until, why = _find_wait(pods, open_uids, recent, terms)
     if until is not None and until > now:
-        return Recovered(status=status, remedies=dict.fromkeys(waits, why), look_again_at=until)
+        return Recovered(status=status, remedies=_remedies(dead, why), look_again_at=until)
     if not sure:
-        return Recovered(status=status, remedies=dict.fromkeys(waits, _ASKED_AGAIN))
+        return Recovered(status=status, remedies=_remedies(dead, _ASKED_AGAIN))
     chosen = sure[0]
     kept = tuple(replaced for replaced in _replaced(status) if _time(replaced) in recent)
     after = RecoveryStatus(replaced=(*kept, _as_replaced(chosen, now))[-MOST_REPLACED:])
-    return Recovered(_replace(chosen), after, {**waits, chosen.name: _IN_HAND})
+    return Recovered(_replace(chosen), after, _remedies(dead, _ONE_BY_ONE, chosen))
 
 
 _IN_HAND: Final = "it is replaced"
 _ONE_BY_ONE: Final = "it is replaced once those before it are"
 _ASKED_AGAIN: Final = "it is replaced if it gives no sign of life once more"
+
+
+def _remedies(dead: list[Pod], text: str, in_hand: Pod | None = None) -> Mapping[str, str]:
+    return {pod.name: _IN_HAND if pod is in_hand else text for pod in dead}
 
 
 def is_dead(pod: Pod) -> bool:
@@ -110,7 +119,7 @@ def _find_wait(
     if len(recent) >= most:
         free = recent[len(recent) - most] + _HOUR
         spent = (
-            f"{len(recent)} were replaced within an hour, the next is at {free:{_TIME}}; sooner: a larger "
+            f"{len(recent)} were replaced within an hour, the next is at {format_time(free)}; sooner: a larger "
             "spec.recovery.maxPerHour, or kubectl delete pod"
         )
         return free, spent
@@ -118,7 +127,7 @@ def _find_wait(
     goes = any(pod.terminating and pod.uid in open_uids for pod in pods)
     starts = any(pod.lives and (pod.gate is None or not pod.gate.has_generated) for pod in pods)
     until = max(until, last + terms.patience) if goes or starts else until
-    return until, f"a pod was replaced at {last:{_TIME}}, and this one is at {until:{_TIME}} at the latest"
+    return until, f"a pod was replaced at {format_time(last)}, and this one is at {format_time(until)} at the latest"
 
 
 def _note_recovery(
@@ -130,7 +139,7 @@ def _note_recovery(
     there = [pod for pod in pods if pod.lives]
     if len(there) < wanted or not all(pod.serves for pod in there):
         return before
-    return before.model_copy(update={"recovered_time": f"{now:{_TIME}}"})
+    return before.model_copy(update={"recovered_time": format_time(now)})
 
 
 def _recent(status: RecoveryStatus | None, now: datetime) -> list[datetime]:
@@ -149,8 +158,8 @@ def _as_replaced(pod: Pod, now: datetime) -> ReplacedPod:
         name=pod.name,
         uid=pod.uid,
         reason=gate.reason if gate else "",
-        message=shorten(said, _MESSAGE_LIMIT),
-        time=f"{now:{_TIME}}",
+        message=shorten(said, LONGEST_MESSAGE),
+        time=format_time(now),
     )
 
 
@@ -159,8 +168,4 @@ def _replaced(status: RecoveryStatus | None) -> tuple[ReplacedPod, ...]:
 
 
 def _time(replaced: ReplacedPod) -> datetime:
-    try:
-        return datetime.strptime(replaced.time, _TIME).replace(tzinfo=UTC)
-    except ValueError:
-        # Somebody else has written it.
-        return datetime.min.replace(tzinfo=UTC)
+    return parse_time(replaced.time) or datetime.min.replace(tzinfo=UTC)
