@@ -261,8 +261,9 @@ def test_the_metrics_are_nvidias_and_those_that_it_lacks(served: str, port: int)
     with forwarded(served, f"svc/{MODEL}", 8002) as metrics:
         read = read_metrics(metrics, MODEL)
     assert {name: read[name] > 0 for name in nvidias} == dict.fromkeys(nvidias, True)
-    others = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "num_preemptions_total")
-    assert {name: read[name] for name in others} == dict.fromkeys(others, 0)
+    idle = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "num_preemptions_total")
+    assert {name: read[name] for name in idle} == dict.fromkeys(idle, 0)
+    assert read["engine_up"] == 1
 
 
 def test_a_missing_adapter_is_told_in_nvidias_words(port: int) -> None:

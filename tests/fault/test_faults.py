@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from fault.fakeapi import FakeApi, client_of, serving, unavailable
+from support.looks import see_nothing
 from support.pods import make_pod
 from support.simulate import CATALOGUE, CPU_SPEC
 from triton_vllm_operator.controller.metrics import Metrics
@@ -44,7 +45,7 @@ class Operator:
         async def probe(_: ProbeTarget, _connected: object) -> ProbeResult:
             return ProbeResult(outcome, "", 0)
 
-        self.probes = probes = ProbeWatcher(probe, self.changed.add, lambda *_: None)
+        self.probes = probes = ProbeWatcher(probe, see_nothing, self.changed.add, lambda *_: None)
         self.resync = Resync(self.cache, client, (), self.changed.add, Metrics())
         # Nothing serves here: no pod is asked how its engine runs.
         unused: Any = None

@@ -111,3 +111,12 @@ def slowly(call: Any, seconds: float) -> Any:
         return call()
 
     return wrapped
+
+
+def test_the_figures_of_a_dead_engine_say_that_it_does_nothing(served: SimpleNamespace) -> None:
+    served.metrics.tell_life(True)
+    step(served.metrics, 1, idle=False)
+    served.metrics.tell_life(False)
+    served.metrics.stop()
+    last = {name: values[-1] for name, values in served.written.items() if values}
+    assert (last["engine_up"], last["num_requests_running"], last["generation_tokens_total"]) == (0, 0, 1)

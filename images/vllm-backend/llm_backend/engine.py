@@ -22,6 +22,9 @@ from llm_backend.responses import ResponseThread
 from llm_backend.sampling import build_sampling_params
 from llm_backend.stat_logger import TritonStatLogger
 
+_LOOK_SECONDS = 0.5
+"""Between two looks at whether the engine lives."""
+
 
 class Engine:
     """Starts vLLM, feeds it requests and hands its outputs to the response thread."""
@@ -55,8 +58,18 @@ class Engine:
             )
 
         self._engine = asyncio.run_coroutine_threadsafe(start(), self._loop).result()
+        self._life = asyncio.run_coroutine_threadsafe(self._tell_life(), self._loop)
         # Of requests that are under way, by their ids; the event loop's own.
         self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def _tell_life(self) -> None:
+        """Say once that the engine lives, and once that it is dead: vLLM notices when its process ends."""
+        if self._metrics is None:
+            return
+        self._metrics.tell_life(True)
+        while not self._engine.errored:  # noqa: ASYNC110 - vLLM tells nobody
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._metrics.tell_life(False)
 
     def _stat_logger(self, _config: Any, _index: int = 0) -> TritonStatLogger:
         assert self._metrics is not None
@@ -100,6 +113,7 @@ class Engine:
 
     def stop(self) -> None:
         """End the engine, then everything that served it. Triton calls it when no request is left."""
+        self._life.cancel()
         self._loop.call_soon_threadsafe(self._engine.shutdown)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -26,6 +26,7 @@ _GAUGES = {
     "num_requests_running": "Number of requests that the engine computes.",
     "num_requests_waiting": "Number of requests that wait for the engine.",
     "kv_cache_usage_perc": "Part of the KV cache in use; 1 is all of it.",
+    "engine_up": "1 while the engine lives, 0 once it is dead.",
 }
 # Bounds of histograms, in seconds: those of NVIDIA's backend, and longer ones for long answers.
 _FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0)
@@ -88,6 +89,13 @@ class TritonMetrics:
             self._urgent += 1
             self._hurry.set()
         self._wake.set()
+
+    def tell_life(self, lives: bool) -> None:
+        """Whether the engine lives; one that is dead does nothing any more, whatever its last figures said."""
+        for name in () if lives else _GAUGES:
+            self.collector.set(name, 0)
+        self.collector.set("engine_up", lives)
+        self.wake(idle=True)
 
     def settle(self) -> None:
         """Wait until what was to be written at once is written; not for long."""

@@ -142,12 +142,15 @@ class Accelerator(ApiModel):
         return (self.nvidia_gpu is None) != (self.cpu is None)
 
 
+_PERIOD: Final = "Seconds between two probes of one pod; one whose counters show work is probed every sixth time."
+
+
 class Probe(ApiModel):
     """How the operator proves that a pod generates."""
 
     prompt: str = Field("Hello", min_length=1, max_length=4096, description="Text that the probe sends.")
     max_tokens: int = Field(4, ge=1, le=256, description="Tokens that the probe asks for.")
-    period_seconds: int = Field(10, ge=1, le=3600, description="Seconds between two probes of one pod.")
+    period_seconds: int = Field(10, ge=1, le=3600, description=_PERIOD)
     timeout_seconds: int = Field(
         30,
         ge=1,

@@ -16,11 +16,12 @@ from triton_vllm_operator.controller.resync import Resync
 from triton_vllm_operator.controller.serving import StatusServer
 from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.health.inspector import Inspector
-from triton_vllm_operator.health.prober import probe
+from triton_vllm_operator.health.prober import look, probe
 from triton_vllm_operator.health.reading import open_session
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import ProbeResult
-from triton_vllm_operator.health.watcher import ProbeWatcher, RunProbe
+from triton_vllm_operator.health.watcher import Look, ProbeWatcher, RunProbe
+from triton_vllm_operator.health.work import Work
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError
@@ -41,7 +42,7 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
     api = await open_api_client(settings, settings.workers + 4)
     client = KubeClient(api, metrics.requested)
     async with open_session() as session:
-        probes = ProbeWatcher(_prober(session), lambda key: queue.add(key), metrics.probed)
+        probes = ProbeWatcher(_prober(session), _looker(session), lambda key: queue.add(key), metrics.probed)
         inspector = Inspector(client, session)
         reconciler = Reconciler(cache, client, probes, inspector, catalogue, lambda: datetime.now(UTC), metrics)
         queue = WorkQueue(reconciler.reconcile, metrics)
@@ -97,6 +98,13 @@ def _prober(session: aiohttp.ClientSession) -> RunProbe:
         return await probe(session, target, connected)
 
     return run_probe
+
+
+def _looker(session: aiohttp.ClientSession) -> Look:
+    async def run_look(target: ProbeTarget) -> Work | None:
+        return await look(session, target)
+
+    return run_look
 
 
 def _expose(metrics: Metrics, cache: Cache, queue: WorkQueue, probes: ProbeWatcher) -> None:

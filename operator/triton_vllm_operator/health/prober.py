@@ -23,13 +23,10 @@ from triton_vllm_operator.health.warm_up import (
     find_adapter_faults,
     split_logprobs,
 )
+from triton_vllm_operator.health.work import Work, read_work
 
 # Texts of a backend whose engine or stub has died; facts in docs/design/readiness.md.
 _DEAD: Final = ("EngineCore encountered an issue", "EngineDeadError", "Stub process", "unhealthy vLLM engine")
-_BLOCKS: Final = "vllm:kv_cache_usage_perc"
-# What changes while the engine works, whoever asked: tokens, and blocks of the cache, which a long prompt takes one by
-# one. What a client changes that leaves (latencies, finished requests) is none of it.
-_WORK: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total", "vllm:num_preemptions_total", _BLOCKS)
 _TELLING: Final = {"return_finish_reason": True, "return_num_output_tokens": True}
 _LENGTH: Final = "length"
 _BAD_ENDINGS: Final = ("abort", "error")
@@ -55,17 +52,6 @@ class _Finding:
     adapter_faults: tuple[str, ...] = ()
     is_varied: bool = True
     tells_prefill: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What the engine says that it has done."""
-
-    lines: frozenset[bytes]
-
-    @property
-    def tells_prefill(self) -> bool:
-        return any(line.startswith(_BLOCKS.encode()) for line in self.lines)
 
 
 async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: Callable[[], None]) -> ProbeResult:
@@ -142,15 +128,15 @@ async def _generate(
         aiohttp.ClientError: there is no connection, or it broke off.
         TooLong: the answer is longer than any that was asked for.
     """
-    before = await _read_work(session, target)
+    before = await look(session, target)
     try:
         found = await _stream(session, target, connected)
         return replace(found, tells_prefill=before is not None and before.tells_prefill)
     except aiohttp.ConnectionTimeoutError:
         raise
     except TimeoutError:
-        after = await _read_work(session, target)
-    if before is not None and after is not None and after != before:
+        after = await look(session, target)
+    if before is not None and after is not None and after.counters != before.counters:
         return _Finding(Outcome.BUSY, "the engine works on other requests", tells_prefill=after.tells_prefill)
     return _Finding(Outcome.TIMED_OUT, f"no token within {target.settings.timeout_seconds} s")
 
@@ -211,16 +197,14 @@ def _as_count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-async def _read_work(session: aiohttp.ClientSession, target: ProbeTarget) -> _Work | None:
-    """What the engine has done since it started; None if it does not say."""
+async def look(session: aiohttp.ClientSession, target: ProbeTarget) -> Work | None:
+    """What the engine has done since it started, which costs it nothing; None if it does not say."""
     try:
         async with session.get(target.metrics_url, timeout=_METRICS_TIMEOUT, allow_redirects=False) as response:
             text = await read_all(response)
     except (TimeoutError, TooLong, *_NO_ANSWER):
         return None
-    prefixes = tuple(name.encode() for name in _WORK)
-    lines = frozenset(line for line in text.splitlines() if line.startswith(prefixes))
-    return _Work(lines) if lines else None
+    return read_work(text)
 
 
 def _parse(line: bytes) -> dict[str, object]:

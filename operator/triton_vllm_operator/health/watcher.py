@@ -4,21 +4,27 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeHistory, ProbeResult
+from triton_vllm_operator.health.work import Sign, Work, compare
 from triton_vllm_operator.kube.resources import Key
 
 _LOG = logging.getLogger(__name__)
 
-_LOADING_PERIOD_SECONDS: Final = 2.0
+_LOADING_PERIOD_SECONDS: Final = 1.0
 """How often a container that was never reached is tried: a refused connection costs nothing."""
-
-
+_LOOK_SECONDS: Final = 1.5
+"""Between two looks at the counters of a container: three of them are to fit into 5 s."""
+_MOST_LOOKS: Final = 500
+"""In a second, at all containers together: each takes 0.3 ms. With more than 750 of them, they are further apart."""
+_MOST_SKIPPED: Final = 5
+"""Periods in which a container that works is not probed. That it works says nothing of what it answers."""
 _SUSPICIOUS_SECONDS: Final = 2.0
 """Without an answer, after which a container that has generated is asked once more beside."""
+_LIFE: Final = frozenset({Outcome.GENERATED, Outcome.BUSY})
 _MANY: Final = 3
 """LLMDeployments: of fewer, all may well be silent."""
 _TIMES_USUAL: Final = 3
@@ -28,6 +34,15 @@ _BESIDE_SECONDS: Final = 1.0
 _HELD_SECONDS: Final = 2.0
 """A connection that stands for so long is one to the server, and not to something before it that closes it again."""
 RunProbe = Callable[[ProbeTarget, Callable[[], None]], Awaitable[ProbeResult]]
+Look = Callable[[ProbeTarget], Awaitable[Work | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """When a container generated for a probe, on the loop's clock, and how many seconds it took."""
+
+    at: float
+    seconds: float
 
 
 class ProbeWatcher:
@@ -36,24 +51,32 @@ class ProbeWatcher:
     def __init__(
         self,
         probe: RunProbe,
+        look: Look,
         notify: Callable[[Key], None],
         measure: Callable[[ProbeResult], None],
     ) -> None:
         self._probe = probe
+        self._look = look
         self._notify = notify
         self._measure = measure
         self._tasks: dict[Key, dict[ProbeTarget, asyncio.Task[None]]] = {}
         self._histories: dict[Key, dict[str, ProbeHistory]] = {}
-        self._last_life = 0.0
+        self._proofs: dict[Key, dict[str, Proof]] = {}
+        self._count = 0
+        self._last_life = float("-inf")
         """When any pod last gave a sign of life, on the loop's clock."""
 
     def __len__(self) -> int:
         """The number of containers being probed."""
-        return sum(map(len, self._tasks.values()))
+        return self._count
 
     def histories(self, key: Key) -> dict[str, ProbeHistory]:
         """What the probes showed, by uid of the pod."""
         return dict(self._histories.get(key, {}))
+
+    def oldest_proofs(self) -> dict[Key, Proof]:
+        """Of each LLMDeployment, the last proof of the pod whose last proof is the oldest."""
+        return {key: min(proofs.values(), key=lambda proof: proof.at) for key, proofs in self._proofs.items() if proofs}
 
     def sync(self, key: Key, targets: Sequence[ProbeTarget]) -> None:
         """Probe exactly these containers from now on."""
@@ -63,9 +86,12 @@ class ProbeWatcher:
         for target, task in running.items():
             if target not in wanted:
                 task.cancel()
-        histories = self._histories.pop(key, {})
+        self._count += len(wanted) - len(running)
+        histories, proofs = self._histories.pop(key, {}), self._proofs.pop(key, {})
         if not wanted:
             return
+        uids = {target.pod_uid for target in wanted}
+        self._proofs[key] = {uid: proof for uid, proof in proofs.items() if uid in uids}
         self._histories[key] = {target.pod_uid: _carried(histories.get(target.pod_uid), target) for target in wanted}
         self._tasks[key] = {
             target: running.get(target) or asyncio.create_task(self._watch(key, target, given))
@@ -76,6 +102,7 @@ class ProbeWatcher:
         """End all probes."""
         tasks = [task for tasks in self._tasks.values() for task in tasks.values()]
         self._tasks.clear()
+        self._count = 0
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -86,16 +113,54 @@ class ProbeWatcher:
         # After a restart of the operator all pods are due at once: their first probes are spread out.
         await asyncio.sleep(random.uniform(0, period) if proven else 0)
         reached = proven
-        usual, tells = 0.0, False
+        usual, tells, lives = 0.0, False, False
         while True:
             asked = replace(target, proven=proven, was_varied=was_varied)
             for result in await self._ask(key, asked, usual, target.settings.failure_threshold if tells else 1):
                 tells = result.tells_prefill or (tells and result.outcome is Outcome.TIMED_OUT)
+                lives = result.outcome in _LIFE
                 reached = reached or result.outcome is not Outcome.UNREACHABLE
                 was_varied = result.is_varied if not proven and result.outcome is Outcome.GENERATED else was_varied
                 proven = proven or result.outcome is Outcome.GENERATED
                 usual = result.seconds if result.outcome is Outcome.GENERATED else usual
-            await asyncio.sleep(period if reached else min(period, _LOADING_PERIOD_SECONDS))
+            if reached:
+                await self._rest(target, period, lives)
+            else:
+                await asyncio.sleep(min(period, self._spread(_LOADING_PERIOD_SECONDS)))
+
+    async def _rest(self, target: ProbeTarget, period: float, lives: bool) -> None:
+        """Wait until a probe is due: sooner where an engine that had work stands still, later while it works.
+
+        Only one that lived at its last probe is looked at: of others, each probe is waited for.
+        """
+        loop = asyncio.get_running_loop()
+        due, skipped, sign = loop.time() + period, 0, Sign.RESTS
+        before: Work | None = None
+        while sign is not Sign.SUSPICIOUS:
+            left, pause = due - loop.time(), self._spread(_LOOK_SECONDS)
+            if left <= 0 and (sign is not Sign.WORKS or skipped == _MOST_SKIPPED):
+                return
+            if left <= 0:
+                due, skipped = due + period, skipped + 1
+            elif not lives or left < pause:
+                await asyncio.sleep(left)
+            else:
+                await asyncio.sleep(pause)
+                now = await self._look_safely(target)
+                sign = compare(before, now, worked=sign is Sign.WORKS)
+                before = now or before
+                self._last_life = loop.time() if sign is Sign.WORKS else self._last_life
+
+    async def _look_safely(self, target: ProbeTarget) -> Work | None:
+        try:
+            return await self._look(target)
+        except Exception:  # the probes must go on
+            _LOG.exception("a look at pod %s broke", target.pod_name)
+            return None
+
+    def _spread(self, seconds: float) -> float:
+        """A pause of so many seconds, or longer where there are many containers."""
+        return max(seconds, self._count / _MOST_LOOKS)
 
     async def _ask(self, key: Key, target: ProbeTarget, usual: float, most: int) -> list[ProbeResult]:
         """One probe, and beside one that stays silent further ones, up to `most`: each waits its whole time.
@@ -128,7 +193,7 @@ class ProbeWatcher:
     def _doubt(self, result: ProbeResult) -> ProbeResult:
         """A silence in which no pod of many gave a sign is that of the prober, or of its network: no verdict."""
         now = asyncio.get_running_loop().time()
-        if result.outcome in (Outcome.GENERATED, Outcome.BUSY):
+        if result.outcome in _LIFE:
             self._last_life = now
         if result.outcome is not Outcome.TIMED_OUT or len(self._tasks) < _MANY:
             return result
@@ -167,6 +232,9 @@ class ProbeWatcher:
         before = histories.get(target.pod_uid)
         if before is None or before.container_id != target.container_id:
             return
+        if result.outcome is Outcome.GENERATED:
+            proof = Proof(asyncio.get_running_loop().time(), result.seconds)
+            self._proofs.setdefault(key, {})[target.pod_uid] = proof
         after = before.after(result)
         histories[target.pod_uid] = after
         if after != before:

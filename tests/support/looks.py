@@ -1,0 +1,9 @@
+"""Looks at the counters of an engine, for watchers under test."""
+
+from triton_vllm_operator.health.target import ProbeTarget
+from triton_vllm_operator.health.work import Work
+
+
+async def see_nothing(_: ProbeTarget) -> Work | None:
+    """A backend that tells nothing."""
+    return None
