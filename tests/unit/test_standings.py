@@ -6,6 +6,8 @@ from pathlib import Path
 from support.pods import make_serving
 from support.simulate import World
 from triton_vllm_operator.controller.metrics import PREFIX, Metrics
+from triton_vllm_operator.controller.proofs import Proofs
+from triton_vllm_operator.health.watcher import Proof
 from triton_vllm_operator.kube.resources import Key
 from triton_vllm_operator.reconcile.standing import find_standing
 
@@ -40,8 +42,18 @@ def test_what_is_gone_has_no_series() -> None:
     assert not lines(metrics)
 
 
+def test_the_age_of_a_proof_is_that_of_the_pod_that_generated_longest_ago() -> None:
+    metrics = Metrics()
+    metrics.registry.register(Proofs(PREFIX, lambda: {KEY: Proof(at=90.0, seconds=0.25)}, lambda: 100.0))
+    of = 'name="web",namespace="ns"'
+    assert f"{PREFIX}_llmdeployment_last_proof_age_seconds{{{of}}} 10.0" in lines(metrics)
+    assert f"{PREFIX}_llmdeployment_last_proof_seconds{{{of}}} 0.25" in lines(metrics)
+
+
 def test_every_metric_is_documented() -> None:
-    told = re.findall(rf"# TYPE {PREFIX}_(\w+) ", Metrics().render().decode())
+    metrics = Metrics()
+    metrics.registry.register(Proofs(PREFIX, dict, lambda: 0.0))
+    told = re.findall(rf"# TYPE {PREFIX}_(\w+) ", metrics.render().decode())
     documented = DOCS.read_text()
     assert told
     assert not [name for name in told if not name.endswith("_created") and f"`{name}`" not in documented]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -10,7 +11,8 @@ import kopf
 
 from triton_vllm_operator.controller.connection import open_api_client
 from triton_vllm_operator.controller.handlers import build_registry, configure
-from triton_vllm_operator.controller.metrics import Metrics
+from triton_vllm_operator.controller.metrics import PREFIX, Metrics
+from triton_vllm_operator.controller.proofs import Proofs
 from triton_vllm_operator.controller.queue import WorkQueue
 from triton_vllm_operator.controller.resync import Resync
 from triton_vllm_operator.controller.serving import StatusServer
@@ -112,3 +114,4 @@ def _expose(metrics: Metrics, cache: Cache, queue: WorkQueue, probes: ProbeWatch
     metrics.gauge("queue_depth", "Keys that wait for a reconcile.", lambda: queue.depth)
     metrics.gauge("queue_oldest_seconds", "How long the oldest key has waited.", lambda: queue.oldest_seconds)
     metrics.gauge("probed_containers", "Containers that are probed.", lambda: len(probes))
+    metrics.registry.register(Proofs(PREFIX, probes.oldest_proofs, time.monotonic))

@@ -9,11 +9,13 @@ from prometheus_client.registry import Collector
 from triton_vllm_operator.kube.resources import Key
 from triton_vllm_operator.reconcile.standing import Standing
 
-_LABELS: Final = ("namespace", "name")
+LABELS: Final = ("namespace", "name")
 _GAUGES: Final[tuple[tuple[str, str, Callable[[Standing], float]], ...]] = (
     ("ready", "1 if all pods of the spec generate.", lambda standing: standing.is_ready),
     ("wanted_pods", "Pods that the spec wants.", lambda standing: standing.wanted),
     ("serving_pods", "Pods of the current revision that generate.", lambda standing: standing.serving),
+    ("planned_kv_tokens", "Tokens of the KV cache as planned; 0 without a plan.", lambda standing: standing.planned),
+    ("measured_kv_tokens", "Tokens of the KV cache as measured; 0 before.", lambda standing: standing.measured),
     ("replaced_pods", "Pods that were replaced within an hour before the last.", lambda standing: standing.replaced),
 )
 
@@ -36,12 +38,12 @@ class Standings(Collector):
         """For a scrape."""
         found = sorted(self._found.items())
         for name, text, read in _GAUGES:
-            family = GaugeMetricFamily(f"{self._prefix}_{name}", text, labels=_LABELS)
+            family = GaugeMetricFamily(f"{self._prefix}_{name}", text, labels=LABELS)
             for key, standing in found:
                 family.add_metric([key.namespace, key.name], read(standing))
             yield family
         reasons = GaugeMetricFamily(
-            f"{self._prefix}_not_ready", "1 for the reason why it is not ready.", labels=(*_LABELS, "reason")
+            f"{self._prefix}_not_ready", "1 for the reason why it is not ready.", labels=(*LABELS, "reason")
         )
         for key, standing in found:
             if not standing.is_ready:

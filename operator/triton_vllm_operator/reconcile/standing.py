@@ -20,16 +20,25 @@ class Standing:
     """Pods of the current revision that generate."""
     replaced: int
     """Pods that were replaced within an hour before the last of them."""
+    planned: int = 0
+    """Tokens that the KV cache was expected to hold; 0 if it was not planned."""
+    measured: int = 0
+    """Tokens that it holds; 0 if no engine said so yet."""
 
 
 def find_standing(status: LLMDeploymentStatus, spec: Json) -> Standing:
     """From its status and what its owner wrote, which may be anything."""
     ready, replicas = status.condition(ConditionType.READY), spec.get("replicas", 1)
     replaced = status.recovery.replaced if status.recovery is not None else None
+    memory = status.memory_plan
+    planned = memory.predicted.kv_cache_tokens.expected if memory is not None and memory.predicted is not None else 0
+    measured = memory.measured.kv_cache_tokens if memory is not None and memory.measured is not None else 0
     return Standing(
         is_ready=ready is not None and ready.status is ConditionStatus.TRUE,
         reason=ready.reason if ready is not None else "",
         wanted=replicas if isinstance(replicas, int) and not isinstance(replicas, bool) else 1,
         serving=status.ready_replicas or 0,
         replaced=len(replaced or ()),
+        planned=planned,
+        measured=measured or 0,
     )
