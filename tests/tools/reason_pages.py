@@ -1,15 +1,45 @@
-"""A page for each failure that has a name, from the table of its texts."""
+"""A page for each reason that is no good news: from reasons.yaml beside this, and from the table of engines' texts."""
 
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import yaml
+from pydantic import BaseModel, ConfigDict
+
 from cluster.paths import REPOSITORY
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.failures.signatures import Signature, load_signatures
 
+SAID: Final = Path(__file__).with_name("reasons.yaml")
+FINE: Final = frozenset(
+    {
+        Reason.VALID,
+        Reason.FITS,
+        Reason.GENERATES,
+        Reason.ALL_REPLICAS_GENERATE,
+        Reason.SCALED_TO_ZERO,
+        Reason.SETTLED,
+        Reason.NOTHING_FAILED,
+        Reason.NOT_STALLED,
+    }
+)
+"""Nothing is to be done about these."""
 FOLDER: Final = REPOSITORY / "docs" / "reasons"
+_MADE: Final = (
+    "<!-- From signatures.yaml (health/failures) and reasons.yaml (tests/tools); `make generate` makes it. -->"
+)
 _OWNERS: Final = {"vllm": "vllm-project/vllm"}
+
+
+class Said(BaseModel):
+    """What is said of a reason of the operator's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    means: str
+    helps: tuple[str, ...]
 
 
 def render_pages() -> Iterator[tuple[Path, str]]:
@@ -17,20 +47,24 @@ def render_pages() -> Iterator[tuple[Path, str]]:
     by_reason: dict[str, list[Signature]] = defaultdict(list)
     for signature in load_signatures():
         by_reason[signature.reason.value].append(signature)
-    for reason, signatures in by_reason.items():
-        yield FOLDER / f"{reason}.md", _render(reason, signatures)
+    said = {reason: Said.model_validate(entry) for reason, entry in yaml.safe_load(SAID.read_text()).items()}
+    for reason in sorted({*said, *by_reason}):
+        parts = [_render_said(said[reason])] if reason in said else []
+        parts += [_render_signatures(by_reason[reason])] if reason in by_reason else []
+        yield FOLDER / f"{reason}.md", f"# {reason}\n\n{_MADE}\n\n" + "\n".join(parts)
 
 
-def _render(reason: str, signatures: list[Signature]) -> str:
+def _render_said(said: Said) -> str:
+    lines = [said.means, "", "What helps:", "", *(f"- {line}" for line in said.helps)]
+    return "\n".join(lines) + "\n"
+
+
+def _render_signatures(signatures: list[Signature]) -> str:
     says = dict.fromkeys(_shown(each.says) for each in signatures)
     helps = dict.fromkeys(_shown(each.do) for each in signatures)
     seen = dict.fromkeys(_link(where) for each in signatures for where in each.seen)
     again = "A new start may help by itself." if signatures[0].mends else "A new start ends as this one did."
     lines = [
-        f"# {reason}",
-        "",
-        "<!-- From operator/triton_vllm_operator/health/failures/signatures.yaml; `make generate` makes this page. -->",
-        "",
         "The engine ended, and said by a text of its own:",
         "",
         *(f"- {line}" for line in says),
