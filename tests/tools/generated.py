@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster.paths import REPOSITORY
+from tools.board import render_board
 from tools.reason_pages import render_pages
 from triton_vllm_operator.api import crd
 
@@ -22,6 +23,7 @@ def generate() -> Iterator[tuple[Path, str]]:
     yield CHART / "templates" / "crd.yaml", crd.render_chart_crd()
     values = CHART / "values.yaml"
     yield values, render_values(values.read_text(), RUNTIMES.read_text())
+    yield CHART / "files" / "board.json", render_board()
     yield from render_pages()
 
 
