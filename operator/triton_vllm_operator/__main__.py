@@ -10,6 +10,7 @@ from typing import Final
 import uvloop
 
 from triton_vllm_operator import __version__
+from triton_vllm_operator.controller.lease import LeaseLost
 from triton_vllm_operator.controller.logs import configure_logging
 from triton_vllm_operator.controller.process import run
 from triton_vllm_operator.controller.settings import settings_from_process
@@ -46,8 +47,14 @@ def main() -> int:
     if settings.kubeconfig is not None:
         os.environ["KUBECONFIG"] = str(settings.kubeconfig)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings, catalogue))
-    return 0
+        code = 0
+        try:
+            runner.run(run(settings, catalogue))
+        except* LeaseLost as lost:
+            # Its container is started again, and waits for its turn.
+            logging.getLogger(__name__).warning("ending: %s", lost.exceptions[0])
+            code = 1
+    return code
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def unavailable(retry_after: str = "") -> web.Response:
 
 
 @asynccontextmanager
-async def serving(api: FakeApi) -> AsyncIterator[KubeClient]:
+async def serving(api: FakeApi, may_write: Callable[[], bool] = lambda: True) -> AsyncIterator[KubeClient]:
     """A client of the fake server."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", api.handle)
@@ -138,7 +138,7 @@ async def serving(api: FakeApi) -> AsyncIterator[KubeClient]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    client = client_of(api, runner.addresses[0][1])
+    client = client_of(api, runner.addresses[0][1], may_write)
     try:
         yield client
     finally:
@@ -146,8 +146,8 @@ async def serving(api: FakeApi) -> AsyncIterator[KubeClient]:
         await runner.cleanup()
 
 
-def client_of(api: FakeApi, port: int) -> KubeClient:
+def client_of(api: FakeApi, port: int, may_write: Callable[[], bool] = lambda: True) -> KubeClient:
     """A client of whatever listens at a local port; its requests are noted in `api`."""
     configuration = Configuration()
     configuration.host = f"http://127.0.0.1:{port}"
-    return KubeClient(ApiClient(configuration), lambda *measured: api.requests.append(measured))
+    return KubeClient(ApiClient(configuration), lambda *measured: api.requests.append(measured), may_write)

@@ -507,3 +507,16 @@ async def test_a_cluster_that_drops_image_volumes_gets_no_pods_without_their_mod
         supported.append(True)
         await operator.work(WEB)
         assert len(api.of_kind(DEPLOYMENT)) == 1
+
+
+async def test_one_that_does_not_lead_reads_and_writes_nothing() -> None:
+    api, leads = new_cluster(), False
+    async with serving(api, may_write=lambda: leads) as client:
+        operator = await started(client)
+        with pytest.raises(Unavailable, match="another operator may lead"):
+            await operator.settle(api)
+        assert api.writes == []
+        leads = True
+        operator.changed.add(WEB)
+        await operator.settle(api)
+    assert [write.split()[1] for write in api.writes] == [*FIRST, "LLMDeployment"]

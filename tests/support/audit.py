@@ -22,6 +22,8 @@ class Request:
     name: str
     time: str
     path: str
+    source: str
+    """Address of the pod that asked."""
 
 
 def operator_requests(since: str = "", until: str = "9999") -> list[Request]:
@@ -62,4 +64,5 @@ def _request(event: dict) -> Request:
         name=target.get("name", ""),
         time=event["requestReceivedTimestamp"],
         path=event["requestURI"],
+        source=next(iter(event.get("sourceIPs", ())), ""),
     )

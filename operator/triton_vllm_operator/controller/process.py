@@ -2,8 +2,12 @@
 
 import asyncio
 import logging
+import signal
+import socket
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import aiohttp
@@ -11,6 +15,7 @@ import kopf
 
 from triton_vllm_operator.controller.connection import open_api_client
 from triton_vllm_operator.controller.handlers import build_registry, configure
+from triton_vllm_operator.controller.lease import Leadership
 from triton_vllm_operator.controller.metrics import PREFIX, Metrics
 from triton_vllm_operator.controller.proofs import Proofs
 from triton_vllm_operator.controller.queue import WorkQueue
@@ -39,10 +44,12 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
 
     Raises:
         OSError: the port is taken.
+        ExceptionGroup: of a LeaseLost; another operator may lead by now.
     """
     metrics, cache = Metrics(), Cache()
     api = await open_api_client(settings, settings.workers + 4)
-    client = KubeClient(api, metrics.requested)
+    client = KubeClient(api, metrics.requested, lambda: leadership is None or leadership.holds)
+    leadership = Leadership(client, *settings.lease, identity=_identity()) if settings.lease else None
     async with open_session() as session:
         probes = ProbeWatcher(_prober(session), _looker(session), lambda key: queue.add(key), metrics.probed)
         inspector = Inspector(client, session)
@@ -51,18 +58,50 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
         resync = Resync(cache, client, settings.namespaces, queue.add, metrics)
         server = StatusServer(queue, metrics)
         _expose(metrics, cache, queue, probes)
+        metrics.gauge("leads", "1 in the operator that writes.", lambda: leadership is None or leadership.holds)
         try:
             await server.start(settings.port)
-            # What is there must be known before anything is decided, or a restart would write.
-            _, streams_lists = await asyncio.gather(resync.fill(), _streams_lists(client, settings))
-            queue.start(settings.workers)
-            _LOG.info("watching %s; %d LLMDeployments", settings.namespaces or "all namespaces", len(cache))
-            await _watch(settings, cache, queue, resync, metrics, streams_lists)
+            async with _leading(leadership) as leads:
+                if not leads:
+                    return
+                # What is there must be known before anything is decided, or a restart would write.
+                _, streams_lists = await asyncio.gather(resync.fill(), _streams_lists(client, settings))
+                queue.start(settings.workers)
+                _LOG.info("watching %s; %d LLMDeployments", settings.namespaces or "all namespaces", len(cache))
+                await _watch(settings, cache, queue, resync, metrics, streams_lists)
         finally:
             await queue.stop()
             await probes.stop()
             await server.stop()
+            if leadership is not None:
+                await leadership.release()
             await client.close()
+
+
+@asynccontextmanager
+async def _leading(leadership: Leadership | None) -> AsyncIterator[bool]:
+    """Whether this process leads, once it does; False if a signal came before. The Lease lost, what is within ends."""
+    if leadership is None:
+        yield True
+        return
+    loop, waiting = asyncio.get_running_loop(), asyncio.ensure_future(leadership.acquire())
+    # kopf, which ends on signals, does not run yet; and of a container's first process others have no effect.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, waiting.cancel)
+    try:
+        await waiting
+    except asyncio.CancelledError:
+        yield False
+        return
+    async with asyncio.TaskGroup() as group:
+        keeping = group.create_task(leadership.keep())
+        yield True
+        keeping.cancel()
+
+
+def _identity() -> str:
+    """Of this process: its pod, and what no earlier process of it had."""
+    return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
 
 
 async def _streams_lists(client: KubeClient, settings: Settings) -> bool:

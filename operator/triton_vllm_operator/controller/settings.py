@@ -29,13 +29,15 @@ class Settings:
     resync_seconds: float = 600.0
     """Seconds between two comparisons of the cache with fresh lists."""
     log_level: str = "INFO"
+    lease: tuple[str, str] | None = None
+    """Namespace and name of the Lease that the leader of several operators holds; None where there is one operator."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """The settings that an environment holds.
 
     Raises:
-        ValueError: a variable holds no number where one is needed, or no level of logging.
+        ValueError: a variable holds no number where one is needed, no level of logging, or no name of a Lease.
     """
 
     def get(name: str, default: str = "") -> str:
@@ -53,7 +55,17 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         workers=int(get("WORKERS", "16")),
         resync_seconds=float(get("RESYNC_SECONDS", "600")),
         log_level=_log_level(get("LOG_LEVEL", "INFO")),
+        lease=_lease(get("LEASE")),
     )
+
+
+def _lease(text: str) -> tuple[str, str] | None:
+    if not text:
+        return None
+    namespace, _, name = text.partition("/")
+    if not namespace or not name:
+        raise ValueError(f"{_PREFIX}LEASE {text!r} is not NAMESPACE/NAME")
+    return namespace, name
 
 
 def _log_level(name: str) -> str:

@@ -18,7 +18,7 @@ from kubernetes.aio.client import ApiClient
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.kube.errors import ApiError, Gone, Refused, Unavailable, error_for
-from triton_vllm_operator.kube.resources import EVENT, POD, Kind, kind_of, metadata_of, name_of
+from triton_vllm_operator.kube.resources import EVENT, LEASE, POD, Kind, kind_of, metadata_of, name_of
 
 Measure = Callable[[str, str, int, float], None]
 """Called after every request with verb, resource, HTTP status (0: no answer) and seconds."""
@@ -42,9 +42,11 @@ _LOST: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 class KubeClient:
     """Typed access to the few verbs that the operator uses."""
 
-    def __init__(self, api: ApiClient, measure: Measure) -> None:
+    def __init__(self, api: ApiClient, measure: Measure, may_write: Callable[[], bool] = lambda: True) -> None:
+        """`may_write` is asked before each request that changes anything but a Lease."""
         self._api = api
         self._measure = measure
+        self._may_write = may_write
 
     async def close(self) -> None:
         """Close all connections."""
@@ -229,6 +231,8 @@ class KubeClient:
     async def _once(
         self, method: str, verb: str, kind: Kind, path: str, query: dict[str, str] | None, body: Json | None = None
     ) -> bytes:
+        if method != "GET" and kind != LEASE and not self._may_write():
+            raise Unavailable(0, f"{verb} {path}", "another operator may lead")
         url = f"{path}?{urlencode(query)}" if query else path
         content_type = _APPLY_TYPE if method == "PATCH" else "application/json"
         _, full_url, headers, _, _ = await self._api.param_serialize(

@@ -46,12 +46,13 @@ JOB: Final = Kind("batch", "v1", "jobs", "Job")
 POD: Final = Kind("", "v1", "pods", "Pod")
 EVENT: Final = Kind("", "v1", "events", "Event")
 NODE: Final = Kind("", "v1", "nodes", "Node")
+LEASE: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 RESOURCE_SLICE: Final = Kind("resource.k8s.io", "v1", "resourceslices", "ResourceSlice")
 
 CHILDREN: Final = (CONFIG_MAP, DEPLOYMENT, SERVICE, REVISION, JOB)
 WATCHED: Final = (LLM_DEPLOYMENT, *CHILDREN, POD)
 
-_BY_NAME: Final = {kind.kind: kind for kind in WATCHED}
+_BY_NAME: Final = {kind.kind: kind for kind in (*WATCHED, LEASE)}
 
 
 def kind_of(manifest: Json) -> Kind:
