@@ -29,6 +29,8 @@ CEL_RULES = "x-kubernetes-validations"
 INT_OR_STRING = "x-kubernetes-int-or-string"
 LIST_TYPE = "x-kubernetes-list-type"
 LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
+GENERATION_LIMIT: Final = 2**53 - 1
+"""The API server reads a schema's bounds as floats: larger ones are not what they say."""
 PRESERVE_UNKNOWN = "x-kubernetes-preserve-unknown-fields"
 
 RULE_ERROR: Final = "rule"

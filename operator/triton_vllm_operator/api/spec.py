@@ -164,7 +164,10 @@ class Probe(ApiModel):
         description="Failed probes in a row after which a pod leaves the Service; a dead engine leaves it at once.",
     )
     startup_deadline_seconds: int = Field(
-        1800, ge=10, le=86_400, description="Seconds that a pod may take until it first generates."
+        1800,
+        ge=10,
+        le=86_400,
+        description="Seconds that a pod may take until it first generates; 1 more for each 100 MB of weights.",
     )
 
 

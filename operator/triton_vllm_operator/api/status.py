@@ -5,13 +5,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, Int32
+from triton_vllm_operator.api.base import GENERATION_LIMIT, LIST_MAP_KEYS, LIST_TYPE, ApiModel, Int32
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.recovery import RecoveryStatus
-
-GENERATION_LIMIT: Final = 2**53 - 1
-"""The API server reads a schema's bounds as floats: larger ones are not what they say."""
-
+from triton_vllm_operator.api.timeline import Timeline
 
 NOT_OBSERVED: Final = -1
 """The generation of a status that nobody has written yet: tools that follow kstatus then wait."""
@@ -199,6 +196,7 @@ class LLMDeploymentStatus(ApiModel):
     model: ModelStatus | None = Field(None, description="What was found out about the model before its pods were made.")
     memory_plan: MemoryStatus | None = Field(None, description="What of memory the engine takes.")
     recovery: RecoveryStatus | None = Field(None, description="Pods that were replaced since their engines were dead.")
+    timeline: Timeline | None = Field(None, description="How long each step took until the spec generated.")
     replicas: Int32 | None = Field(None, description="Pods that exist and are not being deleted.")
     ready_replicas: Int32 | None = Field(None, description="Pods of the current revision that generate.")
     selector: str | None = Field(None, max_length=512, description="Label selector of the pods, for /scale.")

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.times import parse_time
 from triton_vllm_operator.kube.resources import as_dict, controller_of, metadata_of, name_of
 
 
@@ -75,11 +76,18 @@ class Pod:
     restarts: int = 0
     """How often the container was started again."""
     unschedulable: str = ""
+    created_at: datetime | None = None
     scheduled_at: datetime | None = None
     initialized_at: datetime | None = None
     """Since when the weights are there and checked."""
     containers_ready_at: datetime | None = None
     """Since when kubelet calls the container ready: its port is open, whatever the gate says."""
+    started_at: datetime | None = None
+    """Since when the container runs: its images are there."""
+    prepare_began: datetime | None = None
+    """When the init container began that checks or fetches the weights."""
+    generates_since: datetime | None = None
+    """Since when its gate says so."""
     job_uid: str = ""
     """Of the Job that this pod fetches a model for; empty for a serving pod."""
     prepares: bool = False
@@ -140,9 +148,13 @@ def project_pod(body: Json) -> Pod:
         unhealthy_devices=_unhealthy_devices(container),
         restarts=int(container.get("restartCount", 0)),
         unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
+        created_at=_time(metadata.get("creationTimestamp")),
         scheduled_at=_true_since(scheduled),
         initialized_at=_true_since(as_dict(conditions.get("Initialized"))),
         containers_ready_at=_true_since(open_port),
+        started_at=_time(as_dict(state.get("running")).get("startedAt")),
+        prepare_began=_began(prepare),
+        generates_since=_true_since(as_dict(conditions.get(names.READINESS_GATE))),
         job_uid=_job_uid(body),
         prepares="running" in as_dict(prepare.get("state")),
         prepared=_warning_of(_last_end(prepare)),
@@ -225,8 +237,16 @@ def _ended(terminated: Any) -> Ended | None:
 
 
 def _true_since(condition: dict[str, Any]) -> datetime | None:
-    text = condition.get("lastTransitionTime")
-    return datetime.fromisoformat(text) if text and condition.get("status") == "True" else None
+    return _time(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
+
+
+def _began(container: dict[str, Any]) -> datetime | None:
+    state = as_dict(container.get("state"))
+    return _time(as_dict(state.get("running") or state.get("terminated")).get("startedAt"))
+
+
+def _time(text: Any) -> datetime | None:
+    return parse_time(text) if isinstance(text, str) else None
 
 
 def image_volumes(body: Json) -> frozenset[str]:

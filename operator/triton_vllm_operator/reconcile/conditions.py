@@ -156,7 +156,8 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
         if deadline is not None and deadline <= now:
             return _false(
                 Reason.STARTUP_DEADLINE_EXCEEDED,
-                f"pod {pod.name} has not generated within probe.startupDeadlineSeconds"
+                f"pod {pod.name} has not generated within {situation.startup_deadline_seconds} s"
+                " (probe.startupDeadlineSeconds, and more for large weights)"
                 + (
                     f"; {problem.message}"
                     if (problem := _find_problem(pod, situation) or _gate_failure(pod, situation))

@@ -43,12 +43,15 @@ from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_rec
 from triton_vllm_operator.reconcile.situation import Finding, Situation
 from triton_vllm_operator.reconcile.status import build_status, find_running_engine
 from triton_vllm_operator.reconcile.story import find_story
+from triton_vllm_operator.reconcile.timeline import find_weight_bytes
 from triton_vllm_operator.repository.catalogue import Catalogue
 from triton_vllm_operator.sources.report import parse_report
 
 _KEPT_REVISIONS: Final = 10
 _SHOWN_CHANGES: Final = 3
 _RESOURCES: Final = "spec.resources"
+_SLOWEST_DISK: Final = 100_000_000
+"""Bytes a second, of a shared volume that others use as well."""
 _INSPECT_AGAIN: Final = timedelta(seconds=61)
 
 
@@ -193,7 +196,7 @@ def _recover(observed: Observed, plan: Plan, now: datetime) -> Recovered:
     terms = Terms(
         settings=plan.live.recovery,
         wanted=plan.live.replicas,
-        patience=timedelta(seconds=plan.live.probe.startup_deadline_seconds),
+        patience=timedelta(seconds=_startup_seconds(plan)),
         silent=frozenset(pod.uid for pod in observed.pods if _is_silent(pod, observed.probes.get(pod.uid))),
     )
     return decide_recovery(observed.pods, observed.resource.status.recovery, terms, now)
@@ -218,7 +221,7 @@ def _situation(observed: Observed, plan: Plan, recovered: Recovered) -> Situatio
         pods=observed.pods,
         pods_refused=f"Kubernetes makes no pod: {describe_refusal(refusal.message, _RESOURCES)}" if refusal else "",
         pods_refused_since=refusal.since if refusal else None,
-        startup_deadline_seconds=plan.live.probe.startup_deadline_seconds,
+        startup_deadline_seconds=_startup_seconds(plan),
         changed=_changed(observed, plan),
         differences=_differences(observed, plan),
         warnings=(*_warnings(observed, plan), *_useless_adapters(observed, plan)),
@@ -233,6 +236,11 @@ def _situation(observed: Observed, plan: Plan, recovered: Recovered) -> Situatio
             pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
         ),
     )
+
+
+def _startup_seconds(plan: Plan) -> int:
+    """What a pod may take until it generates: the larger the weights, the longer they take to come from a slow disk."""
+    return plan.live.probe.startup_deadline_seconds + (find_weight_bytes(plan.revision) or 0) // _SLOWEST_DISK
 
 
 def _memory(observed: Observed, plan: Plan) -> Finding | None:

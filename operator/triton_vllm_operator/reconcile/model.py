@@ -26,6 +26,7 @@ class Resource:
     generation: int
     spec: Json
     status: LLMDeploymentStatus
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

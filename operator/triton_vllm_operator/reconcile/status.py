@@ -27,6 +27,7 @@ from triton_vllm_operator.reconcile.learning import compare, fullest
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.reconcile.situation import Situation
+from triton_vllm_operator.reconcile.timeline import find_timeline
 from triton_vllm_operator.repository.arguments import load_arguments
 from triton_vllm_operator.sources.report import ModelFacts, find_source
 
@@ -40,6 +41,7 @@ def build_status(
 ) -> LLMDeploymentStatus:
     """What `kubectl get llm` shows."""
     owner, generation = observed.resource.owner, observed.resource.generation
+    memory = _memory_status(observed, plan, plan.revision) if plan.revision else None
     findings = find_conditions(situation, now)
     labels = names.child_labels(owner.name)
     return LLMDeploymentStatus(
@@ -49,8 +51,9 @@ def build_status(
         revision=plan.revision.name if plan.revision else None,
         engine=_engine_status(observed, plan.revision) if plan.revision else None,
         model=_model_status(plan.revision) if plan.revision else None,
-        memory_plan=_memory_status(observed, plan, plan.revision) if plan.revision else None,
+        memory_plan=memory,
         recovery=recovery,
+        timeline=find_timeline(observed, plan, memory.measured if memory is not None else None, now),
         replicas=len(situation.alive),
         ready_replicas=sum(pod.serves for pod in situation.current),
         selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
