@@ -12,7 +12,8 @@ from rich.console import Console
 from perf.memory import STARTS
 from support.checkpoints import LLAMA, make_draft, write_checkpoint
 from support.nodes import H100, L4, node_body
-from triton_vllm_operator.cli.__main__ import ACCEPTED, REFUSED, UNREADABLE, main
+from triton_vllm_operator.cli.__main__ import UNREADABLE, main
+from triton_vllm_operator.cli.offline import ACCEPTED, REFUSED
 from triton_vllm_operator.cli.plan import Answer, answer
 from triton_vllm_operator.cli.plan_drawing import draw_plan
 from triton_vllm_operator.repository.catalogue import load_catalogue

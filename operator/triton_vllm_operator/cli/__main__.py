@@ -1,33 +1,23 @@
-"""The command: `kubectl llm render|explain`, also `python -m triton_vllm_operator.cli`.
+"""The command `kubectl llm`, also `python -m triton_vllm_operator.cli`.
 
-Exit codes: 0 accepted, 1 refused, 2 unreadable (also for wrong options).
+Exit codes: 0 accepted, 1 refused, 2 unreadable (also for wrong options). Of status: 0 ready, 1 not; of doctor: 1 if
+something is missing.
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from triton_vllm_operator.api.platform import Allow, Policy
-from triton_vllm_operator.cli.cluster import read_status
-from triton_vllm_operator.cli.explain import explain, judge_document
-from triton_vllm_operator.cli.files import Unreadable, read_document
-from triton_vllm_operator.cli.plan import Answer, Unknown, answer, named_options
-from triton_vllm_operator.cli.plan_printing import print_plan, verdict_of
-from triton_vllm_operator.cli.plan_running import print_running
-from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests, refusal_lines
-from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
-from triton_vllm_operator.manifests.revision import Resolved, render_revision
-from triton_vllm_operator.memory.verdict import Verdict
-from triton_vllm_operator.reconcile.accept import NotAccepted
-from triton_vllm_operator.reconcile.decide import build_children
-from triton_vllm_operator.reconcile.live import live_part
+from triton_vllm_operator.cli import offline, online
+from triton_vllm_operator.cli.files import Unreadable
+from triton_vllm_operator.cli.printing import Format
 from triton_vllm_operator.repository.catalogue import Catalogue, load_catalogue
 from triton_vllm_operator.sources.fault import SourceFault
 
-ACCEPTED, REFUSED, UNREADABLE = 0, 1, 2
+UNREADABLE, INTERRUPTED = 2, 130
 _DEEPEST_CALLS = 20_000
 Command = Callable[[argparse.Namespace, Catalogue], tuple[int, str]]
 
@@ -40,31 +30,46 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # What the administrator of a cluster allows is not known here: it is a warning.
         allow = Allow(custom_images=True, token_endpoints=None, service_accounts=None, unknown_environment=True)
-        catalogue = load_catalogue(options.runtimes, Policy(allow=allow))
+        catalogue = load_catalogue(getattr(options, "runtimes", None), Policy(allow=allow))
         run: Command = options.run
         code, text = run(options, catalogue)
+        sys.stdout.write(text)
     except RecursionError:
         print("kubectl-llm: the file nests so deep that no API server would read it", file=sys.stderr)
         return UNREADABLE
+    except BrokenPipeError:
+        # Whoever reads has had enough.
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.close()
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (Unreadable, SourceFault, OSError, ValueError) as error:
         print(f"kubectl-llm: {error}", file=sys.stderr)
         return UNREADABLE
-    sys.stdout.write(text)
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kubectl-llm", description="What an LLMDeployment becomes; needs no cluster.")
+    parser = argparse.ArgumentParser(
+        prog="kubectl-llm", description="LLMDeployments: before they are applied, and as they run."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_offline(commands)
+    _add_online(commands)
+    return parser
+
+
+def _add_offline(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     rendering = commands.add_parser("render", help="print the model repository and all children")
-    rendering.set_defaults(run=_render)
+    rendering.set_defaults(run=offline.render)
     explaining = commands.add_parser("explain", help="say whether it is accepted, and what a change of it does")
     explaining.add_argument("--against", metavar="OLD", help="file of the LLMDeployment as it is now")
-    explaining.set_defaults(run=_explain)
+    explaining.set_defaults(run=offline.explain_file)
     explaining.add_argument("--model", metavar="DIR", help="folder with config.json and *.safetensors: whether it fits")
     explaining.set_defaults(vllm_version=None, engine_only=False)
     planning = commands.add_parser("plan", help="say what an engine would do with the memory of a GPU")
-    planning.set_defaults(run=_plan)
+    planning.set_defaults(run=offline.plan)
     planning.add_argument("-f", "--filename", help="file of the LLMDeployment, - for standard input")
     planning.add_argument("name", nargs="?", help="an LLMDeployment of the cluster: its plan against what was measured")
     planning.add_argument("-n", "--namespace", help="of that LLMDeployment")
@@ -84,62 +89,33 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--runtimes", type=Path, metavar="FILE", help="a runtime catalogue other than the one of this version"
         )
-    return parser
 
 
-def _render(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
-    document = read_document(options.filename)
-    verdict = judge_document(document, catalogue)
-    if isinstance(verdict, NotAccepted):
-        print("\n".join(refusal_lines(document.name, verdict.problems)), file=sys.stderr)
-        return REFUSED, ""
-    owner, spec = document.owner, verdict.spec
-    # Offline a branch cannot be resolved: its name stands where the commit will.
-    pods, vllm = catalogue.policy.pods, verdict.runtime.vllm
-    revision = render_revision(owner, Resolved(spec, verdict.runtime, pods), number=1)
-    jobs = (build_fetch_job(owner, spec, vllm, pods, {}),) if needs_fetch(spec) else ()
-    manifests = (*jobs, *build_children(owner, revision, live_part(spec)))
-    return ACCEPTED, print_manifests(manifests, revision, options.output)
-
-
-def _explain(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
-    old = read_document(options.against) if options.against else None
-    explanation = explain(read_document(options.filename), old, catalogue)
-    if options.model is not None and explanation.accepted:
-        if options.filename == "-":
-            raise Unreadable("with --model, -f names a file: standard input is read once")
-        explanation = replace(explanation, memory=verdict_of(answer(options, catalogue)))
-    elif options.model is None and (lost := named_options(options)):
-        raise Unreadable(f"{lost[0]} says nothing without --model DIR")
-    fits = explanation.memory is None or explanation.memory[0] != Verdict.DOES_NOT_FIT
-    return ACCEPTED if explanation.accepted and fits else REFUSED, print_explanation(explanation, options.output)
-
-
-def _plan(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
-    if options.name is not None:
-        given = (("-f", options.filename), ("--model", options.model), ("--vllm-version", options.vllm_version))
-        if lost := (*(name for name, value in given if value is not None), *named_options(options)):
-            raise Unreadable(f"{lost[0]} says nothing of {options.name}, which runs in the cluster")
-        status = read_status(options.name, options.namespace)
-        return ACCEPTED, print_running(options.name, status, options.output == Format.JSON)
-    if options.model is None:
-        raise Unreadable("NAME of an LLMDeployment of the cluster, or --model DIR, says what is planned")
-    found = answer(options, catalogue)
-    refused = not isinstance(found, Unknown) and found.does_not_fit
-    code, as_json = REFUSED if refused else ACCEPTED, options.output == Format.JSON
-    if isinstance(found, Answer) and not as_json and sys.stdout.isatty() and find_spec("rich"):
-        _draw(found)
-        return code, ""
-    return code, print_plan(found, as_json)
-
-
-def _draw(found: Answer) -> None:
-    """At a terminal; the library is of the extra `cli`, which the operator's image does without."""
-    from rich.console import Console
-
-    from triton_vllm_operator.cli.plan_drawing import draw_plan
-
-    draw_plan(found, Console(highlight=False))
+def _add_online(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    status = commands.add_parser("status", help="say how one of the cluster stands, and what its start took")
+    status.set_defaults(run=online.status)
+    status.add_argument("-w", "--watch", action="store_true", help="until it is ready")
+    generating = commands.add_parser("generate", help="ask its model, and print the answer as it comes")
+    generating.set_defaults(run=online.generate)
+    generating.add_argument("--chat", action="store_true", help="as a message, by the model's own chat template")
+    generating.add_argument("--max-tokens", type=int, default=256, metavar="N", help="of the answer; default 256")
+    generating.add_argument("--temperature", type=float, metavar="T", help="0 is the likeliest answer")
+    generating.add_argument("--adapter", metavar="NAME", help="a LoRA adapter of spec.model.loraAdapters")
+    logging = commands.add_parser("logs", help="print what the engines of all of its pods say")
+    logging.set_defaults(run=online.logs)
+    logging.add_argument("-f", "--follow", action="store_true", help="go on as they say more")
+    logging.add_argument("-p", "--previous", action="store_true", help="of the containers that ended before")
+    logging.add_argument("--all", action="store_true", help="also what the server says")
+    logging.add_argument("--tail", type=int, default=-1, metavar="N", help="the last lines of each pod alone")
+    restarting = commands.add_parser("restart", help="replace its pods, one after the other")
+    restarting.set_defaults(run=online.restart)
+    doctor = commands.add_parser("doctor", help="say what the cluster lacks, and how to get it")
+    doctor.set_defaults(run=online.doctor)
+    for command in (status, generating, logging, restarting):
+        command.add_argument("name", help="of the LLMDeployment")
+    generating.add_argument("prompt", help="the text that the model continues, or answers with --chat")
+    for command in (status, generating, logging, restarting, doctor):
+        command.add_argument("-n", "--namespace", help="default: that of kubectl's context")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,13 @@
-"""What kubectl tells of the cluster of its current context. This module does I/O."""
+"""What kubectl tells of the cluster of its current context, and does there. This module does I/O.
+
+kubectl holds the credentials and their plugins, and is on the PATH of whoever runs a plugin of it.
+"""
 
 import json
 import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import ValidationError
@@ -11,8 +17,40 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.cli.files import Unreadable
 from triton_vllm_operator.kube.nodes import Node, project_node
+from triton_vllm_operator.kube.pod import Pod, project_pod
+from triton_vllm_operator.kube.resources import as_dict, metadata_of
 
 _SECONDS: Final = 30
+RESOURCE: Final = f"{names.PLURAL}.{names.GROUP}"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An LLMDeployment of the cluster."""
+
+    name: str
+    namespace: str
+    generation: int
+    spec: Json
+    status: LLMDeploymentStatus
+
+    @property
+    def served_name(self) -> str:
+        """The model's name in URLs."""
+        return str(as_dict(self.spec.get("model")).get("servedName") or self.name)
+
+    @property
+    def selector(self) -> str:
+        """Of its pods, as kubectl takes it."""
+        return ",".join(f"{label}={value}" for label, value in names.child_labels(self.name).items())
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A pod and the node that it is on; empty while it has none."""
+
+    pod: Pod
+    node: str
 
 
 def read_nodes() -> tuple[Node, ...]:
@@ -21,38 +59,168 @@ def read_nodes() -> tuple[Node, ...]:
     Raises:
         Unreadable: kubectl is not there, or may not list them.
     """
-    items = _ask("get", "nodes").get("items")
-    return tuple(project_node(body) for body in items if isinstance(body, dict)) if isinstance(items, list) else ()
+    return tuple(project_node(body) for body in read_items("nodes"))
 
 
-def read_status(name: str, namespace: str | None) -> LLMDeploymentStatus:
-    """The status of an LLMDeployment of the cluster.
+def read_running(name: str, namespace: str | None) -> Running:
+    """An LLMDeployment of the cluster.
 
     Raises:
         Unreadable: kubectl is not there, or there is no such LLMDeployment.
     """
     within = ("--namespace", namespace) if namespace else ()
-    found = _ask("get", f"{names.PLURAL}.{names.GROUP}", name, *within)
+    found = ask("get", RESOURCE, name, *within)
+    metadata = metadata_of(found)
     try:
-        return LLMDeploymentStatus.model_validate(found.get("status") or {})
+        status = LLMDeploymentStatus.model_validate(found.get("status") or {})
     except ValidationError as error:
         raise Unreadable(f"the status of {name} was written by another version of the operator") from error
+    return Running(
+        name,
+        str(metadata.get("namespace", "")),
+        int(str(metadata.get("generation", 0))),
+        as_dict(found.get("spec")),
+        status,
+    )
 
 
-def _ask(*arguments: str) -> Json:
-    command = ("kubectl", *arguments, "--output=json")
+def read_pods(running: Running) -> tuple[Placed, ...]:
+    """Its pods, by name.
+
+    Raises:
+        Unreadable: kubectl is not there, or may not list them.
+    """
+    bodies = read_items("pods", "--namespace", running.namespace, "--selector", running.selector)
+    placed = (Placed(project_pod(body), str(as_dict(body.get("spec")).get("nodeName", ""))) for body in bodies)
+    return tuple(sorted(placed, key=lambda each: each.pod.name))
+
+
+def read_items(resource: str, *options: str) -> tuple[Json, ...]:
+    """All objects of a kind.
+
+    Raises:
+        Unreadable: kubectl is not there, may not list them, or knows no such kind.
+    """
+    items = ask("get", resource, *options).get("items")
+    return tuple(body for body in items if isinstance(body, dict)) if isinstance(items, list) else ()
+
+
+def ask(*arguments: str) -> Json:
+    """What kubectl prints as JSON.
+
+    Raises:
+        Unreadable: it is not there, failed, or printed something else.
+    """
+    try:
+        found = json.loads(_run("kubectl", *arguments, "--output=json"))
+    except ValueError as error:
+        raise Unreadable(f"kubectl {' '.join(arguments[:2])} printed no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Unreadable(f"kubectl {' '.join(arguments[:2])} printed no object")
+    return found
+
+
+def create_all(bodies: Sequence[Json]) -> tuple[Json, ...]:
+    """Post objects, each of which is answered: reviews, of which nothing is kept.
+
+    Raises:
+        Unreadable: kubectl is not there, or may not.
+    """
+    given = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(bodies)})
+    # It prints one after the other, and no list.
+    text, found = _run("kubectl", "create", "--filename=-", "--output=json", given=given), list[Json]()
+    while text := text.strip():
+        try:
+            body, end = json.JSONDecoder().raw_decode(text)
+        except ValueError as error:
+            raise Unreadable(f"kubectl printed no JSON: {error}") from error
+        found.append(as_dict(body))
+        text = text[end:]
+    return tuple(found)
+
+
+def run_in_pod(placed: Placed, namespace: str, code: str, given: str) -> str:
+    """What a Python program prints in the serving container of a pod.
+
+    Raises:
+        Unreadable: kubectl is not there, or it failed.
+    """
+    where = ("--namespace", namespace, placed.pod.name, "--container", names.CONTAINER, "--stdin")
+    return _run("kubectl", "exec", *where, "--", "python3", "-c", code, given=given, seconds=120)
+
+
+def restart(running: Running) -> str:
+    """Let Kubernetes replace all pods, one after the other; what kubectl says.
+
+    Raises:
+        Unreadable: kubectl is not there, or may not change the Deployment.
+    """
+    return _run("kubectl", "rollout", "restart", f"deployment/{running.name}", "--namespace", running.namespace)
+
+
+@contextmanager
+def post(path: str, body: Json) -> Iterator[Iterator[str]]:
+    """The lines of the answer to a POST through the API server, as they come.
+
+    Raises:
+        Unreadable: kubectl is not there, or the API server or the pod answers with an error.
+    """
+    with _piped("kubectl", "create", "--raw", path, "--filename=-") as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(body))
+        process.stdin.close()
+        yield from_process(process)
+        _end(process)
+
+
+@contextmanager
+def logs(running: Running, *options: str) -> Iterator[Iterator[str]]:
+    """The lines of the logs of all pods, each with the name of its pod.
+
+    Raises:
+        Unreadable: kubectl is not there, or may not read them.
+    """
+    where = ("--namespace", running.namespace, "--selector", running.selector, "--container", names.CONTAINER)
+    with _piped("kubectl", "logs", *where, "--prefix", "--max-log-requests=50", *options) as process:
+        yield from_process(process)
+        _end(process)
+
+
+def from_process(process: "subprocess.Popen[str]") -> Iterator[str]:
+    """What it prints, line by line."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield line.rstrip("\n")
+
+
+@contextmanager
+def _piped(*command: str) -> Iterator["subprocess.Popen[str]"]:
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, bufsize=1)
+    except FileNotFoundError as error:
+        raise Unreadable("kubectl is not on the PATH") from error
+    try:
+        yield process
+    finally:
+        # It may still be under way: whoever asked has had enough.
+        process.terminate()
+        process.wait()
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    assert process.stderr is not None
+    if process.wait() != 0:
+        raise Unreadable(f"kubectl: {' '.join(process.stderr.read().split())}")
+
+
+def _run(*command: str, given: str | None = None, seconds: float = _SECONDS) -> str:
     asked = " ".join(command[:3])
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
-        found = json.loads(done.stdout)
+        return subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds, check=True).stdout
     except FileNotFoundError as error:
         raise Unreadable("kubectl is not on the PATH") from error
     except subprocess.TimeoutExpired as error:
-        raise Unreadable(f"{asked} did not answer within {_SECONDS} s") from error
+        raise Unreadable(f"{asked} did not answer within {seconds} s") from error
     except subprocess.CalledProcessError as error:
         raise Unreadable(f"{asked}: {' '.join(error.stderr.split())}") from error
-    except ValueError as error:
-        raise Unreadable(f"{asked} printed no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise Unreadable(f"{asked} printed no object")
-    return found

@@ -24,14 +24,23 @@ def print_running(name: str, status: LLMDeploymentStatus, as_json: bool) -> str:
     lines = [f"{name}: {verdict}"]
     if predicted is not None:
         lines.append(f"planned for {predicted.gpu}, with vLLM's model runner {predicted.runner}")
-    if rows := list(_rows(predicted, measured)):
-        lines += ["", f"{'':12}{'planned':36}{'measured':16}off by"]
-        lines += [
-            f"{what:12}{planned:36}{allocated:16}{_percent(error)}".rstrip() for what, planned, allocated, error in rows
-        ]
+    if rows := print_rows(status):
+        lines += ["", *rows]
     else:
         lines.append("nothing was planned or measured")
     return "\n".join(lines) + "\n"
+
+
+def print_rows(status: LLMDeploymentStatus) -> list[str]:
+    """The table of both; empty where neither is known."""
+    found = status.memory_plan
+    rows = list(_rows(found.predicted, found.measured)) if found else []
+    if not rows:
+        return []
+    return [
+        f"{'':12}{'planned':36}{'measured':16}off by",
+        *(f"{what:12}{planned:36}{allocated:16}{_percent(error)}".rstrip() for what, planned, allocated, error in rows),
+    ]
 
 
 def _rows(

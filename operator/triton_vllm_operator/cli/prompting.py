@@ -1,0 +1,60 @@
+"""`kubectl llm generate NAME "prompt"`: a request to a model through the API server, and its answer. Pure."""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.cli.cluster import Running
+
+RENDER_CHAT: Final = """
+import json, pathlib, sys
+given = json.load(sys.stdin)
+(arguments,) = (json.loads(path.read_text()) for path in pathlib.Path("/models").glob("*/*/model.json"))
+from transformers import AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(
+    arguments.get("tokenizer") or arguments["model"], trust_remote_code=bool(arguments.get("trust_remote_code"))
+)
+messages = [{"role": "user", "content": given["prompt"]}]
+print(json.dumps(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)))
+"""
+"""Runs in the serving container, where the model's tokenizer and its libraries are. Reads {"prompt"}, prints a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one line of an answer holds."""
+
+    text: str = ""
+    error: str = ""
+
+
+def stream_path(running: Running) -> str:
+    """Of the model, through the API server's proxy of its Service."""
+    service = f"/api/v1/namespaces/{running.namespace}/services/{running.name}:{names.PORT_HTTP}/proxy"
+    return f"{service}/v2/models/{running.served_name}/generate_stream"
+
+
+def build_request(prompt: str, max_tokens: int, temperature: float | None, adapter: str | None) -> Json:
+    """The body of a request; what is not given is left to the model's own defaults."""
+    given = {"max_tokens": max_tokens, "temperature": temperature, "lora_name": adapter}
+    return {
+        "text_input": prompt,
+        "exclude_input_in_output": True,
+        "parameters": {name: value for name, value in given.items() if value is not None},
+    }
+
+
+def read_piece(line: str) -> Piece:
+    """What a line of the answer says: a frame of server-sent events, or an error in plain JSON."""
+    text = line.strip().removeprefix("data:").strip()
+    if not text.startswith("{"):
+        return Piece()
+    try:
+        frame = json.loads(text)
+    except ValueError:
+        return Piece(error=f"the model's answer is no JSON: {text[:200]}")
+    if "error" in frame:
+        return Piece(error=str(frame["error"]))
+    return Piece(text=str(frame.get("text_output") or ""))

@@ -1,0 +1,139 @@
+"""`kubectl llm status NAME`: what is known of an LLMDeployment, in lines. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from triton_vllm_operator.api.reasons import ConditionType
+from triton_vllm_operator.api.status import ConditionStatus, LLMDeploymentStatus
+from triton_vllm_operator.api.timeline import Step, StepName
+from triton_vllm_operator.api.times import parse_time
+from triton_vllm_operator.cli.cluster import Placed, Running
+from triton_vllm_operator.cli.plan_running import print_rows
+from triton_vllm_operator.health.failures.pods import find_gate_failure, find_problem
+from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.memory.fit import gib
+
+_WORDS: Final = {
+    StepName.ACCEPTED: "accepted",
+    StepName.INSPECTED: "inspected",
+    StepName.FETCHED: "fetched",
+    StepName.SCHEDULED: "scheduled",
+    StepName.IMAGE_PULLED: "images pulled",
+    StepName.LOADED: "loaded",
+    StepName.COMPILED: "  compiled",
+    StepName.GENERATED: "generated",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One line of a timeline."""
+
+    words: str
+    seconds: float
+    """So far, if it is under way."""
+    is_over: bool
+    note: str = ""
+
+
+def is_ready(status: LLMDeploymentStatus) -> bool:
+    """Whether there is nothing to wait for."""
+    ready = status.condition(ConditionType.READY)
+    return ready is not None and ready.status is ConditionStatus.TRUE
+
+
+def headline(running: Running) -> str:
+    """The one sentence that says how it stands."""
+    ready = running.status.condition(ConditionType.READY)
+    of = f"{running.name} in {running.namespace}"
+    if ready is None:
+        return f"{of}: the operator has not seen it yet; is it installed? kubectl llm doctor"
+    stale = "" if running.status.observed_generation == running.generation else " (of the spec before the last edit)"
+    return f"{of}: {'ready' if is_ready(running.status) else f'not ready, {ready.reason}'}{stale}: {ready.message}"
+
+
+def condition_lines(status: LLMDeploymentStatus, now: datetime) -> Iterator[str]:
+    """All conditions; the message of one that the headline does not hold."""
+    ready = status.condition(ConditionType.READY)
+    said = ready.message if ready is not None else ""
+    for condition in status.conditions or ():
+        line = f"  {condition.type:12}  {condition.status:8}{condition.reason:24}"
+        line += age(parse_time(condition.last_transition_time), now)
+        is_told = condition.message == said or condition.type in _SILENT
+        yield line.rstrip() if is_told else f"{line:52} {condition.message}".rstrip()
+
+
+_SILENT: Final = frozenset({ConditionType.READY, ConditionType.STALLED, ConditionType.AVAILABLE})
+
+
+def step_rows(status: LLMDeploymentStatus, now: datetime) -> list[StepRow]:
+    """The timeline; empty where none was kept."""
+    steps = status.timeline.steps if status.timeline is not None else ()
+    return [_row(step, now) for step in steps or ()]
+
+
+def timeline_title(status: LLMDeploymentStatus) -> str:
+    """Of what it tells."""
+    told = status.timeline
+    if told is None:
+        return ""
+    return f"timeline of generation {told.generation}" + (f", pod {told.pod}" if told.pod else "")
+
+
+def _row(step: Step, now: datetime) -> StepRow:
+    began = parse_time(step.start_time) if step.start_time else None
+    is_over = step.seconds is not None
+    seconds = step.seconds if step.seconds is not None else (now - began).total_seconds() if began is not None else 0
+    note = gib(step.total_bytes) if step.total_bytes else ""
+    note += f" at {step.bytes_per_second / 1e6:,.0f} MB/s" if step.bytes_per_second else ""
+    return StepRow(_WORDS[step.name], max(0.0, float(seconds)), is_over, note)
+
+
+def step_line(row: StepRow) -> str:
+    """Without colours."""
+    took = f"{row.seconds:,.0f} s"
+    return f"  {row.words:14}{took:>8}{'' if row.is_over else ' so far'}  {row.note}".rstrip()
+
+
+def pod_lines(placed: Iterable[Placed], now: datetime) -> Iterator[str]:
+    """Each pod, where it is, and what is wrong with it; one that serves, since when it generates."""
+    for each in placed:
+        restarts = f", started again {each.pod.restarts} times" if each.pod.restarts else ""
+        where = f" on {each.node}" if each.node else ""
+        yield f"  {each.pod.name}{where}: {_say(each.pod, now)}{restarts}"
+
+
+def _say(pod: Pod, now: datetime) -> str:
+    if pod.terminating:
+        return "ends"
+    if pod.serves:
+        return f"generates, proven {age(pod.generates_since, now)} ago and asked again since"
+    if (problem := find_gate_failure(pod) or find_problem(pod)) is not None:
+        return problem.message.removeprefix(f"pod {pod.name} ").removeprefix(f"pod {pod.name}: ")
+    return "has not generated yet"
+
+
+def status_lines(running: Running, pods: tuple[Placed, ...], now: datetime) -> list[str]:
+    """All of it as plain text."""
+    status = running.status
+    lines = [headline(running), *([f"  {status.url}"] if status.url else []), "", "conditions"]
+    lines += condition_lines(status, now)
+    if rows := step_rows(status, now):
+        lines += ["", timeline_title(status), *map(step_line, rows)]
+    if memory := print_rows(status):
+        lines += ["", "memory", *(f"  {line}" for line in memory)]
+    lines += ["", "pods", *(pod_lines(pods, now) if pods else ["  none"])]
+    return lines
+
+
+def age(since: datetime | None, now: datetime) -> str:
+    """As kubectl writes it: 45s, 12m, 5h, 3d."""
+    if since is None:
+        return ""
+    seconds = max(0, int((now - since).total_seconds()))
+    for size, unit, most in ((1, "s", 120), (60, "m", 120), (3600, "h", 48)):
+        if seconds < size * most:
+            return f"{seconds // size}{unit}"
+    return f"{seconds // 86_400}d"

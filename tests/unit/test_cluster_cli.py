@@ -1,0 +1,307 @@
+"""kubectl-llm where it asks a cluster, against a kubectl that answers from files."""
+
+import json
+import re
+import stat
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.paths import REPOSITORY
+from support.pods import make_serving
+from support.simulate import NOW, World
+from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.api.timeline import Step, StepName, Timeline
+from triton_vllm_operator.cli.__main__ import main
+from triton_vllm_operator.cli.doctor import Facts, Level, Operator, find_findings, finding_lines, minor_version
+from triton_vllm_operator.cli.doctor_facts import RIGHTS
+from triton_vllm_operator.cli.engine_logs import engine_line
+from triton_vllm_operator.cli.prompting import build_request, read_piece
+from triton_vllm_operator.cli.status_view import age
+from triton_vllm_operator.kube.nodes import Node
+
+KUBECTL = """#!{python}
+import json, pathlib, sys
+folder = pathlib.Path({folder!r})
+words = [word for word in sys.argv[1:] if not word.startswith("--")]
+given = "" if sys.stdin.isatty() or not ("--filename=-" in sys.argv or "--stdin" in sys.argv) else sys.stdin.read()
+with (folder / "asked").open("a") as asked:
+    asked.write(json.dumps([sys.argv[1:], given]) + "\\n")
+for answer in sorted(folder.glob("answer-*")):
+    if answer.name.removeprefix("answer-") in "-".join(words).replace("/", "_"):
+        sys.stdout.write(answer.read_text())
+        sys.exit(0)
+sys.stderr.write("Error from server (NotFound): not found")
+sys.exit(1)
+"""
+
+
+class Cluster:
+    """What kubectl answers, and what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def answer(self, words: str, text: object) -> None:
+        """To a command that holds these words, joined by `-`."""
+        (self.folder / f"answer-{words}").write_text(text if isinstance(text, str) else json.dumps(text))
+
+    @property
+    def asked(self) -> list[tuple[list[str], str]]:
+        return [tuple(json.loads(line)) for line in (self.folder / "asked").read_text().splitlines()]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    path = tmp_path / "kubectl"
+    path.write_text(KUBECTL.format(python=sys.executable, folder=str(tmp_path)))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return Cluster(tmp_path)
+
+
+def llm(status: LLMDeploymentStatus, generation: int = 1, **spec: Any) -> dict[str, Any]:
+    told = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    metadata = {"name": "llama", "namespace": "models", "generation": generation}
+    return {"metadata": metadata, "spec": spec, "status": told}
+
+
+def pod(serves: bool, name: str = "llama-1") -> dict[str, Any]:
+    since = {"lastTransitionTime": (NOW - timedelta(minutes=5)).isoformat()}
+    kinds = {"Ready": serves, "triton-vllm.dev/generates": serves}
+    conditions = [
+        {"type": kind, "status": str(holds), **since, "message": "containerd://1: x"} for kind, holds in kinds.items()
+    ]
+    status = {"phase": "Running", "conditions": conditions, "containerStatuses": []}
+    return {"metadata": {"name": name}, "spec": {"nodeName": "gpu-1"}, "status": status}
+
+
+def serving_world() -> World:
+    world = World().settle()
+    world.pods = (make_serving(world.revision),)
+    return world.settle()
+
+
+def steps() -> Timeline:
+    done = Step(name=StepName.FETCHED, seconds=41, total_bytes=16_000_000_000, bytes_per_second=390_000_000)
+    return Timeline(generation=3, pod="llama-1", steps=(done, Step(name=StepName.LOADED, seconds=61)))
+
+
+def test_status_says_all_that_is_known(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(serving_world().status.model_copy(update={"timeline": steps()})))
+    cluster.answer("get-pods", {"items": [pod(serves=True)]})
+    assert main(["status", "llama", "-n", "models"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("llama in models: ready: 1 of 1 pods generate\n")
+    assert re.search(r"Degraded +False +NothingFailed", said)
+    assert "timeline of generation 3, pod llama-1\n  fetched           41 s  14.90 GiB at 390 MB/s\n" in said
+    assert "llama-1 on gpu-1: generates, proven" in said
+    (asked, _), (pods, _) = cluster.asked
+    assert asked[-3:] == ["--namespace", "models", "--output=json"]
+    assert any(word.startswith("app.kubernetes.io/name=triton-vllm,app.kubernetes.io/instance=llama") for word in pods)
+
+
+def test_status_of_one_that_is_not_ready_says_why_first(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(World().settle().status, generation=2))
+    cluster.answer("get-pods", {"items": []})
+    assert main(["status", "llama"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "llama in models: not ready, CreatingPods (of the spec before the last edit): 0 of 1 pods exist\n"
+    )
+    assert said.endswith("pods\n  none\n")
+
+
+def test_status_of_one_that_no_operator_has_seen(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(LLMDeploymentStatus()))
+    cluster.answer("get-pods", {"items": []})
+    assert main(["status", "llama"]) == 1
+    assert "kubectl llm doctor" in capsys.readouterr().out
+
+
+def test_in_a_pipe_what_is_watched_is_told_in_lines(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [World().settle().status, World().settle().status, serving_world().status]
+
+    def pause(_: float) -> None:
+        cluster.answer("get-llmdep", llm(answers.pop(0)))
+
+    monkeypatch.setattr("triton_vllm_operator.cli.online.sleep", pause)
+    cluster.answer("get-pods", {"items": []})
+    pause(0)
+    assert main(["status", "llama", "-w"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("not ready, CreatingPods") == 1
+    assert "\nllama in models: ready" in said
+
+
+def test_what_is_not_there_is_said_in_one_line(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "llama"]) == 2
+    assert capsys.readouterr().err == (
+        "kubectl-llm: kubectl get llmdeployments.triton-vllm.dev: Error from server (NotFound): not found\n"
+    )
+
+
+def test_without_kubectl_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for command in (["status", "x"], ["doctor"], ["logs", "x"], ["generate", "x", "y"], ["restart", "x"]):
+        assert main(command) == 2
+        assert "kubectl is not on the PATH" in capsys.readouterr().err
+
+
+FRAMES = 'data: {"text_output":" a"}\n\ndata: {"text_output":" story"}\n\n'
+
+
+def test_generate_prints_an_answer_as_it_comes(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(serving_world().status, model={"servedName": "llama2-7b-chat-v1.0"}))
+    cluster.answer("get-pods", {"items": [pod(serves=False, name="a"), pod(serves=True)]})
+    cluster.answer("create-_api", FRAMES)
+    assert main(["generate", "llama", "Tell", "--temperature", "0", "--max-tokens", "8"]) == 0
+    assert capsys.readouterr().out == " a story\n"
+    asked, given = cluster.asked[-1]
+    path = "/api/v1/namespaces/models/services/llama:8000/proxy/v2/models/llama2-7b-chat-v1.0/generate_stream"
+    assert asked[:3] == ["create", "--raw", path]
+    assert json.loads(given) == build_request("Tell", 8, 0.0, None)
+
+
+def test_generate_says_what_the_engine_says_against_it(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-pods", {"items": [pod(serves=True)]})
+    cluster.answer("create-_api", 'data: {"text_output":" a"}\n\ndata: {"error":"no such adapter"}\n')
+    assert main(["generate", "llama", "Tell", "--adapter", "sql"]) == 1
+    assert "kubectl-llm: no such adapter" in capsys.readouterr().err
+
+
+def test_where_no_pod_generates_it_is_said_why(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(World().settle().status))
+    cluster.answer("get-pods", {"items": [pod(serves=False)]})
+    assert main(["generate", "llama", "Tell"]) == 1
+    assert "no pod generates; llama in models: not ready, CreatingPods" in capsys.readouterr().err
+
+
+def test_a_chat_is_rendered_by_the_models_own_template(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-pods", {"items": [pod(serves=True)]})
+    cluster.answer("exec", json.dumps("<|user|>Tell<|assistant|>"))
+    cluster.answer("create-_api", FRAMES)
+    assert main(["generate", "llama", "Tell", "--chat"]) == 0
+    _, given = cluster.asked[-1]
+    assert json.loads(given)["text_input"] == "<|user|>Tell<|assistant|>"
+
+
+LOG = """[pod/llama-1/triton] I0131 08:30:00.000000 1 server.cc:674] "started"
+[pod/llama-1/triton] +-------+---------+
+[pod/llama-1/triton] | Model | Version |
+[pod/llama-1/triton]
+[pod/llama-1/triton] INFO 01-31 08:30:00 [core.py:58] Initializing a V1 LLM engine
+[pod/llama-2/triton] (EngineCore pid=7) ERROR 01-31 08:30:01 [core.py:590] EngineCore failed
+"""
+
+
+def test_logs_are_those_of_the_engines(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("logs", LOG)
+    assert main(["logs", "llama", "--tail", "9"]) == 0
+    assert capsys.readouterr().out == (
+        "llama-1: INFO 01-31 08:30:00 [core.py:58] Initializing a V1 LLM engine\n"
+        "llama-2: (EngineCore pid=7) ERROR 01-31 08:30:01 [core.py:590] EngineCore failed\n"
+    )
+    assert main(["logs", "llama", "--all"]) == 0
+    assert capsys.readouterr().out == LOG
+
+
+def test_a_restart_is_that_of_the_deployment(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("rollout-restart", "restarted")
+    assert main(["restart", "llama"]) == 0
+    assert "1 pods are replaced, one after the other" in capsys.readouterr().out
+    assert cluster.asked[-1][0] == ["rollout", "restart", "deployment/llama", "--namespace", "models"]
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "error"),
+    [
+        ("", "", ""),
+        ('data: {"text_output":" a"}', " a", ""),
+        ('{"error":"gone"}', "", "gone"),
+        ("data: {broken", "", "the model's answer is no JSON: {broken"),
+        ('data: {"finish_reason":"stop"}', "", ""),
+    ],
+)
+def test_frames(line: str, text: str, error: str) -> None:
+    assert (read_piece(line).text, read_piece(line).error) == (text, error)
+
+
+def test_lines_without_a_prefix_are_shown_too() -> None:
+    assert engine_line("Traceback (most recent call last):") == "Traceback (most recent call last):"
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0s"), (119, "119s"), (120, "2m"), (7200, "2h"), (200_000, "2d")])
+def test_ages_are_those_of_kubectl(seconds: int, shown: str) -> None:
+    assert age(NOW, NOW + timedelta(seconds=seconds)) == shown
+
+
+OPERATOR = Operator("system", "op", "op", "image:1", 1, 1)
+GPU_NODE = Node("gpu-1", {"nvidia.com/gpu.product": "H100"}, (), {"nvidia.com/gpu": 8, "cpu": 64})
+GOOD = Facts("v1.36.3", True, (OPERATOR,), (GPU_NODE,), "fast", frozenset(), (), {"list pods": True})
+
+
+def levels(facts: Facts) -> dict[str, Level]:
+    return {finding.what: finding.level for finding in find_findings(facts)}
+
+
+def test_a_cluster_that_lacks_nothing() -> None:
+    assert set(levels(GOOD).values()) == {Level.OK}
+    assert not [line for line in finding_lines(find_findings(GOOD)) if "->" in line]
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "level"),
+    [
+        ({"version": "v1.29.4"}, "Kubernetes", Level.MISSING),
+        ({"version": "v1.31.0-eks-1"}, "image volumes", Level.NOTE),
+        ({"crd_is_ours": None}, "CRD", Level.MISSING),
+        ({"crd_is_ours": False}, "CRD", Level.NOTE),
+        ({"operators": ()}, "operator", Level.MISSING),
+        ({"operators": None}, "operator", Level.UNKNOWN),
+        ({"operators": (Operator("s", "o", "o", "i", 0, 1),)}, "operator", Level.MISSING),
+        ({"rights": {}}, "operator's rights", Level.UNKNOWN),
+        ({"rights": {"list pods": True, "delete pods": False}}, "operator's rights", Level.MISSING),
+        ({"nodes": None}, "GPUs", Level.UNKNOWN),
+        ({"nodes": (Node("n", {}, (), {"cpu": 4}),)}, "GPUs", Level.NOTE),
+        ({"nodes": (), "sliced_nodes": frozenset({"n"})}, "GPUs", Level.MISSING),
+        ({"nodes": (Node("n", {}, (), {"nvidia.com/gpu": 1}),)}, "GPU labels", Level.NOTE),
+        ({"default_storage": ""}, "storage", Level.NOTE),
+        ({"default_storage": None}, "storage", Level.UNKNOWN),
+    ],
+)
+def test_what_a_cluster_lacks_is_said_with_a_remedy(change: dict[str, Any], what: str, level: Level) -> None:
+    facts = Facts(**{**{name: getattr(GOOD, name) for name in Facts.__slots__}, **change})
+    assert levels(facts)[what] is level
+    findings = [finding for finding in find_findings(facts) if finding.level in (Level.MISSING, Level.NOTE)]
+    assert all(finding.do for finding in findings)
+
+
+def test_rights_are_those_that_the_chart_grants() -> None:
+    text = (REPOSITORY / "charts/triton-vllm-operator/templates/_helpers.tpl").read_text()
+    rules = yaml.safe_load(text.split('define "operator.rules" -}}')[1].split("{{- end -}}")[0])
+    granted = {
+        (group, name, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for name in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert granted == {(group, name, verb) for group, name, verbs in RIGHTS for verb in verbs.split()}
+
+
+@pytest.mark.parametrize(("version", "minor"), [("v1.36.3", 36), ("v1.30.1-gke.4", 30), ("1.35+", 35), ("?", 0)])
+def test_versions_of_kubernetes(version: str, minor: int) -> None:
+    assert minor_version(version) == minor
