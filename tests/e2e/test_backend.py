@@ -156,7 +156,7 @@ def test_a_stream_never_repeats_the_prompt(port: int) -> None:
     assert "".join(frame["text_output"] for frame in frames) == whole["text_output"]
     refused = {"text_input": PROMPT, "stream": True, "exclude_input_in_output": False}
     (frame,) = generate_stream(port, MODEL, refused)
-    assert "exclude_input_in_output = False is not allowed" in frame["error"]
+    assert "When streaming, `exclude_input_in_output` = False is not allowed." in frame["error"]
 
 
 def test_generate_stream_without_stream_is_one_frame(port: int) -> None:

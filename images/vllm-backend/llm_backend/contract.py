@@ -94,5 +94,6 @@ def resolve_prepend(stream: bool, exclude_input: bool | None) -> bool:
         RequestError: a stream was asked to repeat the prompt.
     """
     if stream and exclude_input is False:
-        raise RequestError("When streaming, exclude_input_in_output = False is not allowed.")
+        # Word for word NVIDIA's: clients and its own tests compare it.
+        raise RequestError("When streaming, `exclude_input_in_output` = False is not allowed.")
     return not (stream or exclude_input)

@@ -67,13 +67,18 @@ class Engine:
         if self._metrics is None:
             return
         self._metrics.tell_life(True)
-        while not self._engine.errored:  # noqa: ASYNC110 - vLLM tells nobody
+        while not self.is_dead:  # noqa: ASYNC110 - vLLM tells nobody
             await asyncio.sleep(_LOOK_SECONDS)
         self._metrics.tell_life(False)
 
     def _stat_logger(self, _config: Any, _index: int = 0) -> TritonStatLogger:
         assert self._metrics is not None
         return TritonStatLogger(self._metrics)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether vLLM has noticed that its engine's process has ended."""
+        return bool(self._engine.errored)
 
     def _settle_metrics(self) -> None:
         if self._metrics is not None:

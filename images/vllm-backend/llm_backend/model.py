@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import triton_python_backend_utils as pb_utils
+
 from llm_backend.causes import find_cause, forget_errors
 from llm_backend.contract import INPUTS, OUTPUTS, RequestError, describe
 from llm_backend.devices import GPU_DEVICE_IDS, choose_devices
@@ -13,6 +15,9 @@ from llm_backend.outbox import refuse
 from llm_backend.request import read_request
 
 ENGINE_ARGUMENTS = "model.json"
+HEALTH_CHECK = "ENABLE_VLLM_HEALTH_CHECK"
+UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
+"""NVIDIA's words."""
 
 
 # Kubernetes' default for terminationMessagePath. Triton's log ends with tables, not with the reason.
@@ -49,6 +54,9 @@ class TritonPythonModel:
             )
         parameters = json.loads(args["model_config"]).get("parameters", {})
         metrics = parameters.get("REPORT_CUSTOM_METRICS", {}).get("string_value", "")
+        health_check = parameters.get(HEALTH_CHECK, {}).get("string_value", "")
+        self._unloads_when_dead = health_check.lower() == "true"
+        self._name = args["model_name"]
         forget_errors()
         try:
             arguments = json.loads(path.read_text())
@@ -64,14 +72,30 @@ class TritonPythonModel:
             _leave_reason(error)
             raise
 
+    def is_ready(self) -> bool:
+        """What `/v2/models/NAME/ready` says; Triton asks for it from the python_backend of 26.03 on."""
+        return not self._engine.is_dead
+
     def execute(self, requests: list[Any]) -> None:
         """Take requests over; their responses are sent later, in any number."""
+        if self._unloads_when_dead and self._engine.is_dead:
+            self._unload(requests)
+            return
         for request in requests:
             sender = request.get_response_sender()
             try:
                 self._engine.submit(read_request(request), sender)
             except RequestError as error:
                 refuse(sender, describe(error))
+
+    def _unload(self, requests: list[Any]) -> None:
+        """As NVIDIA's backend with ENABLE_VLLM_HEALTH_CHECK: it needs --model-control-mode=explicit."""
+        for request in requests:
+            refuse(request.get_response_sender(), UNHEALTHY)
+        try:
+            pb_utils.unload_model(self._name)
+        except pb_utils.TritonModelException as error:
+            pb_utils.Logger.log_error(f"[vllm] the engine is dead, and the model cannot be unloaded: {error}")
 
     def finalize(self) -> None:
         """Stop the engine."""
