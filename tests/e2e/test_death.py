@@ -2,14 +2,19 @@
 
 import concurrent.futures
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 import pytest
 
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.client_pod import run_client
+from support.forward import forwarded
+from support.generate import generate
 from support.llm import apply, condition, endpoints_of, get_llm, make_llm, pods_of, wait_for, wait_ready
 
 pytestmark = pytest.mark.e2e
@@ -64,9 +69,43 @@ def wait_replaced(namespace: str, pod: str, reason: str, count: int) -> None:
 
 def test_a_killed_engine_leaves_the_service_at_the_first_proof_and_is_replaced(served: str) -> None:
     pod = signal_engine(served, KILL)
-    # A period of 10 s, and what it takes until the Service knows.
     print(f"killed: out of the Service after {seconds_in_service(served, pod, 12):.1f} s")
     wait_replaced(served, pod, "EngineDead", 1)
+
+
+def test_under_traffic_it_leaves_the_service_within_5_seconds(served: str) -> None:
+    """An engine that works is not probed: that its counters stand still is seen between two probes."""
+    (pod,) = pods_of(served, NAME)
+    name = str(pod["metadata"]["name"])
+    with traffic(served, f"pod/{name}") as answered:
+        # Longer than a period, so that no probe of it is due by chance.
+        time.sleep(15)
+        assert answered() > 3
+        assert signal_engine(served, KILL) == name
+        print(f"killed under traffic: out of the Service after {seconds_in_service(served, name, 5):.1f} s")
+    wait_replaced(served, name, "EngineDead", 2)
+
+
+@contextmanager
+def traffic(namespace: str, target: str) -> Iterator[Callable[[], int]]:
+    """Two clients that ask without a pause; how many answers they have had."""
+    ended, count = threading.Event(), 0
+
+    def ask(port: int) -> None:
+        nonlocal count
+        while not ended.is_set():
+            try:
+                status, _ = generate(port, NAME, {"text_input": "Tell", "parameters": {"max_tokens": 64}})
+            except OSError:
+                return
+            count += status == HTTPStatus.OK
+            time.sleep(0.05)
+
+    with forwarded(namespace, target, 8000) as port, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        clients = [pool.submit(ask, port) for _ in range(2)]
+        yield lambda: count
+        ended.set()
+        concurrent.futures.wait(clients, timeout=60)
 
 
 @pytest.mark.full
@@ -93,4 +132,4 @@ def test_a_stopped_engine_leaves_it_after_one_timeout_and_is_replaced(served: st
     time.sleep(11)
     pod = signal_engine(served, STOP)
     print(f"stopped: out of the Service after {seconds_in_service(served, pod, 45):.1f} s")
-    wait_replaced(served, pod, "GenerateTimedOut", 2)
+    wait_replaced(served, pod, "GenerateTimedOut", 3)

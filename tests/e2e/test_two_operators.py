@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -13,6 +12,7 @@ from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.audit import operator_requests, writes
 from support.install import RELEASE, SYSTEM_NAMESPACE, install_operator
 from support.llm import apply, get_llm, is_observed, is_scaled_to_zero, make_llm, wait_for
+from support.processes import processes_of
 
 pytestmark = pytest.mark.e2e
 TAKEOVER_SECONDS: Final = 15
@@ -38,15 +38,8 @@ def pods() -> dict[str, dict[str, Any]]:
 
 def process_of(pod: dict[str, Any]) -> int:
     """The operator's process on this machine."""
-    uid = pod["metadata"]["uid"]
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            in_pod = uid in (folder / "cgroup").read_text() or uid.replace("-", "_") in (folder / "cgroup").read_text()
-            if in_pod and b"triton_vllm_operator" in (folder / "cmdline").read_bytes():
-                return int(folder.name)
-        except OSError:
-            continue
-    raise AssertionError(f"no process of pod {pod['metadata']['name']}")
+    (found,) = processes_of(pod, b"triton_vllm_operator")
+    return found
 
 
 def replace(pod: dict[str, Any]) -> None:

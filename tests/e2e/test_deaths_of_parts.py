@@ -1,0 +1,89 @@
+"""Whatever part of a serving pod dies or stands still, its successor serves, and it is said what happened.
+
+What ends the container is kubelet's to start again; what leaves the server up over a dead engine is the operator's.
+All of it with the defaults of the probe.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.kubectl import kubectl, kubectl_json, wait_until
+from support.forward import forwarded
+from support.generate import generate
+from support.llm import apply, condition, container_ids, endpoints_of, get_llm, make_llm, pods_of, wait_ready
+from support.processes import held_event_loops, processes_of, signal_processes
+
+pytestmark = [pytest.mark.e2e, pytest.mark.full]
+OUT_SECONDS = 45
+BACK_SECONDS = 240
+HOG = "b = bytearray()\nwhile True: b.extend(b'x' * 2**26)"
+Break = Callable[[dict[str, Any], str], AbstractContextManager[object]]
+
+
+def killed(words: bytes, number: int = signal.SIGKILL) -> Break:
+    def break_it(pod: dict[str, Any], _: str) -> AbstractContextManager[object]:
+        signal_processes(pod, words, number)
+        return nullcontext()
+
+    return break_it
+
+
+@contextmanager
+def out_of_memory(pod: dict[str, Any], namespace: str) -> Iterator[None]:
+    """A process of the container takes memory until the kernel ends it, or with it all others (cgroup v2)."""
+    name = pod["metadata"]["name"]
+    print(f"cgroup v{2 if Path('/sys/fs/cgroup/cgroup.controllers').exists() else 1}")
+    kubectl("-n", namespace, "exec", name, "--", "sh", "-c", f'python3 -c "{HOG}"; true', timeout=300)
+    yield
+
+
+@contextmanager
+def wedged(pod: dict[str, Any], _: str) -> Iterator[None]:
+    """The event loop of the backend does not turn; its process lives, and so does the engine's."""
+    (stub,) = processes_of(pod, b"triton_python_backend_stub")
+    with held_event_loops(stub) as count:
+        print(f"{count} threads of the stub are held")
+        yield
+
+
+@pytest.mark.parametrize(
+    ("name", "break_it"),
+    [
+        ("stub", killed(b"triton_python_backend_stub")),
+        ("worker", killed(b"VLLM::Worker")),
+        ("core", killed(b"VLLM::EngineCore")),
+        ("stopped-stub", killed(b"triton_python_backend_stub", signal.SIGSTOP)),
+        ("memory", out_of_memory),
+        ("wedged", wedged),
+    ],
+)
+def test_it_serves_again(shared_namespace: str, name: str, break_it: Break) -> None:
+    apply(make_llm(name, shared_namespace, probe={}))
+    wait_ready(shared_namespace, name)
+    # Its answers are known after the first probe that follows the proof.
+    time.sleep(12)
+    (pod,) = pods_of(shared_namespace, name)
+    before, began = container_ids(shared_namespace, name), time.monotonic()
+    with break_it(pod, shared_namespace):
+        seconds = wait_until(
+            "it is out of the Service", OUT_SECONDS, lambda: not endpoints_of(shared_namespace, name), every=0.2
+        )
+        said = condition(get_llm(shared_namespace, name), "Ready").get("message", "")
+        wait_until("another container is there", 120, lambda: not container_ids(shared_namespace, name) & before)
+    wait_ready(shared_namespace, name, BACK_SECONDS)
+    took = time.monotonic() - began
+    (successor,) = pods_of(shared_namespace, name)
+    is_replaced = successor["metadata"]["name"] != pod["metadata"]["name"]
+    how = "the operator replaced its pod" if is_replaced else "kubelet started its container again"
+    print(f"{name}: out of the Service after {seconds:.1f} s, ready again after {took:.0f} s: {how}; {said}")
+    with forwarded(shared_namespace, f"svc/{name}", 8000) as port:
+        assert generate(port, name, {"text_input": "Hi"})[0] == 200
+    events = kubectl_json("-n", shared_namespace, "get", "events", "--field-selector", "reason=PodReplaced")["items"]
+    assert [pod["metadata"]["name"] in event["message"] for event in events].count(True) == is_replaced
+    kubectl("-n", shared_namespace, "delete", "llm", name)
