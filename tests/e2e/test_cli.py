@@ -77,7 +77,7 @@ def test_generate_streams_an_answer_and_chat_takes_the_models_template(llm: Llm)
     assert llm(
         "generate", NAME, "What is the capital of France?", "--max-tokens", "24", "--temperature", "0"
     ).stdout != (chat.stdout)
-    assert "bench" in llm("generate", NAME, "Hi", "--adapter", "bench").stderr
+    assert llm("generate", NAME, "Hi", "--adapter", "bench").stderr == "kubectl-llm: LoRA feature is not enabled.\n"
 
 
 def test_an_answer_comes_while_it_is_made(environment: dict[str, str], served: str, llm: Llm) -> None:

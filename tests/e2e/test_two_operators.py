@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
@@ -81,7 +82,7 @@ def test_one_that_stood_still_writes_nothing_when_it_goes_on(two: None, namespac
         wait_for(namespace, "edited", "is seen to", 30, is_observed)
     finally:
         os.kill(process, signal.SIGCONT)
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
     kubectl("-n", namespace, "delete", "service", "edited")
     wait_until("it is put back", 20, lambda: "edited" in kubectl("-n", namespace, "get", "services"))
     time.sleep(3)

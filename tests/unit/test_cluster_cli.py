@@ -4,7 +4,12 @@ import json
 import re
 import stat
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +30,7 @@ from triton_vllm_operator.cli.status_view import age
 from triton_vllm_operator.kube.nodes import Node
 
 KUBECTL = """#!{python}
-import json, pathlib, sys
+import json, pathlib, sys, time
 folder = pathlib.Path({folder!r})
 words = [word for word in sys.argv[1:] if not word.startswith("--")]
 given = "" if sys.stdin.isatty() or not ("--filename=-" in sys.argv or "--stdin" in sys.argv) else sys.stdin.read()
@@ -34,6 +39,9 @@ with (folder / "asked").open("a") as asked:
 for answer in sorted(folder.glob("answer-*")):
     if answer.name.removeprefix("answer-") in "-".join(words).replace("/", "_"):
         sys.stdout.write(answer.read_text())
+        sys.stdout.flush()
+        if words[0] == "port-forward":
+            time.sleep(60)
         sys.exit(0)
 sys.stderr.write("Error from server (NotFound): not found")
 sys.exit(1)
@@ -156,25 +164,74 @@ def test_without_kubectl_that_is_said(
         assert "kubectl is not on the PATH" in capsys.readouterr().err
 
 
+@dataclass
+class Server:
+    """A model's server at 127.0.0.1, and what it was asked."""
+
+    status: int = 200
+    answer: str = ""
+    asked: list[tuple[str, Any]] = field(default_factory=list)
+
+    @contextmanager
+    def running(self) -> Iterator[int]:
+        given = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                given.asked.append((self.path, json.loads(body)))
+                self.send_response(given.status)
+                self.end_headers()
+                self.wfile.write(given.answer.encode())
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing."""
+
+        with HTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            yield server.server_port
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def server(cluster: Cluster) -> Iterator[Server]:
+    made = Server()
+    with made.running() as port:
+        cluster.answer("port-forward", f"Forwarding from 127.0.0.1:{port} -> 8000\n")
+        yield made
+
+
 FRAMES = 'data: {"text_output":" a"}\n\ndata: {"text_output":" story"}\n\n'
 
 
-def test_generate_prints_an_answer_as_it_comes(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_prints_an_answer_as_it_comes(
+    cluster: Cluster, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster.answer("get-llmdep", llm(serving_world().status, model={"servedName": "llama2-7b-chat-v1.0"}))
     cluster.answer("get-pods", {"items": [pod(serves=False, name="a"), pod(serves=True)]})
-    cluster.answer("create-_api", FRAMES)
+    server.answer = FRAMES
     assert main(["generate", "llama", "Tell", "--temperature", "0", "--max-tokens", "8"]) == 0
     assert capsys.readouterr().out == " a story\n"
-    asked, given = cluster.asked[-1]
-    path = "/api/v1/namespaces/models/services/llama:8000/proxy/v2/models/llama2-7b-chat-v1.0/generate_stream"
-    assert asked[:3] == ["create", "--raw", path]
-    assert json.loads(given) == build_request("Tell", 8, 0.0, None)
+    assert server.asked == [("/v2/models/llama2-7b-chat-v1.0/generate_stream", build_request("Tell", 8, 0.0, None))]
+    # A pod that serves, and not the first.
+    assert cluster.asked[-1][0][1] == "pod/llama-1"
 
 
-def test_generate_says_what_the_engine_says_against_it(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (200, 'data: {"text_output":" a"}\n\ndata: {"error":"no such adapter"}\n'),
+        (400, '{"error":"no such adapter"}'),
+    ],
+)
+def test_generate_says_what_the_engine_says_against_it(
+    cluster: Cluster, server: Server, capsys: pytest.CaptureFixture[str], status: int, answer: str
+) -> None:
     cluster.answer("get-llmdep", llm(serving_world().status))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
-    cluster.answer("create-_api", 'data: {"text_output":" a"}\n\ndata: {"error":"no such adapter"}\n')
+    server.status, server.answer = status, answer
     assert main(["generate", "llama", "Tell", "--adapter", "sql"]) == 1
     assert "kubectl-llm: no such adapter" in capsys.readouterr().err
 
@@ -186,14 +243,21 @@ def test_where_no_pod_generates_it_is_said_why(cluster: Cluster, capsys: pytest.
     assert "no pod generates; llama in models: not ready, CreatingPods" in capsys.readouterr().err
 
 
-def test_a_chat_is_rendered_by_the_models_own_template(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_chat_is_rendered_by_the_models_own_template(cluster: Cluster, server: Server) -> None:
     cluster.answer("get-llmdep", llm(serving_world().status))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
     cluster.answer("exec", json.dumps("<|user|>Tell<|assistant|>"))
-    cluster.answer("create-_api", FRAMES)
+    server.answer = FRAMES
     assert main(["generate", "llama", "Tell", "--chat"]) == 0
-    _, given = cluster.asked[-1]
-    assert json.loads(given)["text_input"] == "<|user|>Tell<|assistant|>"
+    ((_, given),) = server.asked
+    assert given["text_input"] == "<|user|>Tell<|assistant|>"
+
+
+def test_a_pod_that_cannot_be_reached_is_said(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-pods", {"items": [pod(serves=True)]})
+    assert main(["generate", "llama", "Tell"]) == 2
+    assert "kubectl: Error from server (NotFound): not found" in capsys.readouterr().err
 
 
 LOG = """[pod/llama-1/triton] I0131 08:30:00.000000 1 server.cc:674] "started"

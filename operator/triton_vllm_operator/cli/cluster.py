@@ -4,7 +4,10 @@ kubectl holds the credentials and their plugins, and is on the PATH of whoever r
 """
 
 import json
+import re
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,18 +162,39 @@ def restart(running: Running) -> str:
 
 
 @contextmanager
-def post(path: str, body: Json) -> Iterator[Iterator[str]]:
-    """The lines of the answer to a POST through the API server, as they come.
+def post(placed: Placed, namespace: str, path: str, body: Json) -> Iterator[Iterator[str]]:
+    """The lines of a pod's answer to a POST, as they come, through the API server.
+
+    Not through its proxy (kubectl create --raw): that keeps answers back, and what an error says.
 
     Raises:
-        Unreadable: kubectl is not there, or the API server or the pod answers with an error.
+        Unreadable: kubectl is not there, may not reach the pod, or the connection broke off.
     """
-    with _piped("kubectl", "create", "--raw", path, "--filename=-") as process:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(body))
-        process.stdin.close()
-        yield from_process(process)
-        _end(process)
+    with _forwarded(placed, namespace, names.PORT_HTTP) as port:
+        url, headers = f"http://127.0.0.1:{port}{path}", {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        try:
+            # No proxy of the environment: it is this machine.
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+                yield (line.decode(errors="replace") for line in answer)
+        except urllib.error.HTTPError as error:
+            yield iter(error.read().decode(errors="replace").splitlines())
+        except OSError as error:
+            raise Unreadable(f"pod {placed.pod.name}: {error}") from error
+
+
+@contextmanager
+def _forwarded(placed: Placed, namespace: str, port: int) -> Iterator[int]:
+    """A port of this machine that leads to one of a pod."""
+    command = ("kubectl", "port-forward", f"pod/{placed.pod.name}", f":{port}", "--address=127.0.0.1")
+    with _piped(*command, "--namespace", namespace) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:(\d+)", line)
+        if found is None:
+            _end(process)
+            raise Unreadable(f"kubectl port-forward: {line.strip()}")
+        yield int(found[1])
 
 
 @contextmanager

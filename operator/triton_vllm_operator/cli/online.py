@@ -76,12 +76,15 @@ def generate(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
         given = json.dumps({"prompt": prompt})
         prompt = json.loads(cluster.run_in_pod(serving[0], running.namespace, prompting.RENDER_CHAT, given))
     body = prompting.build_request(prompt, options.max_tokens, options.temperature, options.adapter)
-    with cluster.post(prompting.stream_path(running), body) as lines:
+    said = ""
+    with cluster.post(serving[0], running.namespace, prompting.stream_path(running), body) as lines:
         for line in lines:
             piece = prompting.read_piece(line)
             if piece.error:
-                print(f"\nkubectl-llm: {piece.error}", file=sys.stderr)
+                separator = "\n" if said else ""
+                print(f"{separator}kubectl-llm: {piece.error}", file=sys.stderr)
                 return NOT_SO, ""
+            said = said or piece.text
             print(piece.text, end="", flush=True)
     return DONE, "\n"
 

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.cli.cluster import Running
 
@@ -31,9 +30,8 @@ class Piece:
 
 
 def stream_path(running: Running) -> str:
-    """Of the model, through the API server's proxy of its Service."""
-    service = f"/api/v1/namespaces/{running.namespace}/services/{running.name}:{names.PORT_HTTP}/proxy"
-    return f"{service}/v2/models/{running.served_name}/generate_stream"
+    """Of the model, on its server."""
+    return f"/v2/models/{running.served_name}/generate_stream"
 
 
 def build_request(prompt: str, max_tokens: int, temperature: float | None, adapter: str | None) -> Json:
@@ -41,7 +39,7 @@ def build_request(prompt: str, max_tokens: int, temperature: float | None, adapt
     given = {"max_tokens": max_tokens, "temperature": temperature, "lora_name": adapter}
     return {
         "text_input": prompt,
-        "exclude_input_in_output": True,
+        "stream": True,
         "parameters": {name: value for name, value in given.items() if value is not None},
     }
 
