@@ -30,6 +30,7 @@ FOLDER: Final = REPOSITORY / "docs" / "reasons"
 _MADE: Final = (
     "<!-- From signatures.yaml (health/failures) and reasons.yaml (tests/tools); `make generate` makes it. -->"
 )
+_NONE_KEPT: Final = " After five such ends no pod is kept, until the spec changes or after `kubectl llm restart NAME`."
 _OWNERS: Final = {"vllm": "vllm-project/vllm"}
 
 
@@ -64,6 +65,7 @@ def _render_signatures(signatures: list[Signature]) -> str:
     helps = dict.fromkeys(_shown(each.do) for each in signatures)
     seen = dict.fromkeys(_link(where) for each in signatures for where in each.seen)
     again = "A new start may help by itself." if signatures[0].mends else "A new start ends as this one did."
+    again += _NONE_KEPT if signatures[0].in_vain else ""
     lines = [
         "The engine ended, and said by a text of its own:",
         "",

@@ -285,7 +285,7 @@ def test_a_restart_is_that_of_the_deployment(cluster: Cluster, capsys: pytest.Ca
     cluster.answer("get-llmdep", llm(serving_world().status))
     cluster.answer("rollout-restart", "restarted")
     assert main(["restart", "llama"]) == 0
-    assert "1 pods are replaced, one after the other" in capsys.readouterr().out
+    assert "its pods are replaced, one after the other" in capsys.readouterr().out
     assert cluster.asked[-1][0] == ["rollout", "restart", "deployment/llama", "--namespace", "models"]
 
 

@@ -109,8 +109,9 @@ def restart(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
     if running.status.revision is None:
         raise Unreadable(f"{running.name} has no pods yet; {headline(running)}")
     cluster.restart(running)
-    wanted = running.status.replicas or 0
-    return DONE, f"{running.name}: {wanted} pods are replaced, one after the other; kubectl llm status {running.name}\n"
+    pods = "its pods are replaced, one after the other"
+    done = "it is tried again" if running.status.stopped is not None else pods
+    return DONE, f"{running.name}: {done}; kubectl llm status {running.name} --watch\n"
 
 
 def doctor(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:

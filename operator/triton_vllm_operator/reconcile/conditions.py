@@ -18,6 +18,7 @@ _UNREACHABLE_AFTER: Final = timedelta(seconds=15)
 """Several probes of a loading container: long enough for the first one after its port has opened."""
 
 
+_UNTIL: Final = "no pod is kept until the spec changes, or after: kubectl llm restart NAME (or kubectl rollout restart)"
 _NOT_PLANNED_YET: Final = Finding(
     ConditionStatus.UNKNOWN, Reason.NOT_PLANNED, "the model was not looked into yet, or the spec is not accepted"
 )
@@ -151,6 +152,9 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
     if situation.waiting is not None:
         status = ConditionStatus.FALSE if situation.waits_in_vain else ConditionStatus.TRUE
         return Finding(status, situation.waiting.reason, situation.waiting.message)
+    if (stopped := situation.stopped) is not None and stopped.reason in set(Reason):
+        # Pods that still end say the same of themselves.
+        return _false(Reason(stopped.reason), f"{stopped.message}; {_UNTIL}")
     for pod in situation.current:
         deadline = startup_deadline(pod, situation)
         if deadline is not None and deadline <= now:

@@ -1,5 +1,6 @@
 """The decision: from what is observed to what is done. Pure, with the clock passed in."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -8,6 +9,7 @@ from triton_vllm_operator.api.changes import find_changes
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.api.stopped import StoppedStatus
 from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import ProbeHistory, judge
@@ -42,6 +44,7 @@ from triton_vllm_operator.reconcile.plan import Plan, make_plan
 from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_recovery, open_replacement
 from triton_vllm_operator.reconcile.situation import Finding, Situation
 from triton_vllm_operator.reconcile.status import build_status, find_running_engine
+from triton_vllm_operator.reconcile.stopping import find_stopped
 from triton_vllm_operator.reconcile.story import find_story
 from triton_vllm_operator.reconcile.timeline import find_weight_bytes
 from triton_vllm_operator.repository.catalogue import Catalogue
@@ -58,9 +61,10 @@ _INSPECT_AGAIN: Final = timedelta(seconds=61)
 def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     """What to do about one LLMDeployment."""
     plan = make_plan(observed, catalogue, now)
-    wanted = _children(observed.resource.owner, plan)
+    stopped = find_stopped(observed, plan.revision, plan.live, now)
+    wanted = _children(observed.resource.owner, plan, stopped)
     recovered = _recover(observed, plan, now)
-    situation = _situation(observed, plan, recovered)
+    situation = _situation(observed, plan, recovered, stopped)
     status = build_status(observed, plan, situation, recovered.status, now)
     compared = compare_now(observed, status.memory_plan)
     return Decision(
@@ -80,10 +84,11 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     )
 
 
-def _children(owner: Owner, plan: Plan) -> tuple[Json, ...]:
+def _children(owner: Owner, plan: Plan, stopped: StoppedStatus | None) -> tuple[Json, ...]:
     job = (plan.fetching.job,) if plan.fetching is not None and plan.fetching.job is not None else ()
     if plan.revision is not None:
-        return (*build_children(owner, plan.revision, plan.live), *job)
+        live = replace(plan.live, replicas=0) if stopped is not None else plan.live
+        return (*build_children(owner, plan.revision, live), *job)
     # A name that is taken must be noticed before gigabytes are fetched.
     return (build_service(owner, plan.live.service), *job) if plan.fetching is not None else ()
 
@@ -209,7 +214,7 @@ def _is_silent(pod: Pod, history: ProbeHistory | None) -> bool:
     return history.reason is not None and history.reason == pod.gate.reason
 
 
-def _situation(observed: Observed, plan: Plan, recovered: Recovered) -> Situation:
+def _situation(observed: Observed, plan: Plan, recovered: Recovered, stopped: StoppedStatus | None) -> Situation:
     refusal = _find_refusal(observed)
     return Situation(
         refused=plan.refused,
@@ -232,6 +237,7 @@ def _situation(observed: Observed, plan: Plan, recovered: Recovered) -> Situatio
         last_words=observed.last_words,
         remedies=recovered.remedies,
         replaced=open_replacement(recovered.status),
+        stopped=stopped,
         unreached=frozenset(
             pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
         ),

@@ -7,6 +7,7 @@ from datetime import datetime
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.recovery import ReplacedPod
 from triton_vllm_operator.api.status import ConditionStatus
+from triton_vllm_operator.api.stopped import StoppedStatus
 from triton_vllm_operator.health.failures.last_words import LastWords
 from triton_vllm_operator.health.failures.pods import Problem
 from triton_vllm_operator.kube.pod import Pod
@@ -59,6 +60,8 @@ class Situation:
     """What is done about pods whose engines are dead, by their names."""
     replaced: ReplacedPod | None = None
     """The last pod that was replaced, while its successor has not generated."""
+    stopped: StoppedStatus | None = None
+    """Why no pod is kept."""
 
     @property
     def alive(self) -> tuple[Pod, ...]:

@@ -33,6 +33,8 @@ _BACK_OFF: Final = re.compile(
 )
 _OFTEN: Final = 2
 """Restarts from which on it is told how often a container has ended."""
+_IN_VAIN: Final = 5
+"""Ends of one kind: kubelet has waited 10, 20, 40 and 80 s between them."""
 _SHOWN_DEVICES: Final = 4
 _OOM_KILLED: Final = "OOMKilled"
 
@@ -43,6 +45,8 @@ class Problem:
 
     reason: Reason
     message: str
+    in_vain: bool = False
+    """Whether a container ended so often, for what only a change of the spec or the model mends, that it will again."""
 
 
 def find_problem(pod: Pod, words: LastWords = NO_WORDS) -> Problem | None:
@@ -167,7 +171,8 @@ def _crash(pod: Pod, ended: Ended, words: LastWords) -> Problem:
     is_of_memory = named.reason is Reason.CUDA_OUT_OF_MEMORY and words.phase is not None
     when = f", {words.phase}" if is_of_memory else ""
     same = f"; it ended so{often}" + ("" if named.mends else ", and will again") if often else ""
-    return Problem(named.reason, f"pod {pod.name}: {named.says}{when}; what helps: {named.do}{same}; {see}{devices}")
+    text = f"pod {pod.name}: {named.says}{when}; what helps: {named.do}{same}; {see}{devices}"
+    return Problem(named.reason, text, in_vain=named.in_vain and pod.restarts + 1 >= _IN_VAIN)
 
 
 def _say_devices(pod: Pod) -> str:

@@ -29,6 +29,8 @@ class Signature(BaseModel):
     """What would help, in the same way."""
     mends: bool = False
     """Whether a new start may help by itself."""
+    in_vain: bool = False
+    """Whether none will, until somebody changes the spec or the model."""
     seen: tuple[str, ...]
     """Where: issues, or files of facts."""
 
@@ -41,6 +43,7 @@ class Named:
     says: str
     do: str
     mends: bool
+    in_vain: bool
 
 
 def name_failure(text: str) -> Named | None:
@@ -49,7 +52,7 @@ def name_failure(text: str) -> Named | None:
         if (found := signature.match.search(text)) is not None:
             words = {name: _printable(word or "") for name, word in found.groupdict().items()}
             says, do = signature.says.format(**words), signature.do.format(**words)
-            return Named(signature.reason, says, do, signature.mends)
+            return Named(signature.reason, says, do, signature.mends, signature.in_vain)
     return None
 
 
