@@ -4,6 +4,7 @@ What ends the container is kubelet's to start again; what leaves the server up o
 All of it with the defaults of the probe.
 """
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +18,13 @@ from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.forward import forwarded
 from support.generate import generate
 from support.llm import apply, condition, container_ids, endpoints_of, get_llm, make_llm, pods_of, wait_ready
-from support.processes import held_event_loops, processes_of, signal_processes
+from support.processes import held_event_loops, overwrite, processes_of, signal_processes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.full]
 OUT_SECONDS = 45
 BACK_SECONDS = 240
+NOT_A_NUMBER = b"\xc0\x7f"
+"""In bfloat16."""
 HOG = "b = bytearray()\nwhile True: b.extend(b'x' * 2**26)"
 Break = Callable[[dict[str, Any], str], AbstractContextManager[object]]
 
@@ -36,9 +39,12 @@ def killed(words: bytes, number: int = signal.SIGKILL) -> Break:
 
 @contextmanager
 def out_of_memory(pod: dict[str, Any], namespace: str) -> Iterator[None]:
-    """A process of the container takes memory until the kernel ends it, or with it all others (cgroup v2)."""
-    name = pod["metadata"]["name"]
+    """The container takes more memory than it may: with cgroup v1 the kernel ends one process of it, with v2 all."""
     print(f"cgroup v{2 if Path('/sys/fs/cgroup/cgroup.controllers').exists() else 1}")
+    for worker in processes_of(pod, b"VLLM::Worker"):
+        # Which one the kernel would choose hangs on how much each has: let it be the one that computes.
+        Path(f"/proc/{worker}/oom_score_adj").write_text("1000")
+    name = pod["metadata"]["name"]
     kubectl("-n", namespace, "exec", name, "--", "sh", "-c", f'python3 -c "{HOG}"; true', timeout=300)
     yield
 
@@ -87,3 +93,32 @@ def test_it_serves_again(shared_namespace: str, name: str, break_it: Break) -> N
     events = kubectl_json("-n", shared_namespace, "get", "events", "--field-selector", "reason=PodReplaced")["items"]
     assert [pod["metadata"]["name"] in event["message"] for event in events].count(True) == is_replaced
     kubectl("-n", shared_namespace, "delete", "llm", name)
+
+
+def first_row(process: int) -> tuple[bytes, int]:
+    """The beginning of the embeddings in the model's own file, and their bytes."""
+    with Path(f"/proc/{process}/root/weights/model.safetensors").open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        begin, end = json.loads(file.read(size))["model.embed_tokens.weight"]["data_offsets"]
+        file.seek(8 + size + begin)
+        return file.read(256), end - begin
+
+
+def test_an_engine_whose_weights_are_no_numbers_any_more_is_named_and_left_to_its_owner(shared_namespace: str) -> None:
+    """As after a fault of a GPU: it answers as fast as ever, with HTTP 200. It is not dead: nothing replaces it."""
+    apply(make_llm("garbage", shared_namespace, probe={}))
+    wait_ready(shared_namespace, "garbage")
+    (pod,) = pods_of(shared_namespace, "garbage")
+    (worker,) = processes_of(pod, b"VLLM::Worker")
+    print(f"{overwrite(worker, *first_row(worker), NOT_A_NUMBER)} copies of the embeddings overwritten")
+    with forwarded(shared_namespace, f"pod/{pod['metadata']['name']}", 8000) as port:
+        status, answer = generate(port, "garbage", {"text_input": "Hi", "exclude_input_in_output": True})
+    print(f"HTTP {status}: {answer}")
+    assert status == 200
+    seconds = wait_until("it is out of the Service", 60, lambda: not endpoints_of(shared_namespace, "garbage"))
+    degraded = condition(get_llm(shared_namespace, "garbage"), "Degraded")
+    print(f"out of the Service after {seconds:.1f} s: {degraded['reason']}: {degraded['message']}")
+    assert degraded["reason"] in ("DegenerateAnswer", "NothingGenerated")
+    time.sleep(20)
+    assert [other["metadata"]["name"] for other in pods_of(shared_namespace, "garbage")] == [pod["metadata"]["name"]]
+    kubectl("-n", shared_namespace, "delete", "llm", "garbage")

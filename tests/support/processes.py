@@ -65,3 +65,33 @@ def held_event_loops(process: int) -> Iterator[int]:
     finally:
         for thread in held:
             libc.ptrace(_PTRACE_DETACH, thread, None, None)
+
+
+def overwrite(process: int, sample: bytes, length: int, value: bytes) -> int:
+    """Fill with `value` whatever begins with a sample in the memory of a process, for so many bytes; how often.
+
+    Raises:
+        ClusterError: it is nowhere.
+    """
+    count = 0
+    with Path(f"/proc/{process}/mem").open("r+b", buffering=0) as memory:
+        for begin, end in _writable_regions(process):
+            memory.seek(begin)
+            place, region = 0, memory.read(end - begin)
+            while region is not None and (place := region.find(sample, place)) >= 0:
+                size = min(length, end - begin - place)
+                memory.seek(begin + place)
+                memory.write((value * (size // len(value) + 1))[:size])
+                place, count = place + size, count + 1
+    if not count:
+        raise ClusterError(f"process {process} holds no such bytes")
+    return count
+
+
+def _writable_regions(process: int) -> Iterator[tuple[int, int]]:
+    """Of memory that no file is behind."""
+    for line in Path(f"/proc/{process}/maps").read_text().splitlines():
+        addresses, rights, _, _, inode, *_ = line.split()
+        if rights.startswith("rw") and inode == "0":
+            begin, end = (int(address, 16) for address in addresses.split("-"))
+            yield begin, end

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -33,6 +34,8 @@ class Inspector:
         self._session = session
         self._not_before: dict[str, float] = {}
         """When to ask a pod again that could not be asked, by uid, or by the container that ended."""
+        self._last_said: dict[str, datetime] = {}
+        """When pods that do not start last said something, by uid."""
         self._words: dict[str, LastWords] = {}
         """By the container that ended. A restart reads them again."""
 
@@ -91,6 +94,21 @@ class Inspector:
             # The oldest; should it be asked for again, it is read again.
             del self._words[next(iter(self._words))]
         return self._words.setdefault(ended, find_last_words(log))
+
+    async def last_word(self, namespace: str, pod: Pod) -> datetime | None:
+        """When the server of a pod last said something; None if that is not known now. It is not asked every time."""
+        if time.monotonic() < self._not_before.get(pod.uid, 0.0):
+            return self._last_said.get(pod.uid)
+        self._rest(pod.uid)
+        try:
+            said = await self._client.read_last_time(namespace, pod.name, names.CONTAINER)
+        except ApiError as error:
+            _LOG.warning("cannot read when %s/%s last said something: %s", namespace, pod.name, error)
+            return None
+        # Of those that are asked no more nothing is kept.
+        kept = {uid: time for uid, time in self._last_said.items() if uid in self._not_before}
+        self._last_said = {**kept, **({pod.uid: said} if said is not None else {})}
+        return said
 
     async def last_line(self, namespace: str, pod: Pod) -> str:
         """The last word of a pod that fetches a model; empty if it cannot be read now."""

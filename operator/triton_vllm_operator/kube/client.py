@@ -9,6 +9,7 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -17,6 +18,7 @@ from kubernetes.aio.client import ApiClient
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.times import parse_time
 from triton_vllm_operator.kube.errors import ApiError, Gone, Refused, Unavailable, error_for
 from triton_vllm_operator.kube.resources import EVENT, LEASE, POD, Kind, kind_of, metadata_of, name_of
 
@@ -142,6 +144,15 @@ class KubeClient:
             ApiError: the log could not be had. It is not tried again: the next line is as good.
         """
         return (await self._read_log(namespace, pod, container, tailLines="1", limitBytes=str(_LINE_LIMIT))).strip()
+
+    async def read_last_time(self, namespace: str, pod: str, container: str) -> datetime | None:
+        """When a container last said something; None if it has said nothing.
+
+        Raises:
+            ApiError: the log could not be had. It is not tried again.
+        """
+        line = await self._read_log(namespace, pod, container, tailLines="1", timestamps="true", limitBytes="64")
+        return parse_time(line.partition(" ")[0])
 
     async def read_log_end(self, namespace: str, pod: str, container: str, lines: int, previous: bool) -> str:
         """The end of a container's log; of the one before it, if that is what is asked for.

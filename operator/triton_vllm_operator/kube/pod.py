@@ -103,6 +103,12 @@ class Pod:
         return self.phase != "Failed" and not self.terminating
 
     @property
+    def loads(self) -> bool:
+        """Whether the container runs, and its server has not opened its port yet."""
+        is_new = self.gate is None or not self.gate.has_generated
+        return self.running and self.lives and is_new and self.containers_ready_at is None
+
+    @property
     def serves(self) -> bool:
         """Whether the pod is in the Service: it generates, and Kubernetes calls it ready."""
         return self.ready and self.gate is not None and self.gate.generates and not self.terminating

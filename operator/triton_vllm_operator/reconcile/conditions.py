@@ -18,6 +18,8 @@ _UNREACHABLE_AFTER: Final = timedelta(seconds=15)
 """Several probes of a loading container: long enough for the first one after its port has opened."""
 
 
+_WORKED: Final = frozenset({Reason.ENGINE_DEAD, Reason.GENERATE_TIMED_OUT})
+"""Reasons of replacements of pods that had generated."""
 _UNTIL: Final = "no pod is kept until the spec changes, or after: kubectl llm restart NAME (or kubectl rollout restart)"
 _NOT_PLANNED_YET: Final = Finding(
     ConditionStatus.UNKNOWN, Reason.NOT_PLANNED, "the model was not looked into yet, or the spec is not accepted"
@@ -237,7 +239,7 @@ def _degraded(situation: Situation) -> Finding:
             continue
         if problem := _gate_failure(pod, situation) or _find_problem(pod, situation):
             return _true(problem.reason, problem.message)
-    if (replaced := situation.replaced) is not None and replaced.reason in set(Reason):
+    if (replaced := situation.replaced) is not None and replaced.reason in _WORKED:
         said = f": {replaced.message.rstrip('.')}" if replaced.message != replaced.reason else ""
         return _true(
             Reason(replaced.reason),

@@ -55,6 +55,8 @@ _SHOWN_CHANGES: Final = 3
 _RESOURCES: Final = "spec.resources"
 _SLOWEST_DISK: Final = 100_000_000
 """Bytes a second, of a shared volume that others use as well."""
+_SILENT_LOAD: Final = timedelta(minutes=10)
+"""Without a line in its log, after which a pod that should have started is taken to hang: compiling takes minutes."""
 _INSPECT_AGAIN: Final = timedelta(seconds=61)
 
 
@@ -203,8 +205,21 @@ def _recover(observed: Observed, plan: Plan, now: datetime) -> Recovered:
         wanted=plan.live.replicas,
         patience=timedelta(seconds=_startup_seconds(plan)),
         silent=frozenset(pod.uid for pod in observed.pods if _is_silent(pod, observed.probes.get(pod.uid))),
+        hung=frozenset(pod.uid for pod in observed.pods if _is_hung(pod, observed, plan, now)),
     )
     return decide_recovery(observed.pods, observed.resource.status.recovery, terms, now)
+
+
+def _is_hung(pod: Pod, observed: Observed, plan: Plan, now: datetime) -> bool:
+    """Whether a pod loads for too long, and says nothing any more: one that is slow tells of its shards.
+
+    Triton's Python stub hangs so where a machine has no time while it starts (docs/design/readiness.md).
+    """
+    began = pod.initialized_at or pod.scheduled_at
+    if not pod.loads or began is None or now < began + timedelta(seconds=_startup_seconds(plan)):
+        return False
+    said = observed.last_said.get(pod.name)
+    return said is not None and now - said >= _SILENT_LOAD
 
 
 def _is_silent(pod: Pod, history: ProbeHistory | None) -> bool:
@@ -311,6 +326,10 @@ def _look_again_at(
 ) -> datetime | None:
     waiting = [pod for pod in situation.current if not pod.serves]
     moments = [moment(pod, situation) for pod in waiting for moment in (startup_deadline, unreachable_from)]
+    late = (deadline for pod in waiting if pod.loads and (deadline := startup_deadline(pod, situation)) is not None)
+    if any(deadline <= now for deadline in late):
+        # When it last said something is read again.
+        moments.append(now + _INSPECT_AGAIN)
     if situation.pods_refused:
         moments.append(refusal_deadline(situation))
     moments.append(recovered.look_again_at)

@@ -111,6 +111,8 @@ class Observed:
     """The nodes, where a decision of this spec may depend on them; None if what the status says of them still holds."""
     last_words: Mapping[str, LastWords] = field(default_factory=dict)
     """What the logs of pods say whose containers ended with too little of a message, by their names."""
+    last_said: Mapping[str, datetime] = field(default_factory=dict)
+    """When the servers of pods that are past their startup deadline last said something, by their names."""
     probes: Mapping[str, ProbeHistory] = field(default_factory=dict)
     revisions: tuple[Revision, ...] = ()
     unreadable: tuple[UnreadableRevision, ...] = ()

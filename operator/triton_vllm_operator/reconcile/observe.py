@@ -1,6 +1,7 @@
 """Observe: everything that one decision depends on, out of the cache."""
 
 import logging
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -67,6 +68,7 @@ async def observe(
         inspection=await _inspect(key, inspector, resource.status, revisions, pods),
         nodes=await lister.nodes() if _needs_nodes(resource) else None,
         last_words={pod.name: await inspector.last_words(key.namespace, pod) for pod in pods if wants_words(pod)},
+        last_said=await _read_last_said(key, inspector, resource.status, pods),
         probes=probes.histories(key),
         revisions=revisions,
         unreadable=unreadable,
@@ -88,6 +90,17 @@ def _needs_nodes(resource: Resource) -> bool:
 async def _read_progress(key: Key, inspector: Inspector, fetch_pods: tuple[Pod, ...]) -> dict[str, str]:
     """The last word of each pod that fetches: a log is read only while its pod runs."""
     return {pod.name: await inspector.last_line(key.namespace, pod) for pod in fetch_pods if pod.running}
+
+
+async def _read_last_said(
+    key: Key, inspector: Inspector, status: LLMDeploymentStatus, pods: tuple[Pod, ...]
+) -> dict[str, datetime]:
+    """Of pods that load, once the status says that one takes too long: such as stand still say nothing any more."""
+    progressing = status.condition(ConditionType.PROGRESSING)
+    if progressing is None or progressing.reason != Reason.STARTUP_DEADLINE_EXCEEDED:
+        return {}
+    found = {pod.name: await inspector.last_word(key.namespace, pod) for pod in pods if pod.loads}
+    return {name: time for name, time in found.items() if time is not None}
 
 
 async def _read_refusals(

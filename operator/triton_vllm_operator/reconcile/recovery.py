@@ -62,14 +62,16 @@ class Terms:
     """How long a successor may take to generate, and a pod to go, before another pod is replaced."""
     silent: frozenset[str] = frozenset()
     """Uids of pods of which this process has seen itself that they are dead: a verdict may be of yesterday."""
+    hung: frozenset[str] = frozenset()
+    """Uids of pods that load for longer than they may, and have said nothing for long."""
 
 
 def decide_recovery(pods: Iterable[Pod], before: RecoveryStatus | None, terms: Terms, now: datetime) -> Recovered:
     """What is done now about the pods of one LLMDeployment."""
     pods = tuple(pods)
     status = _note_recovery(before, pods, terms.wanted, now)
-    dead = sorted((pod for pod in pods if is_dead(pod)), key=lambda pod: pod.name)
-    sure = [pod for pod in dead if pod.uid in terms.silent]
+    dead = sorted((pod for pod in pods if is_dead(pod) or pod.uid in terms.hung), key=lambda pod: pod.name)
+    sure = [pod for pod in dead if pod.uid in terms.silent | terms.hung]
     if not dead or terms.settings.policy is RecoveryPolicy.REPORT:
         return Recovered(status=status)
     open_uids = {replaced.uid for replaced in _replaced(status)} if open_replacement(status) else set()
@@ -87,6 +89,7 @@ def decide_recovery(pods: Iterable[Pod], before: RecoveryStatus | None, terms: T
     return Recovered(_replace(chosen), after, _remedies(dead, _ONE_BY_ONE, chosen))
 
 
+_HUNG: Final = "it did not start in time, and its log stands still"
 _IN_HAND: Final = "it is replaced"
 _ONE_BY_ONE: Final = "it is replaced once those before it are"
 _ASKED_AGAIN: Final = "it is replaced if it gives no sign of life once more"
@@ -125,7 +128,8 @@ def _find_wait(
         return free, spent
     until: datetime = last + min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (len(recent) - 1))
     goes = any(pod.terminating and pod.uid in open_uids for pod in pods)
-    starts = any(pod.lives and (pod.gate is None or not pod.gate.has_generated) for pod in pods)
+    fresh = (pod for pod in pods if pod.lives and pod.uid not in terms.hung)
+    starts = any(pod.gate is None or not pod.gate.has_generated for pod in fresh)
     until = max(until, last + terms.patience) if goes or starts else until
     return until, f"a pod was replaced at {format_time(last)}, and this one is at {format_time(until)} at the latest"
 
@@ -148,19 +152,22 @@ def _recent(status: RecoveryStatus | None, now: datetime) -> list[datetime]:
 
 
 def _replace(pod: Pod) -> Replacement:
-    return Replacement(pod.name, pod.uid, pod.gate.reason if pod.gate else "")
+    return Replacement(pod.name, pod.uid, _reason(pod))
 
 
 def _as_replaced(pod: Pod, now: datetime) -> ReplacedPod:
-    gate = pod.gate
-    said = (gate.detail or gate.reason) if gate else ""
+    said = pod.gate.detail or pod.gate.reason if is_dead(pod) and pod.gate else _HUNG
     return ReplacedPod(
         name=pod.name,
         uid=pod.uid,
-        reason=gate.reason if gate else "",
+        reason=_reason(pod),
         message=shorten(said, LONGEST_MESSAGE),
         time=format_time(now),
     )
+
+
+def _reason(pod: Pod) -> str:
+    return pod.gate.reason if is_dead(pod) and pod.gate else Reason.STARTUP_DEADLINE_EXCEEDED
 
 
 def _replaced(status: RecoveryStatus | None) -> tuple[ReplacedPod, ...]:
