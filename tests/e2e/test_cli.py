@@ -81,7 +81,20 @@ def test_generate_streams_an_answer_and_chat_takes_the_models_template(llm: Llm)
 
 
 def test_an_answer_comes_while_it_is_made(environment: dict[str, str], served: str, llm: Llm) -> None:
-    words = ["kubectl", "llm", "generate", NAME, "Tell a long story.", "--max-tokens", "200", "-n", served]
+    # By itself this model ends such a text late, if ever.
+    words = [
+        "kubectl",
+        "llm",
+        "generate",
+        NAME,
+        "1, 2, 3, 4, 5,",
+        "--max-tokens",
+        "200",
+        "--temperature",
+        "0",
+        "-n",
+        served,
+    ]
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         first = process.stdout.read(1)
