@@ -1,6 +1,7 @@
 """`python -m triton_vllm_operator`: run the operator."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -13,8 +14,8 @@ from triton_vllm_operator import __version__
 from triton_vllm_operator.controller.lease import LeaseLost
 from triton_vllm_operator.controller.logs import configure_logging
 from triton_vllm_operator.controller.process import run
-from triton_vllm_operator.controller.settings import settings_from_process
-from triton_vllm_operator.repository.catalogue import load_catalogue, read_policy
+from triton_vllm_operator.controller.settings import Settings, settings_from_process
+from triton_vllm_operator.repository.catalogue import Catalogue, load_catalogue, read_policy
 
 # Fields that hold any JSON (extraArgs, affinity) may nest as deep as the API server reads: ten thousand levels. What
 # Python refuses to parse would otherwise end the process for every LLMDeployment.
@@ -47,7 +48,12 @@ def main() -> int:
     if settings.kubeconfig is not None:
         os.environ["KUBECONFIG"] = str(settings.kubeconfig)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = 0
+        return _run(runner, settings, catalogue)
+
+
+def _run(runner: asyncio.Runner, settings: Settings, catalogue: Catalogue) -> int:
+    code = 0
+    with contextlib.suppress(asyncio.CancelledError):
         try:
             runner.run(run(settings, catalogue))
         except* LeaseLost as lost:

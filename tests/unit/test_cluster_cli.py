@@ -124,6 +124,24 @@ def test_status_of_one_that_is_not_ready_says_why_first(cluster: Cluster, capsys
     assert said.endswith("pods\n  none\n")
 
 
+def test_ready_is_not_that_of_the_spec_before_the_last_edit(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = serving_world().status
+    answers = [llm(ready, generation=2), llm(ready.model_copy(update={"observed_generation": 2}), generation=2)]
+
+    def pause(_: float) -> None:
+        cluster.answer("get-llmdep", answers.pop(0))
+
+    monkeypatch.setattr("triton_vllm_operator.cli.online.sleep", pause)
+    cluster.answer("get-pods", {"items": []})
+    pause(0)
+    assert main(["status", "llama"]) == 1
+    assert "ready (of the spec before the last edit)" in capsys.readouterr().out
+    assert main(["status", "llama", "-w"]) == 0
+    assert answers == []
+
+
 def test_status_of_one_that_no_operator_has_seen(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.answer("get-llmdep", llm(LLMDeploymentStatus()))
     cluster.answer("get-pods", {"items": []})
@@ -170,6 +188,8 @@ class Server:
 
     status: int = 200
     answer: str = ""
+    missing: int = 0
+    """Bytes that are told of and never come."""
     asked: list[tuple[str, Any]] = field(default_factory=list)
 
     @contextmanager
@@ -181,6 +201,8 @@ class Server:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 given.asked.append((self.path, json.loads(body)))
                 self.send_response(given.status)
+                if given.missing:
+                    self.send_header("Content-Length", str(len(given.answer) + given.missing))
                 self.end_headers()
                 self.wfile.write(given.answer.encode())
 
@@ -203,7 +225,9 @@ def server(cluster: Cluster) -> Iterator[Server]:
         yield made
 
 
-FRAMES = 'data: {"text_output":" a"}\n\ndata: {"text_output":" story"}\n\n'
+FRAMES = (
+    'data: {"text_output":" a","finish_reason":"None"}\n\ndata: {"text_output":" story","finish_reason":"length"}\n\n'
+)
 
 
 def test_generate_prints_an_answer_as_it_comes(
@@ -217,6 +241,43 @@ def test_generate_prints_an_answer_as_it_comes(
     assert server.asked == [("/v2/models/llama2-7b-chat-v1.0/generate_stream", build_request("Tell", 8, 0.0, None))]
     # A pod that serves, and not the first.
     assert cluster.asked[-1][0][1] == "pod/llama-1"
+
+
+@pytest.mark.parametrize("cut", [0, 40])
+def test_an_answer_that_breaks_off_is_no_answer(
+    cluster: Cluster, server: Server, capsys: pytest.CaptureFixture[str], cut: int
+) -> None:
+    """A pod that dies half-way, and one whose connection ends before all has come that was told."""
+    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-pods", {"items": [pod(serves=True)]})
+    server.answer, server.missing = FRAMES.split("\n\n")[0] + "\n\n", cut
+    assert main(["generate", "llama", "Tell"]) != 0
+    assert "broke off" in capsys.readouterr().err
+
+
+def test_whoever_reads_no_further_has_had_enough(
+    cluster: Cluster, server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-pods", {"items": [pod(serves=True)]})
+    server.answer = FRAMES
+    monkeypatch.setattr("builtins.print", closed)
+    assert main(["generate", "llama", "Tell"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_what_would_move_a_cursor_is_left_out(
+    cluster: Cluster, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-pods", {"items": [pod(serves=True)]})
+    said = json.dumps({"text_output": "\x1b]0;owned\x07a\nb\tc", "finish_reason": "stop"})
+    server.answer = f"data: {said}\n\n"
+    assert main(["generate", "llama", "Tell"]) == 0
+    assert capsys.readouterr().out == "]0;owneda\nb\tc\n"
 
 
 @pytest.mark.parametrize(
@@ -351,6 +412,45 @@ def test_what_a_cluster_lacks_is_said_with_a_remedy(change: dict[str, Any], what
     assert levels(facts)[what] is level
     findings = [finding for finding in find_findings(facts) if finding.level in (Level.MISSING, Level.NOTE)]
     assert all(finding.do for finding in findings)
+
+
+def deployment(**environment: str) -> dict[str, Any]:
+    given = [{"name": f"TRITON_VLLM_OPERATOR_{name}", "value": value} for name, value in environment.items()]
+    pod = {"serviceAccountName": "op", "containers": [{"image": "image:1", "env": given}]}
+    metadata = {"name": "op", "namespace": "system"}
+    return {"metadata": metadata, "spec": {"replicas": 1, "template": {"spec": pod}}, "status": {"readyReplicas": 1}}
+
+
+@pytest.mark.parametrize(
+    ("environment", "where", "also"),
+    [
+        ({"NAMESPACES": ""}, {None}, {"nodes", "resourceslices"}),
+        ({"NAMESPACES": "team-a,team-b"}, {"team-a", "team-b"}, set()),
+        ({"NAMESPACES": "", "LEASE": "system/op"}, {None, "system"}, {"nodes", "resourceslices", "leases"}),
+    ],
+)
+def test_rights_are_asked_for_where_the_operator_needs_them(
+    cluster: Cluster,
+    capsys: pytest.CaptureFixture[str],
+    environment: dict[str, str],
+    where: set[str | None],
+    also: set[str],
+) -> None:
+    cluster.answer("version", {"serverVersion": {"gitVersion": "v1.36.3"}})
+    cluster.answer("get-deployments", {"items": [deployment(**environment)]})
+    cluster.answer("create", "")
+    main(["doctor"])
+    given = next(given for words, given in cluster.asked if words[0] == "create")
+    reviews = [item["spec"] for item in json.loads(given)["items"]]
+    asked = [review["resourceAttributes"] for review in reviews]
+    assert {review["user"] for review in reviews} == {"system:serviceaccount:system:op"}
+    assert {each.get("namespace") for each in asked} == where
+    assert {each["resource"] for each in asked} - {name.split("/")[0] for _, name, _ in RIGHTS} == also
+    capsys.readouterr()
+    # All that is asked for is given.
+    cluster.answer("create", "\n".join(json.dumps({"status": {"allowed": True}}) for _ in asked))
+    main(["doctor"])
+    assert f"ok       operator's rights  all {len(asked)}" in capsys.readouterr().out
 
 
 def test_rights_are_those_that_the_chart_grants() -> None:

@@ -50,10 +50,7 @@ class Engine:
         load = self.load(now)
         step = max(0.05, LONGEST_STEP * load**4)
         done = math.floor(now / step) if load else 0
-        counters = {b"vllm:generation_tokens_total %d" % done}
-        if self.tells_prefill:
-            counters.add(b"vllm:kv_cache_usage_perc %d" % done)
-        return Work(frozenset(counters), under_way=load > 0)
+        return Work(b"%d" % done, self.tells_prefill, under_way=load > 0)
 
     async def probe(self) -> ProbeResult:
         """Its answer waits for those that were there before; like the prober, it is given up after its timeout."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import copy
+import os
 import random
+import signal
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -10,12 +12,14 @@ import pytest
 
 from support.virtual_time import run_virtually
 from triton_vllm_operator.controller.lease import (
+    DEADLINE_SECONDS,
     DURATION_SECONDS,
     Leadership,
     LeaseLost,
     look,
     may_take,
 )
+from triton_vllm_operator.controller.process import _end_on_signals, _leading
 from triton_vllm_operator.controller.settings import read_settings
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Conflict, Unavailable
@@ -30,6 +34,8 @@ class Api:
 
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     slowest: float = 0.05
+    delay: float = 0.0
+    """Of each request, beside that."""
     lost: float = 0.0
     """Part of the requests that get no answer."""
     lease: dict[str, Any] | None = None
@@ -59,7 +65,7 @@ class Api:
         return copy.deepcopy(self.lease)
 
     async def _travel(self) -> None:
-        await asyncio.sleep(self.chance.uniform(0, self.slowest))
+        await asyncio.sleep(self.delay + self.chance.uniform(0, self.slowest))
         if self.chance.random() < self.lost:
             raise Unavailable(0, "lease", "no answer")
 
@@ -135,6 +141,93 @@ def test_one_that_stood_still_writes_nothing_when_it_goes_on() -> None:
         return first.holds
 
     assert not run_virtually(run())
+
+
+def test_its_time_counts_from_the_beginning_of_a_renewal_however_late_that_is_answered() -> None:
+    async def run() -> tuple[bool, bool]:
+        api = Api(slowest=0.0)
+        first = leadership(api, "first")
+        # Each request takes a second: what is known at the end began three seconds before.
+        api.delay = 0.9
+        began = now()
+        await first.acquire()
+        await asyncio.sleep(began + DEADLINE_SECONDS - 0.1 - now())
+        before = first.holds
+        await asyncio.sleep(0.2)
+        return before, first.holds
+
+    assert run_virtually(run()) == (True, False)
+
+
+def test_one_that_sees_another_lead_ends_at_once() -> None:
+    async def run() -> float:
+        api = Api()
+        first = leadership(api, "first")
+        await first.acquire()
+        assert api.lease is not None
+        api.lease["spec"]["holderIdentity"] = "second"
+        api.version += 1
+        api.lease["metadata"]["resourceVersion"] = str(api.version)
+        began = now()
+        with pytest.raises(LeaseLost):
+            await first.keep()
+        return now() - began
+
+    assert run_virtually(run()) < 2
+
+
+def test_a_request_without_an_answer_is_given_up_so_that_there_is_time_for_another() -> None:
+    async def run() -> bool:
+        api = Api()
+        first = leadership(api, "first")
+        await first.acquire()
+        keeping = asyncio.create_task(first.keep())
+        api.delay = 60.0
+        await asyncio.sleep(3)
+        api.delay = 0.0
+        await asyncio.sleep(30)
+        holds = first.holds
+        keeping.cancel()
+        return holds
+
+    assert run_virtually(run())
+
+
+async def test_what_a_leader_does_ends_with_its_lease() -> None:
+    class Lost:
+        async def acquire(self) -> None:
+            """At once."""
+
+        async def keep(self) -> None:
+            raise LeaseLost
+
+    ended = False
+    with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - that the block ends is what is tested
+        async with _leading(cast(Leadership, Lost())):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                ended = True
+                raise
+    assert ended
+    assert isinstance(raised.value.exceptions[0], LeaseLost)
+    async with _leading(None):
+        """Without a Lease there is nothing to wait for."""
+
+
+async def test_a_signal_ends_what_waits_for_the_lease() -> None:
+    waiting = asyncio.create_task(_wait_for_ever())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(waiting, 5)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(number)
+
+
+async def _wait_for_ever() -> None:
+    _end_on_signals()
+    await asyncio.Event().wait()
 
 
 def test_an_outage_of_a_second_costs_nothing() -> None:

@@ -114,9 +114,12 @@ def slowly(call: Any, seconds: float) -> Any:
 
 
 def test_the_figures_of_a_dead_engine_say_that_it_does_nothing(served: SimpleNamespace) -> None:
-    served.metrics.tell_life(True)
+    assert served.written["engine_up"] == [1]
     step(served.metrics, 1, idle=False)
-    served.metrics.tell_life(False)
-    served.metrics.stop()
+    served.metrics.tell_death()
+    # Nothing else wakes the writer any more.
+    until = time.monotonic() + 5
+    while served.written["engine_up"][-1] and time.monotonic() < until:
+        time.sleep(0.01)
     last = {name: values[-1] for name, values in served.written.items() if values}
     assert (last["engine_up"], last["num_requests_running"], last["generation_tokens_total"]) == (0, 0, 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.pods import CONTAINER, make_pod
+from support.pods import CONTAINER, make_pod, make_serving
 from support.simulate import World
 from triton_vllm_operator.kube.pod import Ended, Gate, Pod
 from triton_vllm_operator.kube.resources import DEPLOYMENT
@@ -29,7 +29,8 @@ def ended_world(times: int, message: str = HEADS, **spec: Any) -> World:
     world.spec |= spec
     world.settle()
     world.pods = (ended(world, times, message),)
-    return world.settle()
+    # It is said before it is done.
+    return world.settle().settle()
 
 
 def replicas(world: World) -> int:
@@ -72,7 +73,7 @@ def test_where_another_pod_generates_or_has_not_ended_so_often_all_are_kept() ->
     serving = make_pod(world.revision, "llama-2", ready=True, gate=Gate(True, "Generates", CONTAINER))
     for other in (serving, replace(serving, revision="older"), ended(world, 2, name="llama-2", uid="2")):
         world.pods = (ended(world, 9), other)
-        assert replicas(world.settle()) == 2
+        assert replicas(world.settle().settle()) == 2
 
 
 def test_an_edit_tries_again() -> None:
@@ -110,3 +111,59 @@ def test_so_does_a_restart_of_the_deployment_once() -> None:
     assert stopped is not None
     assert stopped.stopped is not None
     assert stopped.stopped.restarted_at == "2026-11-29T04:00:00Z"
+
+
+def test_it_is_said_before_it_is_done() -> None:
+    """The pods that showed it go with it: an operator that ends in between must find it said."""
+    world = World().settle()
+    world.pods = (ended(world, 5),)
+    first = world.decide()
+    assert first.writes == ()
+    assert first.status is not None
+    assert first.status.stopped is not None
+    # An API server whose CRD is older keeps no such field: then all go on.
+    world.status = first.status.model_copy(update={"stopped": None})
+    assert world.decide().writes == ()
+    world.status = first.status
+    (write,) = world.decide().writes
+    assert write.manifest["spec"]["replicas"] == 0  # type: ignore[index,call-overload]
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        # It begins once more: that may be the start that works.
+        ({"running": True}, 1),
+        ({}, 0),
+    ],
+)
+def test_a_container_that_runs_is_not_stopped(change: dict[str, Any], kept: int) -> None:
+    world = World().settle()
+    world.pods = (ended(world, 5, **change),)
+    assert replicas(world.settle().settle()) == kept
+
+
+def test_a_pod_without_a_node_keeps_none_of_the_others() -> None:
+    """It waits for the GPU that they hold."""
+    world = World().settle()
+    world.pods = (ended(world, 5), make_pod(world.revision, "llama-2", running=False, scheduled_at=None))
+    assert replicas(world.settle().settle()) == 0
+
+
+def test_pods_that_go_or_are_of_another_revision_count_for_nothing() -> None:
+    for change in ({"terminating": True}, {"revision": "older"}):
+        world = World().settle()
+        world.pods = (ended(world, 5, **change), make_pod(world.revision, "llama-2"))
+        assert replicas(world.settle().settle()) == 1
+
+
+def test_one_that_has_worked_is_never_stopped() -> None:
+    """Its pod may have come to another node, or to files that somebody changes."""
+    world = World().settle()
+    world.pods = (make_serving(world.revision),)
+    world.pods = (replace(world.pods[0], created_at=world.now, started_at=world.now, containers_ready_at=world.now),)
+    world.pods = (replace(world.pods[0], generates_since=world.now),)
+    world.settle()
+    world.pods = (ended(world, 9, name="llama-2", uid="2"),)
+    assert replicas(world.settle().settle()) == 1
+    assert world.status.stopped is None

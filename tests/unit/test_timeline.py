@@ -7,7 +7,7 @@ from typing import Any
 from support.fetches import GOOD, end_job, fetch_pod, hub_world, job_of, report
 from support.pods import CONTAINER, make_pod, make_serving
 from support.simulate import NOW, World
-from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.api.status import LLMDeploymentStatus, MeasuredMemory, MemoryStatus
 from triton_vllm_operator.api.timeline import Step, StepName, Timeline
 from triton_vllm_operator.kube.pod import Gate, Pod, project_pod
 
@@ -164,3 +164,48 @@ def test_the_times_of_a_pod_are_read_from_it() -> None:
     assert (pod.initialized_at, pod.started_at) == (at(10), at(12))
     assert (pod.containers_ready_at, pod.generates_since) == (at(50), at(58))
     assert project_pod({"metadata": {"name": "p", "creationTimestamp": "yesterday"}}).created_at is None
+
+
+def test_of_several_pods_the_oldest_is_told_of_and_stays_so() -> None:
+    world = World().settle()
+    world.pods = (started_pod(world, "b", created_at=at(5)), started_pod(world, "a", created_at=at(1)))
+    assert timeline(world.settle()).pod == "a"
+    # An older one that comes to light later is not the one that was told of.
+    world.pods = (*world.pods, started_pod(world, "c", created_at=at(0)))
+    assert timeline(world.later(5).settle()).pod == "a"
+
+
+def test_what_the_engine_says_of_its_compilation_is_a_step_of_its_own_revision() -> None:
+    world = World().settle()
+    world.pods = (generated(started_pod(world), 50, 58),)
+    world.settle()
+    memory = MemoryStatus(measured=MeasuredMemory(compile_seconds=21))
+    world.status = world.status.model_copy(update={"memory_plan": memory})
+    assert seconds(world.settle())["Compiled"] == 21
+    told = timeline(world)
+    assert [step.name for step in told.steps or ()][-2:] == [StepName.COMPILED, StepName.GENERATED]
+    # What another revision's engine measured is none of it.
+    other = told.model_copy(
+        update={"revision": "another", "steps": tuple((told.steps or ())[:-2]) + (told.steps or ())[-1:]}
+    )
+    world.status = world.status.model_copy(update={"timeline": other})
+    assert "Compiled" not in seconds(world.settle())
+
+
+def test_where_each_pod_fetches_that_is_a_step_of_the_pod() -> None:
+    world = hub_world(cache=None).settle()
+    report(end_job(world, "Complete"), GOOD).later(10).settle()
+    world.changes["fetch_pods"] = ()
+    world.pods = (started_pod(world, prepare_began=at(4), initialized_at=at(10), started_at=at(12)),)
+    world.later(20).settle()
+    found = seconds(world)
+    assert (found["Fetched"], found["ImagePulled"]) == (6, 2)
+    fetched = timeline(world).step(StepName.FETCHED)
+    assert fetched is not None
+    assert (fetched.total_bytes, fetched.bytes_per_second) == (123, 20)
+
+
+def test_an_edit_begins_when_it_is_seen_and_not_with_the_resource() -> None:
+    world = World(now=at(7))
+    world.changes["resource"] = replace(world.observe().resource, created_at=NOW, generation=2)
+    assert seconds(world.settle()) == {"Accepted": 0}

@@ -1,6 +1,7 @@
 """What an engine's counters show between two probes, and when the next probe is due by them."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import pytest
 from support.looks import see_nothing
 from support.virtual_time import run_virtually
 from triton_vllm_operator.api.spec import Probe
+from triton_vllm_operator.health.reading import METRICS_LIMIT_BYTES
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeResult
 from triton_vllm_operator.health.watcher import Look, ProbeWatcher
@@ -47,7 +49,23 @@ def test_what_the_metrics_of_a_server_tell(text: bytes, under_way: bool, died: b
     assert work is not None
     assert (work.under_way, work.died, work.tells_prefill) == (under_way, died, True)
     # Neither what clients change that leave, nor what is running.
-    assert len(work.counters) == 2
+    same = read_work(text.replace(b"latency_seconds_sum", b"latency_seconds_sum_of"))
+    assert same is not None
+    assert same.counters == work.counters
+    other = read_work(text.replace(b" 120", b" 121"))
+    assert other is not None
+    assert other.counters != work.counters
+
+
+def test_what_somebody_answers_in_its_place_costs_little() -> None:
+    began = time.process_time()
+    assert read_work(b"\n" * METRICS_LIMIT_BYTES) is None
+    flood = b"".join(b'vllm:kv_cache_usage_perc{model="%d"} 1\n' % number for number in range(6000))
+    found = read_work(flood)
+    assert time.process_time() - began < 0.1
+    assert found is not None
+    assert len(found.counters) == 16
+    assert read_work(b"vllm:kv_cache_usage_perc" + b"x" * 10_000) is None
 
 
 def test_a_server_without_an_engine_tells_nothing() -> None:
@@ -56,7 +74,7 @@ def test_a_server_without_an_engine_tells_nothing() -> None:
 
 
 def counted(tokens: int, under_way: bool = False, died: bool = False) -> Work:
-    return Work(frozenset({b"vllm:generation_tokens_total %d" % tokens}), under_way, died)
+    return Work(b"%d" % tokens, under_way=under_way, died=died)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +134,7 @@ def watch(engine: Engine, seconds: float, look: Look | None = None, period: int 
 
 @pytest.mark.parametrize(
     "work",
-    [lambda _: None, lambda _: counted(1), lambda _: Work(frozenset(), under_way=False)],
+    [lambda _: None, lambda _: counted(1), lambda _: Work(b"")],
     ids=["tells nothing", "idle", "nothing counted"],
 )
 def test_an_engine_without_work_is_probed_once_a_period(work: Callable[[float], Work | None]) -> None:
@@ -125,6 +143,20 @@ def test_an_engine_without_work_is_probed_once_a_period(work: Callable[[float], 
 
 def test_an_engine_that_works_needs_no_probe_and_what_it_answers_is_looked_at_at_times() -> None:
     assert watch(Engine(lambda now: counted(int(now * 50), under_way=True)), 185) == [0, 60, 120, 180]
+
+
+def test_with_a_long_period_none_is_left_out() -> None:
+    assert watch(Engine(lambda now: counted(int(now * 50), under_way=True)), 250, period=60) == [0, 60, 120, 180, 240]
+
+
+def test_a_busy_engine_is_looked_at_too() -> None:
+    engine = Engine(lambda _: counted(1, under_way=True), Outcome.BUSY)
+    assert watch(engine, 4) == [0, 3]
+
+
+def test_a_look_is_held_against_the_one_before_it() -> None:
+    """Not against itself: an engine that goes on is not suspicious."""
+    assert watch(Engine(lambda now: counted(int(now / 1.5), under_way=True)), 30) == [0]
 
 
 def test_one_that_had_work_and_stands_still_is_probed_at_once() -> None:

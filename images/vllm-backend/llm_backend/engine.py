@@ -58,18 +58,17 @@ class Engine:
             )
 
         self._engine = asyncio.run_coroutine_threadsafe(start(), self._loop).result()
-        self._life = asyncio.run_coroutine_threadsafe(self._tell_life(), self._loop)
+        self._death_watch = asyncio.run_coroutine_threadsafe(self._tell_death(), self._loop)
         # Of requests that are under way, by their ids; the event loop's own.
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def _tell_life(self) -> None:
-        """Say once that the engine lives, and once that it is dead: vLLM notices when its process ends."""
+    async def _tell_death(self) -> None:
+        """Say that the engine is dead once it is: vLLM notices when its process ends."""
         if self._metrics is None:
             return
-        self._metrics.tell_life(True)
         while not self.is_dead:  # noqa: ASYNC110 - vLLM tells nobody
             await asyncio.sleep(_LOOK_SECONDS)
-        self._metrics.tell_life(False)
+        self._metrics.tell_death()
 
     def _stat_logger(self, _config: Any, _index: int = 0) -> TritonStatLogger:
         assert self._metrics is not None
@@ -118,7 +117,7 @@ class Engine:
 
     def stop(self) -> None:
         """End the engine, then everything that served it. Triton calls it when no request is left."""
-        self._life.cancel()
+        self._death_watch.cancel()
         self._loop.call_soon_threadsafe(self._engine.shutdown)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

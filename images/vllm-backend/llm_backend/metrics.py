@@ -68,6 +68,8 @@ class TritonMetrics:
         for name, (buckets, text) in _HISTOGRAMS.items():
             bounds = buckets or token_bounds(max_model_len)
             self._metrics[name] = self._create(name, text, family.HISTOGRAM, list(bounds))
+        # Until it is dead; a gauge is 0 at first.
+        self._metrics["engine_up"].set(1)
         self.collector = Collector()
         self._wake, self._hurry, self._stopping = threading.Event(), threading.Event(), False
         # How often figures were to be written at once, and how many of these times they have been.
@@ -90,11 +92,10 @@ class TritonMetrics:
             self._hurry.set()
         self._wake.set()
 
-    def tell_life(self, lives: bool) -> None:
-        """Whether the engine lives; one that is dead does nothing any more, whatever its last figures said."""
-        for name in () if lives else _GAUGES:
+    def tell_death(self) -> None:
+        """The engine is dead: it does nothing any more, whatever its last figures said."""
+        for name in _GAUGES:
             self.collector.set(name, 0)
-        self.collector.set("engine_up", lives)
         self.wake(idle=True)
 
     def settle(self) -> None:

@@ -142,7 +142,7 @@ class Accelerator(ApiModel):
         return (self.nvidia_gpu is None) != (self.cpu is None)
 
 
-_PERIOD: Final = "Seconds between two probes of one pod; one whose counters show work is probed every sixth time."
+_PERIOD: Final = "Seconds between two probes of a pod; one whose counters show work may go a minute without."
 
 
 class Probe(ApiModel):

@@ -212,8 +212,8 @@ MESSAGE_LIMIT = 1024
 
 
 def shorten(message: str, limit: int = MESSAGE_LIMIT) -> str:
-    """One line of at most `limit` characters."""
-    line = " ".join(message.split())
+    """One line of at most `limit` characters, without any that would do something to a terminal."""
+    line = "".join(character for character in " ".join(message.split()) if character.isprintable())
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

@@ -6,6 +6,7 @@ something is missing.
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,9 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
         print("kubectl-llm: the file nests so deep that no API server would read it", file=sys.stderr)
         return UNREADABLE
     except BrokenPipeError:
-        # Whoever reads has had enough.
-        with contextlib.suppress(BrokenPipeError):
-            sys.stdout.close()
+        # Whoever reads has had enough; what Python still writes at its end goes nowhere.
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -114,7 +116,7 @@ def _add_online(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     for command in (status, generating, logging, restarting):
         command.add_argument("name", help="of the LLMDeployment")
     generating.add_argument("prompt", help="the text that the model continues, or answers with --chat")
-    for command in (status, generating, logging, restarting, doctor):
+    for command in (status, generating, logging, restarting):
         command.add_argument("-n", "--namespace", help="default: that of kubectl's context")
 
 

@@ -9,9 +9,10 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from http.client import HTTPException
+from typing import IO, Final
 
 from pydantic import ValidationError
 
@@ -24,6 +25,7 @@ from triton_vllm_operator.kube.pod import Pod, project_pod
 from triton_vllm_operator.kube.resources import as_dict, metadata_of
 
 _SECONDS: Final = 30
+_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 RESOURCE: Final = f"{names.PLURAL}.{names.GROUP}"
 
 
@@ -171,16 +173,31 @@ def post(placed: Placed, namespace: str, path: str, body: Json) -> Iterator[Iter
         Unreadable: kubectl is not there, may not reach the pod, or the connection broke off.
     """
     with _forwarded(placed, namespace, names.PORT_HTTP) as port:
-        url, headers = f"http://127.0.0.1:{port}{path}", {"Content-Type": "application/json"}
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-        try:
-            # No proxy of the environment: it is this machine.
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
-                yield (line.decode(errors="replace") for line in answer)
-        except urllib.error.HTTPError as error:
-            yield iter(error.read().decode(errors="replace").splitlines())
-        except OSError as error:
-            raise Unreadable(f"pod {placed.pod.name}: {error}") from error
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with _open(placed, request) as answer:
+            yield _lines_of(placed, answer)
+
+
+def _open(placed: Placed, request: urllib.request.Request) -> AbstractContextManager[IO[bytes]]:
+    """The answer to a request, or the body of an error."""
+    try:
+        # No proxy of the environment: it is this machine.
+        answer: AbstractContextManager[IO[bytes]] = _OPENER.open(request)
+    except urllib.error.HTTPError as error:
+        return error
+    except (OSError, HTTPException) as error:
+        raise Unreadable(f"pod {placed.pod.name}: {error}") from error
+    return answer
+
+
+def _lines_of(placed: Placed, answer: IO[bytes]) -> Iterator[str]:
+    try:
+        for line in answer:
+            yield line.decode(errors="replace")
+    except (OSError, HTTPException) as error:
+        raise Unreadable(f"the answer of pod {placed.pod.name} broke off: {error}") from error
 
 
 @contextmanager

@@ -48,6 +48,10 @@ class Operator:
     image: str
     ready: int
     wanted: int
+    namespaces: tuple[str, ...] = ()
+    """Which it watches; none means all."""
+    has_lease: bool = False
+    """Whether there are several, of which one leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ def _find_rights(facts: Facts) -> Iterator[Finding]:
         return
     lacking = [right for right, is_allowed in facts.rights.items() if not is_allowed]
     if lacking:
-        do = "helm upgrade; where a ClusterRole may not be made, set watchNamespaces"
+        do = "helm upgrade with the chart of its version"
         yield Finding(Level.MISSING, "operator's rights", f"it may not {', '.join(lacking)}", do)
     else:
         yield Finding(Level.OK, "operator's rights", f"all {len(facts.rights)}")

@@ -31,10 +31,15 @@ RIGHTS: Final[tuple[tuple[str, str, str], ...]] = (
     ("", "pods/status", "patch"),
 )
 """What the chart grants in each namespace: group, resource and verbs."""
+OF_THE_CLUSTER: Final = (("", "nodes", "list"), ("resource.k8s.io", "resourceslices", "list"))
+"""And where it watches all namespaces."""
+OF_SEVERAL: Final = (("coordination.k8s.io", "leases", "get create patch"),)
+"""And in its own namespace, where one of several operators leads."""
+_VARIABLE: Final = "TRITON_VLLM_OPERATOR_"
 
 
-def read_facts(namespace: str | None) -> Facts:
-    """What there is; of what may not be seen, nothing. Rights are those in `namespace`, or in all.
+def read_facts() -> Facts:
+    """What there is; of what may not be seen, nothing.
 
     Raises:
         Unreadable: there is no cluster, or no kubectl.
@@ -49,7 +54,7 @@ def read_facts(namespace: str | None) -> Facts:
         default_storage=_if_allowed(_read_default_storage),
         sliced_nodes=_if_allowed(lambda: find_sliced(read_items("resourceslices.resource.k8s.io"))),
         runtime_classes=_if_allowed(lambda: tuple(map(name_of, read_items("runtimeclasses.node.k8s.io")))),
-        rights=(_if_allowed(lambda: _read_rights(operators[0], namespace)) or {}) if operators else {},
+        rights=(_if_allowed(lambda: _read_rights(operators[0])) or {}) if operators else {},
     )
 
 
@@ -86,6 +91,7 @@ def _as_operator(body: Json) -> Operator:
     pod = as_dict(as_dict(spec.get("template")).get("spec"))
     containers = pod.get("containers")
     first = as_dict(containers[0]) if isinstance(containers, list) and containers else {}
+    environment = {str(each.get("name")): str(each.get("value", "")) for each in first.get("env") or ()}
     return Operator(
         namespace=str(metadata_of(body).get("namespace", "")),
         name=name_of(body),
@@ -93,6 +99,8 @@ def _as_operator(body: Json) -> Operator:
         image=str(first.get("image", "")),
         ready=int(status.get("readyReplicas") or 0),
         wanted=int(spec.get("replicas") or 0),
+        namespaces=tuple(filter(None, environment.get(f"{_VARIABLE}NAMESPACES", "").split(","))),
+        has_lease=f"{_VARIABLE}LEASE" in environment,
     )
 
 
@@ -102,19 +110,27 @@ def _read_default_storage() -> str:
     return next((name_of(each) for each in marked), "")
 
 
-def _read_rights(operator: Operator, namespace: str | None) -> Mapping[str, bool]:
+def _read_rights(operator: Operator) -> Mapping[str, bool]:
+    """By what it may do, and where if not everywhere."""
     user = f"system:serviceaccount:{operator.namespace}:{operator.account}"
-    asked = [(group, resource, verb) for group, resource, verbs in RIGHTS for verb in verbs.split()]
-    reviews = [_review(user, namespace, *right) for right in asked]
+    wanted = [(namespace, right) for namespace in operator.namespaces or (None,) for right in RIGHTS]
+    wanted += [] if operator.namespaces else [(None, right) for right in OF_THE_CLUSTER]
+    wanted += [(operator.namespace, right) for right in OF_SEVERAL] if operator.has_lease else []
+    asked = [
+        (namespace, group, resource, verb) for namespace, (group, resource, verbs) in wanted for verb in verbs.split()
+    ]
+    reviews = [_review(user, operator, *right) for right in asked]
     given = [as_dict(answer.get("status")).get("allowed") is True for answer in create_all(reviews)]
-    return {f"{verb} {resource}": allowed for (_, resource, verb), allowed in zip(asked, given, strict=True)}
+    shown = [f"{verb} {resource}" + (f" in {namespace}" if namespace else "") for namespace, _, resource, verb in asked]
+    return dict(zip(shown, given, strict=True))
 
 
-def _review(user: str, namespace: str | None, group: str, resource: str, verb: str) -> Json:
+def _review(user: str, operator: Operator, namespace: str | None, group: str, resource: str, verb: str) -> Json:
     """https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subject-access-review-v1/."""
     name, _, subresource = resource.partition("/")
     attributes: Json = {"group": group, "resource": name, "verb": verb}
     attributes |= {"subresource": subresource} if subresource else {}
     attributes |= {"namespace": namespace} if namespace else {}
+    attributes |= {"name": operator.name} if resource == "leases" else {}
     spec = {"user": user, "resourceAttributes": attributes}
     return {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}

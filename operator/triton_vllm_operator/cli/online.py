@@ -3,10 +3,10 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from time import sleep
-from typing import TYPE_CHECKING
 
 from triton_vllm_operator.cli import cluster, prompting
 from triton_vllm_operator.cli.cluster import Placed, Running, read_pods, read_running
@@ -16,52 +16,62 @@ from triton_vllm_operator.cli.engine_logs import engine_line
 from triton_vllm_operator.cli.files import Unreadable
 from triton_vllm_operator.cli.plan_running import print_rows
 from triton_vllm_operator.cli.status_view import headline, is_ready, status_lines
+from triton_vllm_operator.cli.terminal import printable
 from triton_vllm_operator.repository.catalogue import Catalogue
 
-if TYPE_CHECKING:
-    from triton_vllm_operator.cli.status_drawing import Read
-
 DONE, NOT_SO = 0, 1
+Seen = tuple[Running, tuple[Placed, ...]]
+"""An LLMDeployment and its pods."""
 _LOOK_SECONDS = 2.0
 
 
 def status(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
     """How an LLMDeployment stands; with -w until it is ready."""
 
-    def read() -> tuple[Running, tuple[Placed, ...]]:
+    def read() -> Seen:
         running = read_running(options.name, options.namespace)
         return running, read_pods(running)
 
     if sys.stdout.isatty() and find_spec("rich"):
-        return (DONE if is_ready(_draw(read, options.watch).status) else NOT_SO), ""
-    running, pods = read()
-    said = ""
-    while options.watch and not is_ready(running.status):
+        return (DONE if is_ready(_draw(read, options.watch)) else NOT_SO), ""
+    said: list[str] = []
+
+    def tell(seen: Seen) -> None:
         # In a pipe, what is new is one line.
-        if (line := headline(running)) != said:
-            said = line
-            print(line, flush=True)
-        sleep(_LOOK_SECONDS)
-        running, pods = read()
+        if (line := headline(seen[0])) not in said[-1:] and not is_ready(seen[0]):
+            said.append(line)
+            print(printable(line), flush=True)
+
+    running, pods = _follow(read, tell) if options.watch else read()
     lines = status_lines(running, pods, datetime.now(UTC))
-    return (DONE if is_ready(running.status) else NOT_SO), "\n".join(lines) + "\n"
+    return (DONE if is_ready(running) else NOT_SO), printable("\n".join(lines)) + "\n"
 
 
-def _draw(read: "Read", watch: bool) -> Running:
+def _follow(read: Callable[[], Seen], show: Callable[[Seen], None]) -> Seen:
+    """Show it every 2 s until it is ready; how it then stands."""
+    show(seen := read())
+    while not is_ready(seen[0]):
+        sleep(_LOOK_SECONDS)
+        show(seen := read())
+    return seen
+
+
+def _draw(read: Callable[[], Seen], watch: bool) -> Running:
     """At a terminal; the library is of the extra `cli`, which the operator's image does without."""
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
-    from triton_vllm_operator.cli.status_drawing import draw_status, follow_status
-
-    def draw(running: Running, pods: tuple[Placed, ...]) -> RenderableType:
-        return draw_status(running, pods, datetime.now(UTC), print_rows(running.status))
+    from triton_vllm_operator.cli.status_drawing import draw_status, live
 
     console = Console(highlight=False)
-    if watch:
-        return follow_status(read, draw, console)
-    running, pods = read()
-    console.print(draw(running, pods))
-    return running
+    with live(console) as draw:
+
+        def show(seen: Seen) -> None:
+            draw(draw_status(*seen, datetime.now(UTC), print_rows(seen[0].status)))
+
+        if watch:
+            return _follow(read, show)[0]
+        show(seen := read())
+        return seen[0]
 
 
 def generate(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
@@ -76,16 +86,22 @@ def generate(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
         given = json.dumps({"prompt": prompt})
         prompt = json.loads(cluster.run_in_pod(serving[0], running.namespace, prompting.RENDER_CHAT, given))
     body = prompting.build_request(prompt, options.max_tokens, options.temperature, options.adapter)
-    said = ""
+    said, is_whole = "", False
     with cluster.post(serving[0], running.namespace, prompting.stream_path(running), body) as lines:
         for line in lines:
             piece = prompting.read_piece(line)
             if piece.error:
                 separator = "\n" if said else ""
-                print(f"{separator}kubectl-llm: {piece.error}", file=sys.stderr)
+                print(f"{separator}kubectl-llm: {printable(piece.error)}", file=sys.stderr)
                 return NOT_SO, ""
-            said = said or piece.text
-            print(piece.text, end="", flush=True)
+            said, is_whole = said or piece.text, is_whole or piece.is_last
+            print(printable(piece.text), end="", flush=True)
+    if not is_whole:
+        print(
+            f"\nkubectl-llm: the answer broke off; {headline(read_running(options.name, options.namespace))}",
+            file=sys.stderr,
+        )
+        return NOT_SO, ""
     return DONE, "\n"
 
 
@@ -99,7 +115,7 @@ def logs(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
         for line in lines:
             shown = line if options.all else engine_line(line)
             if shown is not None:
-                print(shown, flush=True)
+                print(printable(shown), flush=True)
     return DONE, ""
 
 
@@ -111,11 +127,11 @@ def restart(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
     cluster.restart(running)
     pods = "its pods are replaced, one after the other"
     done = "it is tried again" if running.status.stopped is not None else pods
-    return DONE, f"{running.name}: {done}; kubectl llm status {running.name} --watch\n"
+    return DONE, f"{running.name}: {done}; kubectl rollout status deployment/{running.name}\n"
 
 
-def doctor(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
+def doctor(_: argparse.Namespace, __: Catalogue) -> tuple[int, str]:
     """What the cluster lacks."""
-    findings = find_findings(read_facts(options.namespace))
+    findings = find_findings(read_facts())
     lacks = any(finding.level is Level.MISSING for finding in findings)
     return (NOT_SO if lacks else DONE), "\n".join(finding_lines(findings)) + "\n"

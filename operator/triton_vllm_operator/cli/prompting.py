@@ -21,12 +21,17 @@ print(json.dumps(tokenizer.apply_chat_template(messages, tokenize=False, add_gen
 """Runs in the serving container, where the model's tokenizer and its libraries are. Reads {"prompt"}, prints a text."""
 
 
+_UNFINISHED: Final = (None, "", "None")
+"""Finish reasons of frames that are not the last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """What one line of an answer holds."""
 
     text: str = ""
     error: str = ""
+    is_last: bool = False
 
 
 def stream_path(running: Running) -> str:
@@ -40,6 +45,7 @@ def build_request(prompt: str, max_tokens: int, temperature: float | None, adapt
     return {
         "text_input": prompt,
         "stream": True,
+        "return_finish_reason": True,
         "parameters": {name: value for name, value in given.items() if value is not None},
     }
 
@@ -55,4 +61,4 @@ def read_piece(line: str) -> Piece:
         return Piece(error=f"the model's answer is no JSON: {text[:200]}")
     if "error" in frame:
         return Piece(error=str(frame["error"]))
-    return Piece(text=str(frame.get("text_output") or ""))
+    return Piece(text=str(frame.get("text_output") or ""), is_last=frame.get("finish_reason") not in _UNFINISHED)

@@ -1,7 +1,7 @@
 """A status at a terminal: colours, and bars that grow while something is under way (status_view.py has the words)."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
@@ -22,15 +22,12 @@ from triton_vllm_operator.cli.status_view import (
 )
 
 _WIDTH: Final = 40
-_LOOK_SECONDS: Final = 2.0
-
-Read = Callable[[], tuple[Running, tuple[Placed, ...]]]
 
 
 def draw_status(running: Running, pods: tuple[Placed, ...], now: datetime, memory: list[str]) -> RenderableType:
     """As one thing that rich prints."""
     status = running.status
-    parts: list[RenderableType] = [Text(headline(running), style="green" if is_ready(status) else "yellow")]
+    parts: list[RenderableType] = [Text(headline(running), style="green" if is_ready(running) else "yellow")]
     parts += [Text(f"  {status.url}", style="cyan")] if status.url else []
     parts += ["", Text("conditions", style="bold"), *map(Text, condition_lines(status, now))]
     if rows := step_rows(status, now):
@@ -48,14 +45,8 @@ def _bar(row: StepRow, longest: float) -> Text:
     return Text(f"{step_line(row):44} ") + Text("█" * cells, style=colour)
 
 
-def follow_status(
-    read: Read, draw: Callable[[Running, tuple[Placed, ...]], RenderableType], console: Console
-) -> Running:
-    """Draw it anew every 2 s until it is ready; how it then stands."""
-    running, pods = read()
-    with Live(draw(running, pods), console=console, auto_refresh=False) as live:
-        while not is_ready(running.status):
-            time.sleep(_LOOK_SECONDS)
-            running, pods = read()
-            live.update(draw(running, pods), refresh=True)
-    return running
+@contextmanager
+def live(console: Console) -> Iterator[Callable[[RenderableType], None]]:
+    """Something that is drawn in place of what was drawn before."""
+    with Live(console=console, auto_refresh=False) as drawn:
+        yield lambda drawing: drawn.update(drawing, refresh=True)

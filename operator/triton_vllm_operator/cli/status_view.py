@@ -38,10 +38,11 @@ class StepRow:
     note: str = ""
 
 
-def is_ready(status: LLMDeploymentStatus) -> bool:
-    """Whether there is nothing to wait for."""
-    ready = status.condition(ConditionType.READY)
-    return ready is not None and ready.status is ConditionStatus.TRUE
+def is_ready(running: Running) -> bool:
+    """Whether there is nothing to wait for: of the spec as it is, and not as it was before an edit."""
+    ready = running.status.condition(ConditionType.READY)
+    is_of_now = running.status.observed_generation == running.generation
+    return is_of_now and ready is not None and ready.status is ConditionStatus.TRUE
 
 
 def headline(running: Running) -> str:
@@ -51,7 +52,8 @@ def headline(running: Running) -> str:
     if ready is None:
         return f"{of}: the operator has not seen it yet; is it installed? kubectl llm doctor"
     stale = "" if running.status.observed_generation == running.generation else " (of the spec before the last edit)"
-    return f"{of}: {'ready' if is_ready(running.status) else f'not ready, {ready.reason}'}{stale}: {ready.message}"
+    stands = "ready" if ready.status is ConditionStatus.TRUE else f"not ready, {ready.reason}"
+    return f"{of}: {stands}{stale}: {ready.message}"
 
 
 def condition_lines(status: LLMDeploymentStatus, now: datetime) -> Iterator[str]:

@@ -44,8 +44,10 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
 
     Raises:
         OSError: the port is taken.
+        CancelledError: a signal came before kopf ran.
         ExceptionGroup: of a LeaseLost; another operator may lead by now.
     """
+    _end_on_signals()
     metrics, cache = Metrics(), Cache()
     api = await open_api_client(settings, settings.workers + 4)
     client = KubeClient(api, metrics.requested, lambda: leadership is None or leadership.holds)
@@ -61,9 +63,7 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
         metrics.gauge("leads", "1 in the operator that writes.", lambda: leadership is None or leadership.holds)
         try:
             await server.start(settings.port)
-            async with _leading(leadership) as leads:
-                if not leads:
-                    return
+            async with _leading(leadership):
                 # What is there must be known before anything is decided, or a restart would write.
                 _, streams_lists = await asyncio.gather(resync.fill(), _streams_lists(client, settings))
                 queue.start(settings.workers)
@@ -79,24 +79,24 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
 
 
 @asynccontextmanager
-async def _leading(leadership: Leadership | None) -> AsyncIterator[bool]:
-    """Whether this process leads, once it does; False if a signal came before. The Lease lost, what is within ends."""
+async def _leading(leadership: Leadership | None) -> AsyncIterator[None]:
+    """What is done within is done by the leader; it ends with the Lease."""
     if leadership is None:
-        yield True
+        yield
         return
-    loop, waiting = asyncio.get_running_loop(), asyncio.ensure_future(leadership.acquire())
-    # kopf, which ends on signals, does not run yet; and of a container's first process others have no effect.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, waiting.cancel)
-    try:
-        await waiting
-    except asyncio.CancelledError:
-        yield False
-        return
+    await leadership.acquire()
     async with asyncio.TaskGroup() as group:
         keeping = group.create_task(leadership.keep())
-        yield True
+        yield
         keeping.cancel()
+
+
+def _end_on_signals() -> None:
+    """Until kopf runs, which has handlers of its own: a container's first process ignores what it does not handle."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
 
 
 def _identity() -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 import aiohttp
 
-from triton_vllm_operator.health.reading import TooLong, read_all, read_lines
+from triton_vllm_operator.health.reading import METRICS_LIMIT_BYTES, TooLong, read_all, read_lines
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeResult
 from triton_vllm_operator.health.warm_up import (
@@ -201,7 +201,7 @@ async def look(session: aiohttp.ClientSession, target: ProbeTarget) -> Work | No
     """What the engine has done since it started, which costs it nothing; None if it does not say."""
     try:
         async with session.get(target.metrics_url, timeout=_METRICS_TIMEOUT, allow_redirects=False) as response:
-            text = await read_all(response)
+            text = await read_all(response, METRICS_LIMIT_BYTES)
     except (TimeoutError, TooLong, *_NO_ANSWER):
         return None
     return read_work(text)

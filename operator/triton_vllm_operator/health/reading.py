@@ -7,14 +7,16 @@ from typing import Final
 import aiohttp
 
 LIMIT_BYTES: Final = 1024 * 1024
-"""Far more than a few tokens, Triton's metrics or the configuration of a model."""
+"""Far more than a few tokens or the configuration of a model."""
+METRICS_LIMIT_BYTES: Final = 256 * 1024
+"""They are read every other second; those of a server with eight GPUs are some 40 KiB."""
 
 
 class TooLong(Exception):
-    """The answer is longer than LIMIT_BYTES."""
+    """The answer is longer than may be read."""
 
-    def __init__(self) -> None:
-        super().__init__(f"the answer is longer than {LIMIT_BYTES // 1024} KiB")
+    def __init__(self, limit: int = LIMIT_BYTES) -> None:
+        super().__init__(f"the answer is longer than {limit // 1024} KiB")
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -54,6 +56,12 @@ async def read_lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     yield rest
 
 
-async def read_all(response: aiohttp.ClientResponse) -> bytes:
-    """The whole answer; raises as `read_lines` does."""
-    return b"\n".join([line async for line in read_lines(response)])
+async def read_all(response: aiohttp.ClientResponse, limit: int = LIMIT_BYTES) -> bytes:
+    """The whole answer, up to so many bytes; raises as `read_lines` does."""
+    parts, left = list[bytes](), limit
+    async for chunk in response.content.iter_any():
+        left -= len(chunk)
+        if left < 0:
+            raise TooLong(limit)
+        parts.append(chunk)
+    return b"".join(parts)

@@ -20,8 +20,8 @@ _LOOK_SECONDS: Final = 1.5
 """Between two looks at the counters of a container: three of them are to fit into 5 s."""
 _MOST_LOOKS: Final = 500
 """In a second, at all containers together: each takes 0.3 ms. With more than 750 of them, they are further apart."""
-_MOST_SKIPPED: Final = 5
-"""Periods in which a container that works is not probed. That it works says nothing of what it answers."""
+_LONGEST_SKIP_SECONDS: Final = 60.0
+"""For which a container that works is not probed. That it works says nothing of what it answers."""
 _SUSPICIOUS_SECONDS: Final = 2.0
 """Without an answer, after which a container that has generated is asked once more beside."""
 _LIFE: Final = frozenset({Outcome.GENERATED, Outcome.BUSY})
@@ -134,14 +134,15 @@ class ProbeWatcher:
         Only one that lived at its last probe is looked at: of others, each probe is waited for.
         """
         loop = asyncio.get_running_loop()
-        due, skipped, sign = loop.time() + period, 0, Sign.RESTS
+        began, sign = loop.time(), Sign.RESTS
+        due = began + period
         before: Work | None = None
         while sign is not Sign.SUSPICIOUS:
             left, pause = due - loop.time(), self._spread(_LOOK_SECONDS)
-            if left <= 0 and (sign is not Sign.WORKS or skipped == _MOST_SKIPPED):
+            if left <= 0 and (sign is not Sign.WORKS or due + period - began > _LONGEST_SKIP_SECONDS):
                 return
             if left <= 0:
-                due, skipped = due + period, skipped + 1
+                due += period
             elif not lives or left < pause:
                 await asyncio.sleep(left)
             else:

@@ -1,5 +1,8 @@
 """What an engine says of its work, in the metrics of its server, and what two looks at them show. Pure."""
 
+import hashlib
+import itertools
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -16,24 +19,23 @@ _COUNTERS: Final = (
 _REQUESTS: Final = (b"vllm:num_requests_running", b"vllm:num_requests_waiting")
 _UP: Final = b"vllm:engine_up"
 """Of the project's backend alone (images/vllm-backend): 0 once the engine is dead."""
-_TOLD: Final = (*_COUNTERS, *_REQUESTS, _UP)
+_TOLD: Final = re.compile(rb"^(?:" + b"|".join((*_COUNTERS, *_REQUESTS, _UP)) + rb")[^\n]{0,512}$", re.MULTILINE)
+_MOST_LINES: Final = 64
+"""That are read: a server of one model has seven."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """What an engine has done, and has under way."""
 
-    counters: frozenset[bytes]
-    """Lines of the metrics, as they stand there."""
+    counters: bytes
+    """That which changes while it works, in a form that can be compared."""
+    tells_prefill: bool = False
+    """Whether something changes while it computes a long prompt."""
     under_way: bool = False
     """Whether it has requests."""
     died: bool = False
     """Whether its backend says so: a hint, of which a probe is the proof."""
-
-    @property
-    def tells_prefill(self) -> bool:
-        """Whether something changes while it computes a long prompt."""
-        return any(line.startswith(_BLOCKS) for line in self.counters)
 
 
 class Sign(StrEnum):
@@ -47,13 +49,14 @@ class Sign(StrEnum):
 
 
 def read_work(metrics: bytes) -> Work | None:
-    """From the metrics of a server; None if they hold nothing of an engine."""
-    lines = [line for line in metrics.splitlines() if line.startswith(_TOLD)]
-    counters = frozenset(line for line in lines if line.startswith(_COUNTERS))
+    """From the metrics of a server, whoever answers in its place; None if they hold nothing of an engine."""
+    lines = [found.group() for found in itertools.islice(_TOLD.finditer(metrics), _MOST_LINES)]
+    counters = sorted(line for line in lines if line.startswith(_COUNTERS))
     if not counters:
         return None
     return Work(
-        counters,
+        hashlib.blake2b(b"\n".join(counters), digest_size=16).digest(),
+        tells_prefill=any(line.startswith(_BLOCKS) for line in counters),
         under_way=any(_value(line) > 0 for line in lines if line.startswith(_REQUESTS)),
         died=any(_value(line) == 0 for line in lines if line.startswith(_UP)),
     )

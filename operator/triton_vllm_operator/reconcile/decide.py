@@ -30,7 +30,6 @@ from triton_vllm_operator.manifests.deployment import build_deployment
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, build_controller_revision
 from triton_vllm_operator.manifests.service import build_service, is_headless
-from triton_vllm_operator.manifests.sources import place_sources
 from triton_vllm_operator.reconcile.conditions import (
     refusal_deadline,
     startup_deadline,
@@ -42,13 +41,13 @@ from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
 from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_recovery, open_replacement
+from triton_vllm_operator.reconcile.remarks import find_differences, find_warnings
 from triton_vllm_operator.reconcile.situation import Finding, Situation
-from triton_vllm_operator.reconcile.status import build_status, find_running_engine
+from triton_vllm_operator.reconcile.status import build_status
 from triton_vllm_operator.reconcile.stopping import find_stopped
 from triton_vllm_operator.reconcile.story import find_story
 from triton_vllm_operator.reconcile.timeline import find_weight_bytes
 from triton_vllm_operator.repository.catalogue import Catalogue
-from triton_vllm_operator.sources.report import parse_report
 
 _KEPT_REVISIONS: Final = 10
 _SHOWN_CHANGES: Final = 3
@@ -64,7 +63,9 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     """What to do about one LLMDeployment."""
     plan = make_plan(observed, catalogue, now)
     stopped = find_stopped(observed, plan.revision, plan.live, now)
-    wanted = _children(observed.resource.owner, plan, stopped)
+    # Only what the status says already: it is what is left when the pods are gone.
+    is_stopped = stopped is not None and stopped == observed.resource.status.stopped
+    wanted = _children(observed.resource.owner, plan, is_stopped)
     recovered = _recover(observed, plan, now)
     situation = _situation(observed, plan, recovered, stopped)
     status = build_status(observed, plan, situation, recovered.status, now)
@@ -86,10 +87,10 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     )
 
 
-def _children(owner: Owner, plan: Plan, stopped: StoppedStatus | None) -> tuple[Json, ...]:
+def _children(owner: Owner, plan: Plan, is_stopped: bool) -> tuple[Json, ...]:
     job = (plan.fetching.job,) if plan.fetching is not None and plan.fetching.job is not None else ()
     if plan.revision is not None:
-        live = replace(plan.live, replicas=0) if stopped is not None else plan.live
+        live = replace(plan.live, replicas=0) if is_stopped else plan.live
         return (*build_children(owner, plan.revision, live), *job)
     # A name that is taken must be noticed before gigabytes are fetched.
     return (build_service(owner, plan.live.service), *job) if plan.fetching is not None else ()
@@ -243,8 +244,8 @@ def _situation(observed: Observed, plan: Plan, recovered: Recovered, stopped: St
         pods_refused_since=refusal.since if refusal else None,
         startup_deadline_seconds=_startup_seconds(plan),
         changed=_changed(observed, plan),
-        differences=_differences(observed, plan),
-        warnings=(*_warnings(observed, plan), *_useless_adapters(observed, plan)),
+        differences=find_differences(observed, plan),
+        warnings=find_warnings(observed, plan),
         scheduler=(scheduling.scheduler_name or "")
         if plan.revision and (scheduling := plan.revision.spec.scheduling)
         else "",
@@ -283,37 +284,6 @@ def _changed(observed: Observed, plan: Plan) -> str:
     paths = {change.path: None for revision in old for change in find_changes(revision.spec, plan.revision.spec)}
     shown = list(paths)[:_SHOWN_CHANGES]
     return ", ".join([*shown, f"{len(paths) - len(shown)} more"] if len(paths) > len(shown) else shown)
-
-
-def _differences(observed: Observed, plan: Plan) -> tuple[str, ...]:
-    running = find_running_engine(observed, plan.revision) if plan.revision else None
-    return (running.differences or ()) if running else ()
-
-
-def _useless_adapters(observed: Observed, plan: Plan) -> tuple[str, ...]:
-    """LoRA adapters that change nothing or cannot be loaded, as the pods of the revision were found to answer."""
-    current = plan.revision.hash if plan.revision else ""
-    gates = [pod.gate for pod in observed.pods if pod.revision == current and pod.gate is not None]
-    faults = sorted({fault.partition(": ") for gate in gates for fault in gate.adapter_faults})
-    return tuple(f"spec.model.loraAdapters[{name}]: {found}" for name, _, found in faults)
-
-
-def _warnings(observed: Observed, plan: Plan) -> tuple[str, ...]:
-    """What the program that checks models warned of, in its Job or before an engine's start."""
-    if plan.revision is None:
-        return ()
-    fields = {placed.volume: placed.field for placed in place_sources(plan.revision.spec)}
-    messages = dict.fromkeys(
-        pod.prepared for pod in observed.pods if pod.revision == plan.revision.hash and pod.prepared
-    )
-    reports = [report for message in messages if (report := parse_report(message)) is not None]
-    sources = (*plan.revision.sources, *(source for report in reports for source in report.sources))
-    found = (
-        f"{fields.get(source.volume, 'spec.model')}: {source.facts.warning}"
-        for source in sources
-        if source.facts is not None and source.facts.warning
-    )
-    return tuple(dict.fromkeys(found))
 
 
 def _find_refusal(observed: Observed) -> ObjectCondition | None:

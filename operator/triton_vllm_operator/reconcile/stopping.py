@@ -1,6 +1,6 @@
 """Whether no pod is kept, since each would end as those before it did, and hold its GPUs meanwhile. Pure.
 
-It stands in the status, as the pods that showed it are gone. Another revision, or `kubectl rollout restart`, tries it
+It stands in the status before the pods go that showed it. Another revision, or `kubectl rollout restart`, tries it
 anew.
 """
 
@@ -19,6 +19,7 @@ from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Observed
+from triton_vllm_operator.reconcile.timeline import is_over
 
 _RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
 """What `kubectl rollout restart` writes into a pod template."""
@@ -31,6 +32,8 @@ def find_stopped(observed: Observed, revision: Revision | None, live: Live, now:
     before, restarted_at = observed.resource.status.stopped, _restarted_at(observed)
     if before is not None and (before.revision, before.restarted_at) == (revision.name, restarted_at):
         return before
+    if _has_generated(observed, revision):
+        return None
     problem = _find_end(observed.pods, revision.hash, observed.last_words)
     if problem is None:
         return None
@@ -43,12 +46,18 @@ def find_stopped(observed: Observed, revision: Revision | None, live: Live, now:
     )
 
 
+def _has_generated(observed: Observed, revision: Revision) -> bool:
+    """Whether any pod that is there has generated, or one of this revision that has gone: elsewhere it may again."""
+    status = observed.resource.status
+    is_told = status.timeline is not None and status.timeline.revision == revision.name and is_over(status.timeline)
+    has_run = status.revision == revision.name and status.engine is not None and status.engine.running is not None
+    return is_told or has_run or any(pod.gate is not None and pod.gate.has_generated for pod in observed.pods)
+
+
 def _find_end(pods: tuple[Pod, ...], revision: str, words: Mapping[str, LastWords]) -> Problem | None:
-    """What all pods of the revision end with in vain; None if one does not, or if any pod ever generated."""
-    if any(pod.gate is not None and pod.gate.has_generated for pod in pods):
-        return None
-    mine = [pod for pod in pods if pod.revision == revision and pod.lives]
-    found = [find_problem(pod, words.get(pod.name, NO_WORDS)) for pod in mine]
+    """What all pods of the revision that have a node end with in vain; None if one does not, or has begun once more."""
+    mine = [pod for pod in pods if pod.revision == revision and pod.lives and pod.scheduled_at is not None]
+    found = [find_problem(pod, words.get(pod.name, NO_WORDS)) for pod in mine if not pod.running]
     ends = [problem for problem in found if problem is not None and problem.in_vain]
     return ends[0] if ends and len(ends) == len(mine) else None
 

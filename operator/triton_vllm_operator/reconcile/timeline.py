@@ -43,7 +43,7 @@ def find_timeline(observed: Observed, plan: Plan, measured: MeasuredMemory | Non
         before = Timeline(generation=max(0, observed.resource.generation))
     if before is None:
         return None
-    if _is_over(before):
+    if is_over(before):
         of_this = plan.revision is not None and plan.revision.name == before.revision
         return before.model_copy(update={"steps": _merge(before.steps or (), [], measured if of_this else None)})
     revision = plan.revision if plan.fetching is None else None
@@ -74,7 +74,8 @@ def _begins(observed: Observed, plan: Plan) -> bool:
     return is_new and not is_told and (status.revision is None or plan.fetching is not None)
 
 
-def _is_over(timeline: Timeline) -> bool:
+def is_over(timeline: Timeline) -> bool:
+    """Whether its pod has generated."""
     generated = timeline.step(StepName.GENERATED)
     return generated is not None and generated.end_time is not None
 
