@@ -4,7 +4,9 @@ What ends the container is kubelet's to start again; what leaves the server up o
 All of it with the defaults of the probe.
 """
 
+import concurrent.futures
 import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +27,7 @@ OUT_SECONDS = 45
 BACK_SECONDS = 240
 NOT_A_NUMBER = b"\xc0\x7f"
 """In bfloat16."""
-HOG = "b = bytearray()\nwhile True: b.extend(b'x' * 2**26)"
+HOG = "import time; time.sleep(3); b = bytearray()\nwhile True: b.extend(b'x' * 2**26)"
 Break = Callable[[dict[str, Any], str], AbstractContextManager[object]]
 
 
@@ -41,12 +43,18 @@ def killed(words: bytes, number: int = signal.SIGKILL) -> Break:
 def out_of_memory(pod: dict[str, Any], namespace: str) -> Iterator[None]:
     """The container takes more memory than it may: with cgroup v1 the kernel ends one process of it, with v2 all."""
     print(f"cgroup v{2 if Path('/sys/fs/cgroup/cgroup.controllers').exists() else 1}")
-    for worker in processes_of(pod, b"VLLM::Worker"):
-        # Which one the kernel would choose hangs on how much each has: let it be the one that computes.
-        Path(f"/proc/{worker}/oom_score_adj").write_text("1000")
     name = pod["metadata"]["name"]
-    kubectl("-n", namespace, "exec", name, "--", "sh", "-c", f'python3 -c "{HOG}"; true', timeout=300)
-    yield
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        hog = pool.submit(kubectl, "-n", namespace, "exec", name, "--", "sh", "-c", f'python3 -c "{HOG}"; true')
+        wait_until("it takes memory", 30, lambda: bool(processes_of(pod, b"bytearray")), every=0.2)
+        for process in processes_of(pod, b"bytearray"):
+            # It is the largest, and not the one that this is about.
+            Path(f"/proc/{process}/oom_score_adj").write_text("-1000")
+        yield
+        for process in processes_of(pod, b"bytearray"):
+            os.kill(process, signal.SIGKILL)
+        # The container may have ended, and kubectl with an error.
+        hog.exception(timeout=60)
 
 
 @contextmanager

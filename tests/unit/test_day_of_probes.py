@@ -59,10 +59,12 @@ class Engine:
         if began >= self.died_at:
             return ProbeResult(Outcome.ENGINE_DEAD, "EngineDeadError", 0.01)
         wait = self.chance.expovariate(1 / (0.1 + 40 * self.load(began) ** 3))
+        if self.died_at < began + min(wait, SETTINGS.timeout_seconds):
+            # Whoever waits is told.
+            await asyncio.sleep(self.died_at - began)
+            return ProbeResult(Outcome.ENGINE_DEAD, "EngineDeadError", self.died_at - began)
         if wait <= SETTINGS.timeout_seconds:
             await asyncio.sleep(wait)
-            if loop.time() >= self.died_at:
-                return ProbeResult(Outcome.ENGINE_DEAD, "EngineDeadError", wait)
             return ProbeResult(Outcome.GENERATED, "", wait, tells_prefill=self.tells_prefill)
         await asyncio.sleep(SETTINGS.timeout_seconds)
         moved = self.look(loop.time()).counters != before.counters

@@ -95,11 +95,11 @@ def test_a_spec_that_is_refused_has_only_begun() -> None:
 
 def test_a_model_that_is_fetched() -> None:
     world = hub_world().settle()
-    assert seconds(world) == {"Accepted": None}
+    assert seconds(world) == {"Accepted": 0}
     started = {**job_of(world).body, "status": {"startTime": at(2).isoformat()}}
     world.children["Job", job_of(world).name] = replace(job_of(world), body=started)
     world.changes["fetch_pods"] = (fetch_pod(world),)
-    assert seconds(world.later(5).settle()) == {"Accepted": 5, "Fetched": None}
+    assert seconds(world.later(5).settle()) == {"Accepted": 0, "Fetched": None}
     world.changes["fetch_pods"] = ()
     body = job_of(report(end_job(world, "Complete"), GOOD)).body
     condition = {"type": "Complete", "status": "True", "lastTransitionTime": at(43).isoformat()}

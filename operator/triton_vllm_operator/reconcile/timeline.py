@@ -52,7 +52,10 @@ def find_timeline(observed: Observed, plan: Plan, measured: MeasuredMemory | Non
     kept = tuple(
         step for step in before.steps or () if pod is None or pod.name == before.pod or step.name not in _OF_POD
     )
-    found = [*_before_pods(observed, revision, before, now), *(_of_pod(pod, revision) if pod and revision else ())]
+    found = [
+        *_before_pods(observed, plan, revision, before, now),
+        *(_of_pod(pod, revision) if pod and revision else ()),
+    ]
     steps = _merge(kept, [step for times in found if (step := _as_step(times)) is not None], None)
     return Timeline(
         generation=before.generation,
@@ -90,12 +93,13 @@ def _age(pod: Pod) -> tuple[float, str]:
     return pod.created_at.timestamp() if pod.created_at is not None else float("inf"), pod.name
 
 
-def _before_pods(observed: Observed, revision: Revision | None, before: Timeline, now: datetime) -> Iterator[_Times]:
+def _before_pods(
+    observed: Observed, plan: Plan, revision: Revision | None, before: Timeline, now: datetime
+) -> Iterator[_Times]:
     created = observed.resource.created_at if observed.resource.generation == 1 else None
     seen = before.step(StepName.ACCEPTED)
     began = parse_time(seen.start_time) if seen is not None and seen.start_time is not None else None
-    is_accepted = revision is not None or observed.children_of(JOB)
-    yield _Times(StepName.ACCEPTED, began or created or now, now if is_accepted else None)
+    yield _Times(StepName.ACCEPTED, began or created or now, now if plan.refused is None else None)
     for job in observed.children_of(JOB):
         name = StepName.INSPECTED if only_looks(job.name) else StepName.FETCHED
         done = true_condition(job.body, "Complete")
