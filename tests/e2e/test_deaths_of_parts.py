@@ -27,7 +27,9 @@ OUT_SECONDS = 45
 BACK_SECONDS = 240
 NOT_A_NUMBER = b"\xc0\x7f"
 """In bfloat16."""
-HOG = "import time; time.sleep(3); b = bytearray()\nwhile True: b.extend(b'x' * 2**26)"
+HOGS = """for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+python3 -c "b = b'x' * (700 * 2**20); import time; time.sleep(90)" & done; wait"""
+"""None of them is as large as the engine's worker."""
 Break = Callable[[dict[str, Any], str], AbstractContextManager[object]]
 
 
@@ -43,18 +45,17 @@ def killed(words: bytes, number: int = signal.SIGKILL) -> Break:
 def out_of_memory(pod: dict[str, Any], namespace: str) -> Iterator[None]:
     """The container takes more memory than it may: with cgroup v1 the kernel ends one process of it, with v2 all."""
     print(f"cgroup v{2 if Path('/sys/fs/cgroup/cgroup.controllers').exists() else 1}")
-    name = pod["metadata"]["name"]
+    for worker in processes_of(pod, b"VLLM::Worker"):
+        # Which one the kernel chooses hangs on how much each has: let it be the one that computes.
+        Path(f"/proc/{worker}/oom_score_adj").write_text("1000")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        hog = pool.submit(kubectl, "-n", namespace, "exec", name, "--", "sh", "-c", f'python3 -c "{HOG}"; true')
-        wait_until("it takes memory", 30, lambda: bool(processes_of(pod, b"bytearray")), every=0.2)
-        for process in processes_of(pod, b"bytearray"):
-            # It is the largest, and not the one that this is about.
-            Path(f"/proc/{process}/oom_score_adj").write_text("-1000")
+        words = ("exec", pod["metadata"]["name"], "--", "sh", "-c", HOGS)
+        hogs = pool.submit(kubectl, "-n", namespace, *words, timeout=300)
         yield
-        for process in processes_of(pod, b"bytearray"):
+        for process in processes_of(pod, b"time.sleep"):
             os.kill(process, signal.SIGKILL)
         # The container may have ended, and kubectl with an error.
-        hog.exception(timeout=60)
+        hogs.exception(timeout=120)
 
 
 @contextmanager

@@ -38,6 +38,8 @@ from triton_vllm_operator.reconcile.model import (
 )
 
 _LOG = logging.getLogger(__name__)
+_ACTED_ON: Final = ("recovery", "stopped")
+"""Members of a status by which pods are deleted."""
 _SECONDS_OF_THE_DEAD: Final = 5
 """Until kubelet kills a pod that is replaced: a server waits for its engine, and this one will not come."""
 
@@ -165,7 +167,7 @@ class Writer:
         return True
 
     async def write_status(self, owner: Owner, status: LLMDeploymentStatus) -> bool:
-        """Write the status; False if the LLMDeployment is gone, or if it does not keep what was replaced.
+        """Write the status; False if the LLMDeployment is gone, or does not keep by what the operator acts.
 
         Raises:
             ApiError: the status could not be written.
@@ -179,8 +181,10 @@ class Writer:
         except (Gone, Conflict):
             return False
         self._cache.put(LLM_DEPLOYMENT, stored)
-        if status.recovery is not None and "recovery" not in as_dict(stored.get("status")):
-            _LOG.warning("the CRD of %s is older than the operator: no pod is replaced", owner.namespace)
+        given, kept = as_dict(manifest["status"]), as_dict(stored.get("status"))
+        if lost := [name for name in _ACTED_ON if name in given and name not in kept]:
+            said = "the CRD is older than the operator, and keeps no status.%s of %s/%s: no pod is replaced or stopped"
+            _LOG.warning(said, ", status.".join(lost), owner.namespace, owner.name)
             return False
         return True
 

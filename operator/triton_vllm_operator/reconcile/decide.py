@@ -76,7 +76,10 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
         gates=_gates(observed, plan.live.probe, now),
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
-        look_again_at=_look_again_at(situation, plan, status, recovered, now),
+        # What is to follow what the status says comes with the next look.
+        look_again_at=now
+        if stopped is not None and not is_stopped
+        else _look_again_at(situation, plan, status, recovered, now),
         news=(
             *find_news(compared, observed.resource.status.revision or ""),
             *recovered.news,

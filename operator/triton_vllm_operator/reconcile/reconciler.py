@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.watcher import ProbeWatcher
@@ -22,6 +22,9 @@ from triton_vllm_operator.reconcile.observe import observe
 from triton_vllm_operator.reconcile.standing import Standing, find_standing
 from triton_vllm_operator.reconcile.turns import Turns
 from triton_vllm_operator.repository.catalogue import Catalogue
+
+_UNSAID_SECONDS: Final = 60.0
+"""Until the next look where a status is not kept as it was written."""
 
 
 class NotSettled(Exception):
@@ -106,18 +109,21 @@ class Reconciler:
             await self._writer.prune(key.namespace, decision.prunes)
         self._probes.sync(key, decision.probes)
         self._meter.stands(key, find_standing(decision.status or observed.resource.status, observed.resource.spec))
-        if await self._say(observed.resource.owner, decision, now):
+        is_said = await self._say(observed.resource.owner, decision, now)
+        if is_said:
             await self._replace(key.namespace, decision)
         if unsettled := _unsettled(observed, applied):
             raise NotSettled(unsettled)
         if decision.look_again_at is None:
             return None
-        return (decision.look_again_at - now).total_seconds()
+        pause = (decision.look_again_at - now).total_seconds()
+        # What would follow a status that is not kept never comes.
+        return pause if is_said else max(pause, _UNSAID_SECONDS)
 
     async def _say(self, owner: Owner, decision: Decision, now: datetime) -> bool:
         """Tell what happened once, and write the status: it is what remembers that it was told.
 
-        False if the status could not be written since its LLMDeployment is gone.
+        False if the status could not be written, or is not kept as it was.
         """
         if decision.status is None:
             return True
