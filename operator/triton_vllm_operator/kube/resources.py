@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.times import parse_time
 
 
 class Key(NamedTuple):
@@ -91,7 +92,7 @@ def true_condition(body: Json, kind: str) -> ObjectCondition | None:
     for condition in conditions or ():
         if condition.get("type") == kind and condition.get("status") == "True":
             since = condition.get("lastTransitionTime")
-            return ObjectCondition(str(condition.get("message", "")), datetime.fromisoformat(since) if since else None)
+            return ObjectCondition(str(condition.get("message", "")), parse_time(str(since or "")))
     return None
 
 
@@ -99,7 +100,7 @@ def start_time(body: Json) -> datetime | None:
     """When the controller of an object first worked on it."""
     status = body.get("status")
     text = status.get("startTime") if isinstance(status, dict) else None
-    return datetime.fromisoformat(str(text)) if text else None
+    return parse_time(str(text or ""))
 
 
 def controller_of(body: Json) -> Json:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.times import parse_time
 from triton_vllm_operator.health.failures.pods import Problem
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.manifests.preparation import kept_sources
@@ -51,9 +52,9 @@ def _missing(pod: Pod) -> Fault | None:
 
 def _looked_at(pod: Pod) -> datetime | None:
     text = pod.unprepared.finished_at if pod.unprepared is not None else ""
-    return datetime.fromisoformat(text) if text else None
+    return parse_time(text)
 
 
 def _fetched_at(observed: Observed) -> datetime | None:
     ends = [pod.ended.finished_at for pod in observed.fetch_pods if pod.phase == "Succeeded" and pod.ended]
-    return max((datetime.fromisoformat(text) for text in ends if text), default=None)
+    return max((at for text in ends if (at := parse_time(text)) is not None), default=None)
