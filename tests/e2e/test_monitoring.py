@@ -54,7 +54,7 @@ def test_helm_makes_them_behind_values(cluster: str) -> None:
     shown = helm("template", "x", str(CHART), *sets, "-s", "templates/monitoring.yaml")
     kinds = [line.partition(" ")[2] for line in shown.splitlines() if line.startswith("kind: ")]
     assert sorted(kinds) == ["ConfigMap", "PodMonitor", "PodMonitor", "PrometheusRule"]
-    assert "runbook_url: https://git.example.com/docs/reasons/{{ $labels.reason }}.md" in shown
+    assert "runbook_url: https://git.example.com/docs/alerts.md#llmdeploymentwentdown" in shown
     assert "team: ml" in shown
     assert "monitoring.coreos.com" not in helm("template", "x", str(CHART), "--kube-version", "1.36.0")
 
