@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,11 @@ from support.client_pod import run_client
 from support.forward import forwarded
 from support.generate import generate
 from support.llm import apply, condition, endpoints_of, get_llm, make_llm, pods_of, wait_for, wait_ready
+from support.processes import signal_processes
 
 pytestmark = pytest.mark.e2e
 NAME: Final = "mortal"
 LLM: Final = {"image": {"reference": "localhost/triton-vllm-operator/smollm2-135m-instruct:1", "pullPolicy": "Never"}}
-KILL, STOP = 9, 19
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +32,11 @@ def served(shared_namespace: str) -> Iterator[str]:
     kubectl("-n", shared_namespace, "delete", "llm", NAME, "--ignore-not-found")
 
 
-def signal_engine(namespace: str, signal: int) -> str:
+def signal_engine(namespace: str, number: int) -> str:
     """Send it to the engine's own process; the pod's name."""
     (pod,) = pods_of(namespace, NAME)
     name = str(pod["metadata"]["name"])
-    send = "import os,glob\nfor f in glob.glob('/proc/[0-9]*/cmdline'):\n"
-    send += f"  c=open(f,'rb').read()\n  if b'Engine' + b'Core' in c: os.kill(int(f.split('/')[2]), {signal})"
-    kubectl("-n", namespace, "exec", name, "--", "python3", "-c", send)
+    signal_processes(pod, b"EngineCore", number)
     return name
 
 
@@ -68,7 +67,7 @@ def wait_replaced(namespace: str, pod: str, reason: str, count: int) -> None:
 
 
 def test_a_killed_engine_leaves_the_service_at_the_first_proof_and_is_replaced(served: str) -> None:
-    pod = signal_engine(served, KILL)
+    pod = signal_engine(served, signal.SIGKILL)
     print(f"killed: out of the Service after {seconds_in_service(served, pod, 12):.1f} s")
     wait_replaced(served, pod, "EngineDead", 1)
 
@@ -81,7 +80,7 @@ def test_under_traffic_it_leaves_the_service_within_5_seconds(served: str) -> No
         # Longer than a period, so that no probe of it is due by chance.
         time.sleep(15)
         assert answered() > 3
-        assert signal_engine(served, KILL) == name
+        assert signal_engine(served, signal.SIGKILL) == name
         print(f"killed under traffic: out of the Service after {seconds_in_service(served, name, 5):.1f} s")
     wait_replaced(served, name, "EngineDead", 2)
 
@@ -130,6 +129,6 @@ def test_an_engine_under_a_hundred_long_prompts_is_never_taken_out(served: str) 
 def test_a_stopped_engine_leaves_it_after_one_timeout_and_is_replaced(served: str) -> None:
     # Its answers are known after the first probe that follows the proof.
     time.sleep(11)
-    pod = signal_engine(served, STOP)
+    pod = signal_engine(served, signal.SIGSTOP)
     print(f"stopped: out of the Service after {seconds_in_service(served, pod, 45):.1f} s")
     wait_replaced(served, pod, "GenerateTimedOut", 3)

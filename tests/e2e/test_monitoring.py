@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import pytest
 
-from cluster.kubectl import helm, kubectl_json, wait_until
+from cluster.kubectl import helm, wait_until
 from cluster.paths import REPOSITORY
 from support.forward import forwarded
 from support.generate import generate
-from support.install import RELEASE, SYSTEM_NAMESPACE
+from support.install import SYSTEM_NAMESPACE, operator_pod
 from support.llm import apply, make_llm, wait_ready
 from support.prometheus import ask, count_series, prometheus, promtool
 
@@ -63,7 +63,7 @@ def test_helm_makes_them_behind_values(cluster: str) -> None:
 def test_prometheus_has_what_the_board_and_the_alerts_ask_for(shared_namespace: str, tmp_path: Path) -> None:
     apply(make_llm(NAME, shared_namespace))
     wait_ready(shared_namespace, NAME)
-    (pod,) = kubectl_json("-n", SYSTEM_NAMESPACE, "get", "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]
+    pod = operator_pod()
     with (
         forwarded(SYSTEM_NAMESPACE, f"pod/{pod['metadata']['name']}", 8080) as operator,
         forwarded(shared_namespace, f"svc/{NAME}", 8002) as engine,

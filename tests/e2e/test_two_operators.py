@@ -11,7 +11,7 @@ import pytest
 
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.audit import operator_requests, writes
-from support.install import RELEASE, SYSTEM_NAMESPACE, install_operator
+from support.install import RELEASE, SYSTEM_NAMESPACE, install_operator, operator_pods
 from support.llm import apply, get_llm, is_observed, is_scaled_to_zero, make_llm, wait_for
 from support.processes import processes_of
 
@@ -33,8 +33,7 @@ def holder() -> str:
 
 
 def pods() -> dict[str, dict[str, Any]]:
-    found = kubectl_json("-n", SYSTEM_NAMESPACE, "get", "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]
-    return {pod["metadata"]["name"]: pod for pod in found if "deletionTimestamp" not in pod["metadata"]}
+    return {pod["metadata"]["name"]: pod for pod in operator_pods()}
 
 
 def process_of(pod: dict[str, Any]) -> int:

@@ -21,7 +21,6 @@ from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeResult
 from triton_vllm_operator.health.watcher import ProbeWatcher
-from triton_vllm_operator.kube import client as client_module
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError, Unavailable
@@ -92,11 +91,6 @@ async def started(client: KubeClient, outcome: Outcome = Outcome.UNREACHABLE) ->
 
 def children(api: FakeApi) -> list[str]:
     return sorted(f"{b['kind']} {b['metadata']['name']}" for kind in CHILDREN for b in api.of_kind(kind))
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_pause", lambda *_: 0.0)
 
 
 async def test_a_new_resource_is_served_in_one_sequence() -> None:

@@ -11,16 +11,10 @@ from fault.fakeapi import FakeApi, serving, unavailable
 from fault.test_faults import WEB, Operator, new_cluster, started
 from triton_vllm_operator.api import names
 from triton_vllm_operator.health.verdict import Outcome
-from triton_vllm_operator.kube import client as client_module
 from triton_vllm_operator.kube.errors import ApiError
 from triton_vllm_operator.kube.resources import DEPLOYMENT, LLM_DEPLOYMENT, POD
 
 DEAD = "containerd://1: Error generating stream: EngineCore encountered an issue"
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_pause", lambda *_: 0.0)
 
 
 def pod_of(api: FakeApi, name: str, dead: bool) -> dict[str, Any]:

@@ -10,16 +10,10 @@ from fault.fakeapi import FakeApi, serving, unavailable
 from fault.test_faults import WEB, new_cluster, started
 from fault.test_recovery_faults import pod_of
 from triton_vllm_operator.api import names
-from triton_vllm_operator.kube import client as client_module
 from triton_vllm_operator.kube.errors import ApiError
 from triton_vllm_operator.kube.resources import DEPLOYMENT, LLM_DEPLOYMENT, POD
 
 HEADS = "ValueError: Total number of attention heads (9) must be divisible by tensor parallel size (2)."
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_pause", lambda *_: 0.0)
 
 
 def put_ended(api: FakeApi) -> None:

@@ -65,10 +65,15 @@ def replace_operator_pod() -> None:
     kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment", RELEASE, "--timeout=90s")
 
 
-def operator_pod() -> dict[str, Any]:
-    """The operator's pod."""
+def operator_pods() -> list[dict[str, Any]]:
+    """The operator's pods that are not being deleted."""
     pods = kubectl_json("-n", SYSTEM_NAMESPACE, "get", "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")
-    return next(pod for pod in pods["items"] if "deletionTimestamp" not in pod["metadata"])
+    return [pod for pod in pods["items"] if "deletionTimestamp" not in pod["metadata"]]
+
+
+def operator_pod() -> dict[str, Any]:
+    """The operator's pod; the first, if there are several."""
+    return next(iter(operator_pods()))
 
 
 def operator_image() -> str:

@@ -15,6 +15,7 @@ from llm_backend.outbox import refuse
 from llm_backend.request import read_request
 
 ENGINE_ARGUMENTS = "model.json"
+CUSTOM_METRICS = "REPORT_CUSTOM_METRICS"
 HEALTH_CHECK = "ENABLE_VLLM_HEALTH_CHECK"
 UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
 """NVIDIA's words."""
@@ -53,9 +54,7 @@ class TritonPythonModel:
                 f"'{ENGINE_ARGUMENTS}' containing vllm engine args must be provided in '{path.parent}'"
             )
         parameters = json.loads(args["model_config"]).get("parameters", {})
-        metrics = parameters.get("REPORT_CUSTOM_METRICS", {}).get("string_value", "")
-        health_check = parameters.get(HEALTH_CHECK, {}).get("string_value", "")
-        self._unloads_when_dead = health_check.lower() == "true"
+        self._unloads_when_dead = _is_set(parameters, HEALTH_CHECK)
         self._name = args["model_name"]
         forget_errors()
         try:
@@ -66,7 +65,7 @@ class TritonPythonModel:
                 adapters=read_adapters(path.parent, str(arguments.get("enable_lora")).lower() == "true"),
                 model=args["model_name"],
                 version=args["model_version"],
-                report_metrics=metrics.lower() == "true",
+                report_metrics=_is_set(parameters, CUSTOM_METRICS),
             )
         except Exception as error:
             _leave_reason(error)
@@ -100,6 +99,11 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Stop the engine."""
         self._engine.stop()
+
+
+def _is_set(parameters: dict[str, dict[str, str]], name: str) -> bool:
+    """Whether a parameter of config.pbtxt says true, as NVIDIA's backend reads it."""
+    return parameters.get(name, {}).get("string_value", "").lower() == "true"
 
 
 def _see_devices(args: dict[str, str], device_ids: str, arguments: dict[str, Any]) -> None:

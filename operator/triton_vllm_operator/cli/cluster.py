@@ -154,13 +154,13 @@ def run_in_pod(placed: Placed, namespace: str, code: str, given: str) -> str:
     return _run("kubectl", "exec", *where, "--", "python3", "-c", code, given=given, seconds=120)
 
 
-def restart(running: Running) -> str:
-    """Let Kubernetes replace all pods, one after the other; what kubectl says.
+def restart(running: Running) -> None:
+    """Let Kubernetes replace all pods, one after the other.
 
     Raises:
         Unreadable: kubectl is not there, or may not change the Deployment.
     """
-    return _run("kubectl", "rollout", "restart", f"deployment/{running.name}", "--namespace", running.namespace)
+    _run("kubectl", "rollout", "restart", f"deployment/{running.name}", "--namespace", running.namespace)
 
 
 @contextmanager
@@ -223,15 +223,9 @@ def logs(running: Running, *options: str) -> Iterator[Iterator[str]]:
     """
     where = ("--namespace", running.namespace, "--selector", running.selector, "--container", names.CONTAINER)
     with _piped("kubectl", "logs", *where, "--prefix", "--max-log-requests=50", *options) as process:
-        yield from_process(process)
+        assert process.stdout is not None
+        yield (line.rstrip("\n") for line in process.stdout)
         _end(process)
-
-
-def from_process(process: "subprocess.Popen[str]") -> Iterator[str]:
-    """What it prints, line by line."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        yield line.rstrip("\n")
 
 
 @contextmanager

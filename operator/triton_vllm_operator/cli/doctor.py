@@ -142,19 +142,19 @@ def _find_gpus(facts: Facts) -> Iterator[Finding]:
     if facts.nodes is None:
         yield Finding(Level.UNKNOWN, "GPUs", "you may not list nodes")
         return
-    found = {node.name: _gpus_of(node) for node in facts.nodes}
-    having = {name: gpus for name, gpus in found.items() if gpus}
+    having = [(node, gpus) for node in facts.nodes if (gpus := _gpus_of(node))]
     sliced = facts.sliced_nodes or frozenset()
     if having:
-        shown = "; ".join(f"{name}: {gpus}" for name, gpus in sorted(having.items())[:8])
-        yield Finding(Level.OK, "GPUs", f"{len(having)} nodes of {len(found)}: {shown}")
+        by_name = sorted(having, key=lambda each: each[0].name)
+        shown = "; ".join(f"{node.name}: {gpus}" for node, gpus in by_name[:8])
+        yield Finding(Level.OK, "GPUs", f"{len(having)} nodes of {len(facts.nodes)}: {shown}")
     elif sliced:
         do = "the device plugin beside it: an LLMDeployment asks for GPUs as resources (spec.accelerator.nvidiaGPU)"
         yield Finding(Level.MISSING, "GPUs", "only in ResourceSlices (DRA)", do)
     else:
         do = "NVIDIA's GPU operator, or its device plugin; spec.accelerator.cpu needs none"
         yield Finding(Level.NOTE, "GPUs", "no node offers nvidia.com/gpu", do)
-    unlabelled = [name for name in having if not _is_labelled(facts.nodes, name)]
+    unlabelled = [node.name for node, _ in having if names.GPU_PRODUCT_LABEL not in node.labels]
     if unlabelled:
         do = "GPU feature discovery, which is a part of the GPU operator: without it memory is not planned"
         yield Finding(Level.NOTE, "GPU labels", f"{', '.join(unlabelled[:8])}: no {names.GPU_PRODUCT_LABEL}", do)
@@ -169,10 +169,6 @@ def _find_gpus(facts: Facts) -> Iterator[Finding]:
 def _gpus_of(node: Node) -> str:
     offered = [f"{count} {name}" for name, count in node.allocatable.items() if name.startswith(_VENDOR) and count]
     return ", ".join(sorted(offered))
-
-
-def _is_labelled(nodes: tuple[Node, ...], name: str) -> bool:
-    return any(node.name == name and names.GPU_PRODUCT_LABEL in node.labels for node in nodes)
 
 
 def _find_storage(facts: Facts) -> Finding:

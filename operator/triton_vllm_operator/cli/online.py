@@ -14,7 +14,6 @@ from triton_vllm_operator.cli.doctor import Level, find_findings, finding_lines
 from triton_vllm_operator.cli.doctor_facts import read_facts
 from triton_vllm_operator.cli.engine_logs import engine_line
 from triton_vllm_operator.cli.files import Unreadable
-from triton_vllm_operator.cli.plan_running import print_rows
 from triton_vllm_operator.cli.status_view import headline, is_ready, status_lines
 from triton_vllm_operator.cli.terminal import printable
 from triton_vllm_operator.repository.catalogue import Catalogue
@@ -66,7 +65,7 @@ def _draw(read: Callable[[], Seen], watch: bool) -> Running:
     with live(console) as draw:
 
         def show(seen: Seen) -> None:
-            draw(draw_status(*seen, datetime.now(UTC), print_rows(seen[0].status)))
+            draw(draw_status(*seen, datetime.now(UTC)))
 
         if watch:
             return _follow(read, show)[0]

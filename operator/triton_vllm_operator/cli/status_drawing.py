@@ -10,32 +10,19 @@ from rich.live import Live
 from rich.text import Text
 
 from triton_vllm_operator.cli.cluster import Placed, Running
-from triton_vllm_operator.cli.status_view import (
-    StepRow,
-    condition_lines,
-    headline,
-    is_ready,
-    pod_lines,
-    step_line,
-    step_rows,
-    timeline_title,
-)
+from triton_vllm_operator.cli.status_view import StepRow, find_sections, headline, is_ready, step_line
 
 _WIDTH: Final = 40
 
 
-def draw_status(running: Running, pods: tuple[Placed, ...], now: datetime, memory: list[str]) -> RenderableType:
+def draw_status(running: Running, pods: tuple[Placed, ...], now: datetime) -> RenderableType:
     """As one thing that rich prints."""
-    status = running.status
     parts: list[RenderableType] = [Text(headline(running), style="green" if is_ready(running) else "yellow")]
-    parts += [Text(f"  {status.url}", style="cyan")] if status.url else []
-    parts += ["", Text("conditions", style="bold"), *map(Text, condition_lines(status, now))]
-    if rows := step_rows(status, now):
-        longest = max(row.seconds for row in rows) or 1.0
-        parts += ["", Text(timeline_title(status), style="bold"), *(_bar(row, longest) for row in rows)]
-    if memory:
-        parts += ["", Text("memory", style="bold"), *(Text(f"  {line}") for line in memory)]
-    parts += ["", Text("pods", style="bold"), *map(Text, pod_lines(pods, now) if pods else ["  none"])]
+    parts += [Text(f"  {running.status.url}", style="cyan")] if running.status.url else []
+    for title, contents in find_sections(running, pods, now):
+        longest = max((row.seconds for row in contents if isinstance(row, StepRow)), default=0.0) or 1.0
+        parts += ["", Text(title, style="bold")]
+        parts += [_bar(row, longest) if isinstance(row, StepRow) else Text(row) for row in contents]
     return Group(*parts)
 
 

@@ -56,7 +56,7 @@ def headline(running: Running) -> str:
     return f"{of}: {stands}{stale}: {ready.message}"
 
 
-def condition_lines(status: LLMDeploymentStatus, now: datetime) -> Iterator[str]:
+def _condition_lines(status: LLMDeploymentStatus, now: datetime) -> Iterator[str]:
     """All conditions; the message of one that the headline does not hold."""
     ready = status.condition(ConditionType.READY)
     said = ready.message if ready is not None else ""
@@ -70,13 +70,13 @@ def condition_lines(status: LLMDeploymentStatus, now: datetime) -> Iterator[str]
 _SILENT: Final = frozenset({ConditionType.READY, ConditionType.STALLED, ConditionType.AVAILABLE})
 
 
-def step_rows(status: LLMDeploymentStatus, now: datetime) -> list[StepRow]:
+def _step_rows(status: LLMDeploymentStatus, now: datetime) -> list[StepRow]:
     """The timeline; empty where none was kept."""
     steps = status.timeline.steps if status.timeline is not None else ()
     return [_row(step, now) for step in steps or ()]
 
 
-def timeline_title(status: LLMDeploymentStatus) -> str:
+def _timeline_title(status: LLMDeploymentStatus) -> str:
     """Of what it tells."""
     told = status.timeline
     if told is None:
@@ -99,7 +99,7 @@ def step_line(row: StepRow) -> str:
     return f"  {row.words:14}{took:>8}{'' if row.is_over else ' so far'}  {row.note}".rstrip()
 
 
-def pod_lines(placed: Iterable[Placed], now: datetime) -> Iterator[str]:
+def _pod_lines(placed: Iterable[Placed], now: datetime) -> Iterator[str]:
     """Each pod, where it is, and what is wrong with it; one that serves, since when it generates."""
     for each in placed:
         restarts = f", started again {each.pod.restarts} times" if each.pod.restarts else ""
@@ -117,16 +117,24 @@ def _say(pod: Pod, now: datetime) -> str:
     return "has not generated yet"
 
 
+def find_sections(
+    running: Running, pods: tuple[Placed, ...], now: datetime
+) -> Iterator[tuple[str, list[str] | list[StepRow]]]:
+    """What stands below the headline, each under its title."""
+    status = running.status
+    yield "conditions", list(_condition_lines(status, now))
+    if rows := _step_rows(status, now):
+        yield _timeline_title(status), rows
+    if memory := print_rows(status):
+        yield "memory", [f"  {line}" for line in memory]
+    yield "pods", list(_pod_lines(pods, now)) if pods else ["  none"]
+
+
 def status_lines(running: Running, pods: tuple[Placed, ...], now: datetime) -> list[str]:
     """All of it as plain text."""
-    status = running.status
-    lines = [headline(running), *([f"  {status.url}"] if status.url else []), "", "conditions"]
-    lines += condition_lines(status, now)
-    if rows := step_rows(status, now):
-        lines += ["", timeline_title(status), *map(step_line, rows)]
-    if memory := print_rows(status):
-        lines += ["", "memory", *(f"  {line}" for line in memory)]
-    lines += ["", "pods", *(pod_lines(pods, now) if pods else ["  none"])]
+    lines = [headline(running), *([f"  {running.status.url}"] if running.status.url else [])]
+    for title, contents in find_sections(running, pods, now):
+        lines += ["", title, *(step_line(row) if isinstance(row, StepRow) else row for row in contents)]
     return lines
 
 

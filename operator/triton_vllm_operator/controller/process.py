@@ -6,11 +6,11 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
-import aiohttp
 import kopf
 
 from triton_vllm_operator.controller.connection import open_api_client
@@ -25,10 +25,7 @@ from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.prober import look, probe
 from triton_vllm_operator.health.reading import open_session
-from triton_vllm_operator.health.target import ProbeTarget
-from triton_vllm_operator.health.verdict import ProbeResult
-from triton_vllm_operator.health.watcher import Look, ProbeWatcher, RunProbe
-from triton_vllm_operator.health.work import Work
+from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError
@@ -50,17 +47,23 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
     _end_on_signals()
     metrics, cache = Metrics(), Cache()
     api = await open_api_client(settings, settings.workers + 4)
-    client = KubeClient(api, metrics.requested, lambda: leadership is None or leadership.holds)
+
+    def leads() -> bool:
+        return leadership is None or leadership.holds
+
+    client = KubeClient(api, metrics.requested, leads)
     leadership = Leadership(client, *settings.lease, identity=_identity()) if settings.lease else None
     async with open_session() as session:
-        probes = ProbeWatcher(_prober(session), _looker(session), lambda key: queue.add(key), metrics.probed)
+        probes = ProbeWatcher(
+            partial(probe, session), partial(look, session), lambda key: queue.add(key), metrics.probed
+        )
         inspector = Inspector(client, session)
         reconciler = Reconciler(cache, client, probes, inspector, catalogue, lambda: datetime.now(UTC), metrics)
         queue = WorkQueue(reconciler.reconcile, metrics)
         resync = Resync(cache, client, settings.namespaces, queue.add, metrics)
         server = StatusServer(queue, metrics)
         _expose(metrics, cache, queue, probes)
-        metrics.gauge("leads", "1 in the operator that writes.", lambda: leadership is None or leadership.holds)
+        metrics.gauge("leads", "1 in the operator that writes.", leads)
         try:
             await server.start(settings.port)
             async with _leading(leadership):
@@ -132,20 +135,6 @@ async def _watch(
             namespaces=settings.namespaces,
         )
         comparing.cancel()
-
-
-def _prober(session: aiohttp.ClientSession) -> RunProbe:
-    async def run_probe(target: ProbeTarget, connected: Callable[[], None]) -> ProbeResult:
-        return await probe(session, target, connected)
-
-    return run_probe
-
-
-def _looker(session: aiohttp.ClientSession) -> Look:
-    async def run_look(target: ProbeTarget) -> Work | None:
-        return await look(session, target)
-
-    return run_look
 
 
 def _expose(metrics: Metrics, cache: Cache, queue: WorkQueue, probes: ProbeWatcher) -> None:

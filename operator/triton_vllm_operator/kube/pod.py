@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.api.times import parse_time
-from triton_vllm_operator.kube.resources import as_dict, controller_of, metadata_of, name_of
+from triton_vllm_operator.kube.resources import as_dict, controller_of, metadata_of, name_of, time_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +153,11 @@ def project_pod(body: Json) -> Pod:
         unhealthy_devices=_unhealthy_devices(container),
         restarts=int(container.get("restartCount", 0)),
         unschedulable=str(scheduled.get("message", "")) if scheduled.get("status") == "False" else "",
-        created_at=_time(metadata.get("creationTimestamp")),
+        created_at=time_of(metadata.get("creationTimestamp")),
         scheduled_at=_true_since(scheduled),
         initialized_at=_true_since(as_dict(conditions.get("Initialized"))),
         containers_ready_at=_true_since(open_port),
-        started_at=_time(as_dict(state.get("running")).get("startedAt")),
+        started_at=time_of(as_dict(state.get("running")).get("startedAt")),
         prepare_began=_began(prepare),
         generates_since=_true_since(as_dict(conditions.get(names.READINESS_GATE))),
         job_uid=_job_uid(body),
@@ -243,16 +242,12 @@ def _ended(terminated: Any) -> Ended | None:
 
 
 def _true_since(condition: dict[str, Any]) -> datetime | None:
-    return _time(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
+    return time_of(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
 
 
 def _began(container: dict[str, Any]) -> datetime | None:
     state = as_dict(container.get("state"))
-    return _time(as_dict(state.get("running") or state.get("terminated")).get("startedAt"))
-
-
-def _time(text: Any) -> datetime | None:
-    return parse_time(text) if isinstance(text, str) else None
+    return time_of(as_dict(state.get("running") or state.get("terminated")).get("startedAt"))
 
 
 def image_volumes(body: Json) -> frozenset[str]:

@@ -77,6 +77,11 @@ def name_of(body: Json) -> str:
     return str(metadata_of(body).get("name", ""))
 
 
+def time_of(value: Any) -> datetime | None:
+    """A time of the API; None for all else."""
+    return parse_time(value) if isinstance(value, str) else None
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectCondition:
     """A condition of an object's status that is True."""
@@ -92,7 +97,7 @@ def true_condition(body: Json, kind: str) -> ObjectCondition | None:
     for condition in conditions or ():
         if condition.get("type") == kind and condition.get("status") == "True":
             since = condition.get("lastTransitionTime")
-            return ObjectCondition(str(condition.get("message", "")), parse_time(str(since or "")))
+            return ObjectCondition(str(condition.get("message", "")), time_of(since))
     return None
 
 
@@ -100,7 +105,7 @@ def start_time(body: Json) -> datetime | None:
     """When the controller of an object first worked on it."""
     status = body.get("status")
     text = status.get("startTime") if isinstance(status, dict) else None
-    return parse_time(str(text or ""))
+    return time_of(text)
 
 
 def controller_of(body: Json) -> Json:

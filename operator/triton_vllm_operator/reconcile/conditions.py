@@ -10,6 +10,7 @@ from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.health.failures.last_words import NO_WORDS
 from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem
 from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.reconcile.recovery import DEAD
 from triton_vllm_operator.reconcile.situation import Finding, Situation
 
 _IN_VAIN: Final = frozenset({Reason.MODEL_NOT_SERVABLE, Reason.MODEL_NOT_FOUND})
@@ -18,22 +19,20 @@ _UNREACHABLE_AFTER: Final = timedelta(seconds=15)
 """Several probes of a loading container: long enough for the first one after its port has opened."""
 
 
-_WORKED: Final = frozenset({Reason.ENGINE_DEAD, Reason.GENERATE_TIMED_OUT})
-"""Reasons of replacements of pods that had generated."""
 _UNTIL: Final = "no pod is kept until the spec changes, or after: kubectl llm restart NAME (or kubectl rollout restart)"
 _NOT_PLANNED_YET: Final = Finding(
     ConditionStatus.UNKNOWN, Reason.NOT_PLANNED, "the model was not looked into yet, or the spec is not accepted"
 )
 
 
-def startup_deadline(pod: Pod, situation: Situation) -> datetime | None:
+def startup_deadline(pod: Pod, seconds: int) -> datetime | None:
     """When a pod that has not generated yet has taken too long.
 
     Its time begins when it has a node, and anew when its weights are there: fetching them is not starting.
     """
     if _has_generated(pod) or (began := pod.initialized_at or pod.scheduled_at) is None:
         return None
-    return began + timedelta(seconds=situation.startup_deadline_seconds)
+    return began + timedelta(seconds=seconds)
 
 
 def refusal_deadline(situation: Situation) -> datetime | None:
@@ -158,7 +157,7 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
         # Pods that still end say the same of themselves.
         return _false(Reason(stopped.reason), f"{stopped.message}; {_UNTIL}")
     for pod in situation.current:
-        deadline = startup_deadline(pod, situation)
+        deadline = startup_deadline(pod, situation.startup_deadline_seconds)
         if deadline is not None and deadline <= now:
             return _false(
                 Reason.STARTUP_DEADLINE_EXCEEDED,
@@ -239,7 +238,7 @@ def _degraded(situation: Situation) -> Finding:
             continue
         if problem := _gate_failure(pod, situation) or _find_problem(pod, situation):
             return _true(problem.reason, problem.message)
-    if (replaced := situation.replaced) is not None and replaced.reason in _WORKED:
+    if (replaced := situation.replaced) is not None and replaced.reason in DEAD:
         said = f": {replaced.message.rstrip('.')}" if replaced.message != replaced.reason else ""
         return _true(
             Reason(replaced.reason),

@@ -219,8 +219,8 @@ def _is_hung(pod: Pod, observed: Observed, plan: Plan, now: datetime) -> bool:
 
     Triton's Python stub hangs so where a machine has no time while it starts (docs/design/readiness.md).
     """
-    began = pod.initialized_at or pod.scheduled_at
-    if not pod.loads or began is None or now < began + timedelta(seconds=_startup_seconds(plan)):
+    deadline = startup_deadline(pod, _startup_seconds(plan))
+    if not pod.loads or deadline is None or now < deadline:
         return False
     said = observed.last_said.get(pod.name)
     return said is not None and now - said >= _SILENT_LOAD
@@ -298,9 +298,9 @@ def _look_again_at(
     situation: Situation, plan: Plan, status: LLMDeploymentStatus, recovered: Recovered, now: datetime
 ) -> datetime | None:
     waiting = [pod for pod in situation.current if not pod.serves]
-    moments = [moment(pod, situation) for pod in waiting for moment in (startup_deadline, unreachable_from)]
-    late = (deadline for pod in waiting if pod.loads and (deadline := startup_deadline(pod, situation)) is not None)
-    if any(deadline <= now for deadline in late):
+    deadlines = [(pod, startup_deadline(pod, situation.startup_deadline_seconds)) for pod in waiting]
+    moments = [deadline for _, deadline in deadlines] + [unreachable_from(pod, situation) for pod in waiting]
+    if any(pod.loads and deadline is not None and deadline <= now for pod, deadline in deadlines):
         # When it last said something is read again.
         moments.append(now + _INSPECT_AGAIN)
     if situation.pods_refused:

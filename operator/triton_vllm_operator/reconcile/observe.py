@@ -9,7 +9,6 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import MemoryPolicy
 from triton_vllm_operator.api.status import ConditionStatus, LLMDeploymentStatus
-from triton_vllm_operator.api.times import parse_time
 from triton_vllm_operator.health.failures.pods import wants_words
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.running import Inspection
@@ -28,6 +27,7 @@ from triton_vllm_operator.kube.resources import (
     controller_uid,
     metadata_of,
     name_of,
+    time_of,
 )
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, parse_controller_revision
@@ -159,7 +159,7 @@ def _resource(key: Key, body: Json) -> Resource:
         generation=int(str(metadata.get("generation", 0))),
         spec=spec if isinstance(spec, dict) else {},
         status=parsed,
-        created_at=parse_time(created) if isinstance(created := metadata.get("creationTimestamp"), str) else None,
+        created_at=time_of(metadata.get("creationTimestamp")),
     )
 
 

@@ -23,7 +23,7 @@ from triton_vllm_operator.api.times import format_time, parse_time
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.reconcile.model import News, Replacement
 
-_DEAD: Final = frozenset({Reason.ENGINE_DEAD, Reason.GENERATE_TIMED_OUT})
+DEAD: Final = frozenset({Reason.ENGINE_DEAD, Reason.GENERATE_TIMED_OUT})
 """Verdicts upon which a pod is replaced. One that answers with errors, or slowly, lives."""
 REPLACED: Final = "PodReplaced"
 _HOUR: Final = timedelta(hours=1)
@@ -104,7 +104,7 @@ def is_dead(pod: Pod) -> bool:
     gate = pod.gate
     if gate is None or gate.generates or not gate.has_generated or not pod.lives or not pod.running:
         return False
-    return gate.reason in _DEAD and gate.container_id == pod.container_id
+    return gate.reason in DEAD and gate.container_id == pod.container_id
 
 
 def open_replacement(status: RecoveryStatus | None) -> ReplacedPod | None:

@@ -134,7 +134,7 @@ def _as_step(times: _Times) -> Step | None:
     if times.ended is None:
         return Step(name=times.name, start_time=format_time(times.began))
     seconds = max(0, round((times.ended - times.began).total_seconds()))
-    is_fetched = times.name is StepName.FETCHED and times.total_bytes and seconds
+    is_fetched = times.name is StepName.FETCHED and seconds > 0
     return Step(
         name=times.name,
         start_time=format_time(times.began),

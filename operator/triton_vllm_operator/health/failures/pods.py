@@ -34,7 +34,7 @@ _BACK_OFF: Final = re.compile(
 _OFTEN: Final = 2
 """Restarts from which on it is told how often a container has ended."""
 _IN_VAIN: Final = 5
-"""Ends of one kind: kubelet has waited 10, 20, 40 and 80 s between them."""
+"""Ends, of which the last counts: kubelet has waited 10, 20, 40 and 80 s between them."""
 _SHOWN_DEVICES: Final = 4
 _OOM_KILLED: Final = "OOMKilled"
 
