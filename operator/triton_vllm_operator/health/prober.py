@@ -66,6 +66,8 @@ async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: 
         took = time.monotonic() - started
         if found.outcome is Outcome.GENERATED and not target.proven:
             found = replace(await _warm_up(session, target), is_varied=found.is_varied)
+            rest = time.monotonic() - started - took
+            _LOG.info("pod %s generated after %.1f s, and %.1f s of first requests", target.pod_name, took, rest)
     except _NO_ANSWER as error:
         found = _Finding(Outcome.UNREACHABLE, str(error) or type(error).__name__)
     except TooLong as error:
