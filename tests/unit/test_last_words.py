@@ -1,4 +1,5 @@
 """Where a termination message says too little, the end of the log names the failure, and what the engine was doing."""
+# ruff: noqa: E501 (texts stand as they were written)
 
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,63 @@ def test_of_an_unknown_text_the_last_line_of_an_error_is_told_and_no_wrapper() -
     assert found is not None
     assert found.reason == "ContainerCrashed"
     assert "exit code 1): ValueError: the moon is full" in found.message
+
+
+@pytest.mark.parametrize(
+    ("message", "log", "wanted"),
+    [
+        # Of what a worker ended stands in the log; that it ended is no name beside it.
+        (
+            "",
+            "OSError: the moon is full\nERROR Worker proc VllmWorker-0 died unexpectedly",
+            "OSError: the moon is full",
+        ),
+        ("Error: Engine core initialization failed. See root cause above.", "TypeError: no moon", "TypeError: no moon"),
+        (
+            "",
+            "Error in inspecting model architecture 'A'\nValueError: the moon is full",
+            "ValueError: the moon is full",
+        ),
+        (
+            "",
+            "RuntimeError: the moon is full\nCUDA kernel errors might be asynchronously reported at some other API call",
+            "RuntimeError: the moon is full",
+        ),
+        (
+            "",
+            '    raise RuntimeError(\nValueError: the moon is full\n    raise RuntimeError("x")',
+            "ValueError: the moon is full",
+        ),
+        ("", "Exception: data did not match any variant", "Exception: data did not match any variant"),
+        ("", "\x1b[1;36m(Worker)\x1b[0;0m ValueError: the moon is full", "(Worker) ValueError: the moon is full"),
+    ],
+)
+def test_the_cause_is_told_and_not_what_stands_around_it(message: str, log: str, wanted: str) -> None:
+    found = find_problem(crashed(message=message), find_last_words(log))
+    assert found is not None
+    assert (found.reason, found.message) == (
+        "ContainerCrashed",
+        f"pod llama-1 ended with Error (exit code 1): {wanted}; see kubectl logs llama-1 --previous",
+    )
+
+
+def test_a_process_that_only_ended_is_said_to_be_dead() -> None:
+    found = find_problem(crashed(), find_last_words("ERROR Worker proc VllmWorker-0 died unexpectedly"))
+    assert found is not None
+    assert found.reason == "EngineDead"
+
+
+@pytest.mark.parametrize(("code", "told"), [(137, "137, SIGKILL"), (139, "139, SIGSEGV"), (1, "1"), (255, "255")])
+def test_an_exit_code_says_its_signal(code: int, told: str) -> None:
+    found = find_problem(crashed(exit_code=code))
+    assert found is not None
+    assert f"(exit code {told})" in found.message
+
+
+def test_weights_that_do_not_fit_are_not_helped_by_a_smaller_cache() -> None:
+    found = find_problem(crashed(), find_last_words(f"{LOAD}\n{OOM}"))
+    assert found is not None
+    assert "what helps: more GPUs by spec.engine.tensorParallelSize, or a quantised model" in found.message
 
 
 def test_what_ends_again_and_again_says_how_often_and_whether_it_will_again() -> None:

@@ -1,10 +1,17 @@
 """Failures get a name from what the engine said as it ended."""
+# ruff: noqa: E501 (texts stand as they were written)
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
+from support.failing_texts import MORE_TEXTS
+from tools.reason_pages import SAID
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.health.failures.pods import find_problem
 from triton_vllm_operator.health.failures.signatures import load_signatures, name_failure
 from triton_vllm_operator.kube.pod import Ended, Pod
@@ -141,7 +148,7 @@ def test_the_end_of_a_real_log_is_named(log: str, reason: str, words: str) -> No
     assert (named.reason, words in named.says) == (reason, True), named.says
 
 
-@pytest.mark.parametrize(("text", "reason", "words"), TEXTS)
+@pytest.mark.parametrize(("text", "reason", "words"), [*TEXTS, *MORE_TEXTS])
 def test_a_text_is_named(text: str, reason: str, words: str) -> None:
     named = name_failure(text)
     assert named is not None
@@ -165,16 +172,73 @@ def test_what_only_says_that_something_failed_names_nothing(text: str) -> None:
 
 
 def test_every_signature_is_shown_by_a_text() -> None:
-    shown = {reason for _, reason, _ in (*LOGS, *TEXTS)}
-    assert {each.reason.value for each in load_signatures()} - shown == {"GpuUnhealthy"}, "kubernetes#130145 has no log"
+    texts = [
+        *(text for text, _, _ in (*TEXTS, *MORE_TEXTS)),
+        *((ENDS / f"{log}.txt").read_text() for log, _, _ in LOGS),
+    ]
+    assert [each.match.pattern for each in load_signatures() if not any(map(each.match.search, texts))] == []
+
+
+def test_fields_that_are_named_exist() -> None:
+    told = " ".join(f"{each.says} {each.do}" for each in load_signatures()) + SAID.read_text()
+    for path in set(re.findall(r"\bspec((?:\.[a-z]\w*)+)", told)):
+        model: object = LLMDeploymentSpec
+        for name in path.split(".")[1:]:
+            if not _is_model(model):
+                # What a map holds is its user's.
+                break
+            assert isinstance(model, type)
+            assert issubclass(model, BaseModel)
+            fields = {field.alias or key: field for key, field in model.model_fields.items()}
+            assert name in fields, path
+            model = next((each for each in _types(fields[name].annotation) if _is_model(each)), None)
+
+
+def _types(annotation: object) -> list[object]:
+    return [annotation, *(inner for part in get_args(annotation) for inner in _types(part))]
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def test_what_is_told_of_a_text_is_bounded_and_printable() -> None:
     named = name_failure(f"Cannot find any model weights with `/w{'x' * 5000}`")
     assert named is not None
     assert len(named.says) < 200
-    named = name_failure("got an unexpected keyword argument 'a\x1bb'")
+    named = name_failure("EngineArgs.__init__() got an unexpected keyword argument 'a\x1bb'")
     assert named is None
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        # What was said long before the end is of something else.
+        ("LoRA rank 64 is greater than max_lora_rank 16.\nCUDA error: an illegal memory access was encountered", "GpuFault"),
+        ("429 Client Error: Too Many Requests\nValueError: No available memory for the cache blocks.", "NoKvMemory"),
+        # What follows from a cause: another rank is gone, the engine is dead.
+        ("ValueError: No available memory for the cache blocks.\nNCCL error: remote process exited", "NoKvMemory"),
+        ("NCCL error: invalid usage\nWorker proc VllmWorker-0 died unexpectedly", "NcclFailed"),
+        ("Error 803: system has unsupported display driver / cuda driver combination\nFailed to infer device type", "DriverMismatch"),
+        ("KeyError: 'getpwuid(): uid not found: 1000'\nModel architectures ['LlamaForCausalLM'] failed to be inspected.", "UserWithoutName"),
+    ],
+)  # fmt: skip
+def test_of_several_texts_the_last_cause_is_the_name(log: str, reason: str) -> None:
+    named = name_failure(log)
+    assert named is not None
+    assert named.reason == reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ValueError: Model architectures ['LlamaForCausalLM'] failed to be inspected. Please check the logs",
+        "TypeError: FlashAttentionImpl.__init__() got an unexpected keyword argument 'layer_idx'",
+        "TypeError: flash_attn_varlen_func() got an unexpected keyword argument 'num_splits'",
+    ],
+)
+def test_what_a_new_start_may_mend_is_not_said_to_be_in_vain(text: str) -> None:
+    assert name_failure(text) is None
 
 
 def crashed(message: str, reason: str = "Error") -> Pod:

@@ -13,8 +13,8 @@ from pathlib import Path
 ERRORS = Path(tempfile.gettempdir()) / "engine-errors.log"
 _NAME = "engine-errors"
 _LIMIT = 2**20
-_CAUSE = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b.*$", re.MULTILINE)
-_WRAPPERS = ("Engine core initialization failed", "WorkerProc initialization failed")
+_CAUSE = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)(?::.*)?$", re.MULTILINE)
+_WRAPPERS = ("Engine core initialization failed", "WorkerProc initialization failed", "failed to be inspected")
 """They say that another process failed."""
 
 

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     # What keeps a pod from generating; Progressing, Ready and Degraded carry them
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
+    NODE_CANNOT_START_POD = "NodeCannotStartPod"
     CONTAINER_CONFIG_INVALID = "ContainerConfigInvalid"
     CONTAINER_CRASHED = "ContainerCrashed"
     OUT_OF_MEMORY = "OutOfMemory"
@@ -109,6 +110,9 @@ class Reason(StrEnum):
     GPU_TOO_OLD_FOR_QUANTIZATION = "GpuTooOldForQuantization"
     QUANTIZATION_MISMATCH = "QuantizationMismatch"
     ARGUMENT_UNKNOWN = "ArgumentUnknown"
+    MAX_MODEL_LEN_OVER_MODEL = "MaxModelLenOverModel"
+    NO_ATTENTION_BACKEND = "NoAttentionBackend"
+    IMAGE_INCOMPLETE = "ImageIncomplete"
     LORA_RANK = "LoraRank"
     IMAGE_LACKS_GPU_ARCH = "ImageLacksGpuArch"
     DRIVER_MISMATCH = "DriverMismatch"

@@ -2,8 +2,9 @@
 
 import json
 import logging
+import re
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
@@ -22,6 +23,20 @@ from triton_vllm_operator.kube.pod import Pod
 _LOG = logging.getLogger(__name__)
 REST_SECONDS: Final = 60.0
 _NOT_CREATED: Final = "FailedCreate"
+_HELD_BY: Final = frozenset(
+    {
+        "FailedMount",
+        "FailedAttachVolume",
+        "FailedMapVolume",
+        "FailedCreatePodSandBox",
+        "FailedCreatePodContainer",
+        "NetworkNotReady",
+    }
+)
+"""Events of kubelet and of the volume controller: https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/events/event.go."""
+_LATE: Final = timedelta(minutes=3)
+"""Kubelet tries again within two."""
+_IDENTIFIER: Final = re.compile(r"\b[0-9a-f]{32,}\b")
 _MOST_WORDS: Final = 2000
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
@@ -36,6 +51,8 @@ class Inspector:
         """When to ask a pod again that could not be asked, by uid, or by the container that ended."""
         self._last_said: dict[str, datetime] = {}
         """When pods that do not start last said something, by uid."""
+        self._held: dict[str, str] = {}
+        """Why nodes do not start pods, by uid."""
         self._words: dict[str, LastWords] = {}
         """By the container that ended. A restart reads them again."""
 
@@ -76,6 +93,26 @@ class Inspector:
         except ApiError as error:
             _LOG.warning("cannot read the events of Job %s in %s: %s", job_uid, namespace, error)
             return ""
+
+    async def why_held(self, namespace: str, pod: Pod, now: datetime) -> str:
+        """Why its node does not start a pod, which stands in Events alone; empty if it says nothing of late.
+
+        It is not asked every time. A mount that failed once, before minutes of pulling an image, holds nothing up.
+        """
+        if time.monotonic() < self._not_before.get(pod.uid, 0.0):
+            return self._held.get(pod.uid, "")
+        self._rest(pod.uid)
+        try:
+            warned = await self._client.read_newest_warning(namespace, pod.uid, _HELD_BY)
+        except ApiError as error:
+            _LOG.warning("cannot read the events of %s/%s: %s", namespace, pod.name, error)
+            return ""
+        is_late = warned is not None and now - warned.at <= _LATE
+        # Each try has an identifier of its own.
+        said = f"{warned.reason}: {_IDENTIFIER.sub('...', warned.message)}" if warned is not None and is_late else ""
+        kept = {uid: text for uid, text in self._held.items() if uid in self._not_before}
+        self._held = {**kept, pod.uid: said}
+        return said
 
     async def last_words(self, namespace: str, pod: Pod) -> LastWords:
         """What the log of the container that ended says; read once for each, and nothing if it cannot be read now."""

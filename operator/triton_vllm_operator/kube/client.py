@@ -8,7 +8,8 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -20,7 +21,7 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.times import parse_time
 from triton_vllm_operator.kube.errors import ApiError, Gone, Refused, Unavailable, error_for
-from triton_vllm_operator.kube.resources import EVENT, LEASE, POD, Kind, kind_of, metadata_of, name_of
+from triton_vllm_operator.kube.resources import EVENT, LEASE, POD, Kind, kind_of, metadata_of, name_of, time_of
 
 Measure = Callable[[str, str, int, float], None]
 """Called after every request with verb, resource, HTTP status (0: no answer) and seconds."""
@@ -39,6 +40,15 @@ _NO_VERSION: Final = "1"
 """A version that no object has (etcd's first write is version 2): an apply that names it creates or conflicts.
 https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/apiserver/pkg/registry/generic/registry/store.go"""
 _LOST: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """What an Event warns of."""
+
+    at: datetime
+    reason: str
+    message: str
 
 
 class KubeClient:
@@ -185,6 +195,23 @@ class KubeClient:
             for event in events
         ]
         return max(times, default=("", ""))[1]
+
+    async def read_newest_warning(self, namespace: str, uid: str, reasons: Collection[str]) -> Warned | None:
+        """The newest Event of one of these reasons that warns about an object; None if there is none.
+
+        Raises:
+            ApiError: the events could not be had. It is not tried again.
+        """
+        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": str(_PAGE)}
+        listed = json.loads(await self._once("GET", "list", EVENT, EVENT.path(namespace), query))
+        events: list[Json] = listed.get("items") or []
+        found = [
+            Warned(at, str(event.get("reason")), str(event.get("message", "")))
+            for event in events
+            if event.get("reason") in reasons
+            and (at := time_of(event.get("lastTimestamp") or event.get("eventTime"))) is not None
+        ]
+        return max(found, key=lambda warned: warned.at, default=None)
 
     async def post_event(self, manifest: Json) -> None:
         """Create an Event.

@@ -87,6 +87,8 @@ class Pod:
     """When the init container began that checks or fetches the weights."""
     generates_since: datetime | None = None
     """Since when its gate says so."""
+    held: str = ""
+    """What its node said last of why it does not start it, as `FailedMount: ...`; from Events, where it takes long."""
     job_uid: str = ""
     """Of the Job that this pod fetches a model for; empty for a serving pod."""
     prepares: bool = False
@@ -100,6 +102,13 @@ class Pod:
     def lives(self) -> bool:
         """Whether the pod is there to stay: one that failed is replaced and only lies about."""
         return self.phase != "Failed" and not self.terminating
+
+    @property
+    def waits_on_its_node(self) -> bool:
+        """Whether a node has taken it, and has neither started its containers nor said why not in its status."""
+        is_silent = self.waiting_reason in ("", "ContainerCreating", "PodInitializing") and self.ended is None
+        has_begun = self.running or self.prepares or self.initialized_at is not None
+        return self.lives and self.scheduled_at is not None and is_silent and not has_begun
 
     @property
     def loads(self) -> bool:

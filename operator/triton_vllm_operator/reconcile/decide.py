@@ -36,6 +36,7 @@ from triton_vllm_operator.reconcile.conditions import (
     unreachable_from,
 )
 from triton_vllm_operator.reconcile.drift import differs
+from triton_vllm_operator.reconcile.held import ask_again_at
 from triton_vllm_operator.reconcile.learning import compare_now, find_news
 from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
@@ -303,6 +304,7 @@ def _look_again_at(
     if any(pod.loads and deadline is not None and deadline <= now for pod, deadline in deadlines):
         # When it last said something is read again.
         moments.append(now + _INSPECT_AGAIN)
+    moments += [ask_again_at(pod, now) for pod in waiting]
     if situation.pods_refused:
         moments.append(refusal_deadline(situation))
     moments.append(recovered.look_again_at)

@@ -1,6 +1,7 @@
 """Observe: everything that one decision depends on, out of the cache."""
 
 import logging
+from dataclasses import replace
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -31,6 +32,7 @@ from triton_vllm_operator.kube.resources import (
 )
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, parse_controller_revision
+from triton_vllm_operator.reconcile.held import is_held
 from triton_vllm_operator.reconcile.learning import wants_to_hear
 from triton_vllm_operator.reconcile.model import Child, Observed, Resource, UnreadableRevision
 
@@ -41,7 +43,13 @@ _NAMED_AS_OWNER = (DEPLOYMENT, SERVICE)
 
 
 async def observe(
-    key: Key, cache: Cache, client: KubeClient, probes: ProbeWatcher, inspector: Inspector, lister: NodeLister
+    key: Key,
+    cache: Cache,
+    client: KubeClient,
+    probes: ProbeWatcher,
+    inspector: Inspector,
+    lister: NodeLister,
+    now: datetime,
 ) -> Observed | None:
     """What there is; None if the LLMDeployment is gone or going.
 
@@ -55,7 +63,7 @@ async def observe(
     children, foreign = _cached(key, cache, resource.owner)
     if _had_name_conflict(resource.status):
         foreign += await _look_up_foreign(key, client, resource.owner, children, foreign)
-    pods, (revisions, unreadable) = cache.pods(key), _revisions(children)
+    pods, (revisions, unreadable) = await _read_held(key, cache.pods(key), inspector, now), _revisions(children)
     fetch_pods = tuple(pod for pod in pods if pod.job_uid)
     return Observed(
         resource=resource,
@@ -72,6 +80,16 @@ async def observe(
         probes=probes.histories(key),
         revisions=revisions,
         unreadable=unreadable,
+    )
+
+
+async def _read_held(key: Key, pods: tuple[Pod, ...], inspector: Inspector, now: datetime) -> tuple[Pod, ...]:
+    """The pods, with what Events say of those that their nodes do not start."""
+    return tuple(
+        [
+            replace(pod, held=await inspector.why_held(key.namespace, pod, now)) if is_held(pod, now) else pod
+            for pod in pods
+        ]
     )
 
 

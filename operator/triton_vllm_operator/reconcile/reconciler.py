@@ -75,7 +75,9 @@ class Reconciler:
             NotSettled: the API server refuses or changes a child, or a foreign object has its name.
             ApiError: the API server could not be reached.
         """
-        observed = await observe(key, self._cache, self._client, self._probes, self._inspector, self._nodes)
+        observed = await observe(
+            key, self._cache, self._client, self._probes, self._inspector, self._nodes, self._clock()
+        )
         if observed is None:
             self._probes.sync(key, ())
             self._turns.note(key, None)

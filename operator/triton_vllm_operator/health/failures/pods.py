@@ -1,14 +1,22 @@
 """What keeps a pod from generating, read from its status. Pure."""
 
 import re
+import signal
 from dataclasses import dataclass
 from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import DRAFT_FIELD, TOKENIZER_FIELD
-from triton_vllm_operator.health.failures.last_words import NO_WORDS, LastWords, find_telling_line, lacks_words
-from triton_vllm_operator.health.failures.signatures import name_failure
+from triton_vllm_operator.health.failures.last_words import (
+    NO_WORDS,
+    LastWords,
+    Phase,
+    find_telling_line,
+    is_telling,
+    lacks_words,
+)
+from triton_vllm_operator.health.failures.signatures import Named, Weight, name_failure
 from triton_vllm_operator.kube.pod import Ended, Image, Pod
 from triton_vllm_operator.sources.report import parse_report
 
@@ -18,6 +26,7 @@ _PULL: Final = frozenset(
         "ImagePullBackOff",
         "InvalidImageName",
         "ErrImageNeverPull",
+        "ImageInspectError",
         "RegistryUnavailable",
         "SignatureValidationFailed",
     }
@@ -26,6 +35,13 @@ _CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError"
 
 _PULL_SECRET: Final = "; a private registry needs spec.scheduling.imagePullSecrets"
 _NEVER_PULLED: Final = "; bring it to the node"
+_NEEDS_SECRET: Final = re.compile(r"(?i)\b40[13]\b|denied|unauthori[sz]ed|authenti|not found|\b429\b|toomanyrequests")
+"""A registry says "not found" of what it does not show to everybody, and limits those who do not name themselves."""
+_NO_CLAIM: Final = re.compile(r"persistentvolumeclaim \S+ not found")
+_GATED: Final = "scheduling gates"
+"""https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/scheduler/framework/plugins/schedulinggates/scheduling_gates.go."""
+_BUSY_NODE: Final = re.compile(r"context deadline exceeded|failed to reserve container name")
+"""What containerd says of a container that it is still making: https://github.com/containerd/containerd/issues/4604."""
 _CLAIM_REMEDY: Final = "create the claim, or name another one in spec.model"
 # The kubelet's messages alternate between the error and the error after this: one sentence, or each would be a write.
 _BACK_OFF: Final = re.compile(
@@ -37,6 +53,8 @@ _IN_VAIN: Final = 5
 """Ends, of which the last counts: kubelet has waited 10, 20, 40 and 80 s between them."""
 _SHOWN_DEVICES: Final = 4
 _OOM_KILLED: Final = "OOMKilled"
+_SIGNALLED: Final = 128
+"""Above it, an exit code tells the signal that ended a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +73,19 @@ def find_problem(pod: Pod, words: LastWords = NO_WORDS) -> Problem | None:
     `words` is what the end of its log says.
     """
     if pod.unschedulable:
-        remedy = f"; {_CLAIM_REMEDY}" if "persistentvolumeclaim" in pod.unschedulable else ""
-        return Problem(Reason.UNSCHEDULABLE, f"pod {pod.name} fits on no node: {pod.unschedulable}{remedy}")
+        return Problem(Reason.UNSCHEDULABLE, _unplaced(pod))
     if pod.waiting_reason in _PULL:
         return Problem(Reason.IMAGE_PULL_FAILED, _missing_image(pod))
     if pod.waiting_reason in _CONFIG:
-        return Problem(Reason.CONTAINER_CONFIG_INVALID, f"pod {pod.name}: {pod.waiting_message}")
+        return _unmade(pod)
     if pod.unprepared is not None and not pod.running:
         return _bad_source(pod, pod.unprepared)
     if pod.phase == "Failed":
-        return Problem(Reason.POD_FAILED, f"pod {pod.name} failed: {pod.phase_message or _how(pod.ended)}")
+        return _failed(pod)
+    if pod.held and not pod.running:
+        return Problem(
+            Reason.NODE_CANNOT_START_POD, f"pod {pod.name}: its node cannot start it and tries again: {pod.held}"
+        )
     if pod.ended is not None and not pod.serves:
         return _crash(pod, pod.ended, words)
     return None
@@ -72,7 +93,38 @@ def find_problem(pod: Pod, words: LastWords = NO_WORDS) -> Problem | None:
 
 def cannot_begin(pod: Pod) -> bool:
     """Whether a container waits for an image or a setting, which this pod may never get."""
-    return pod.waiting_reason in _PULL | _CONFIG
+    return pod.waiting_reason in _PULL or (pod.waiting_reason in _CONFIG and not _BUSY_NODE.search(pod.waiting_message))
+
+
+def _unplaced(pod: Pod) -> str:
+    if _GATED in pod.unschedulable:
+        return (
+            f"pod {pod.name} is held back by a scheduling gate, as a queue sets it (Kueue): {pod.unschedulable}; "
+            "whoever set the gate lets it go"
+        )
+    remedy = f"; {_CLAIM_REMEDY}" if _NO_CLAIM.search(pod.unschedulable) else ""
+    return f"pod {pod.name} fits on no node: {pod.unschedulable}{remedy}"
+
+
+def _unmade(pod: Pod) -> Problem:
+    """Why a node has not made the container."""
+    said = pod.waiting_message
+    if _BUSY_NODE.search(said):
+        late = f"pod {pod.name}: its node is late in making the container and tries again: {said}"
+        return Problem(Reason.NODE_CANNOT_START_POD, f"{late}; if it stays so: kubectl delete pod {pod.name}")
+    if (named := name_failure(said)) is not None:
+        return Problem(named.reason, f"pod {pod.name}: {named.says}; what helps: {named.do}; the node says: {said}")
+    return Problem(Reason.CONTAINER_CONFIG_INVALID, f"pod {pod.name}: {said}")
+
+
+def _failed(pod: Pod) -> Problem:
+    """Of a pod that its node gave up, and that is replaced."""
+    said = pod.phase_message or _how(pod.ended)
+    if (named := name_failure(pod.phase_message)) is not None:
+        return Problem(
+            named.reason, f"pod {pod.name} failed: {named.says}; what helps: {named.do}; the node says: {said}"
+        )
+    return Problem(Reason.POD_FAILED, f"pod {pod.name} failed: {said}")
 
 
 def _missing_image(pod: Pod) -> str:
@@ -80,14 +132,20 @@ def _missing_image(pod: Pod) -> str:
     if pod.awaited_image is None:
         return f"pod {pod.name}: {detail}"
     found = f"{_image_field(pod.awaited_image)}: pod {pod.name} has not got the image {pod.awaited_image.reference}"
-    return f"{found}: {detail}{_IMAGE_REMEDIES.get(pod.waiting_reason, _PULL_SECRET)}"
+    return f"{found}: {detail}{_image_remedy(pod.waiting_reason, detail)}"
 
 
-_IMAGE_REMEDIES: Final = {
-    "ErrImageNeverPull": _NEVER_PULLED,
-    "InvalidImageName": "",
-    "SignatureValidationFailed": "",
-}
+def _image_remedy(reason: str, detail: str) -> str:
+    if reason == "ErrImageNeverPull":
+        return _NEVER_PULLED
+    if reason == "ImageInspectError":
+        return _SHORT_NAME
+    return _PULL_SECRET if reason not in _NO_REMEDY and _NEEDS_SECRET.search(detail) else ""
+
+
+_NO_REMEDY: Final = frozenset({"InvalidImageName", "SignatureValidationFailed"})
+_SHORT_NAME: Final = "; write the image's name with its registry"
+"""https://github.com/cri-o/cri-o: from 1.34 on, a name that several registries may have is refused."""
 
 
 def _image_field(image: Image) -> str:
@@ -164,15 +222,29 @@ def _crash(pod: Pod, ended: Ended, words: LastWords) -> Problem:
         when = f" {words.phase}" if words.phase is not None else ""
         how = f"ended with {_how(ended, words)}{when}{often}"
         return Problem(Reason.OUT_OF_MEMORY, f"pod {pod.name} {how}; raise spec.resources.limits.memory; {see}")
-    named, devices = name_failure(ended.message) or words.named, _say_devices(pod)
+    named, devices = _name(ended, words), _say_devices(pod)
     if named is None:
         reason = Reason.GPU_UNHEALTHY if devices else Reason.CONTAINER_CRASHED
         return Problem(reason, f"pod {pod.name} ended with {_how(ended, words)}{often}; {see}{devices}")
     is_of_memory = named.reason is Reason.CUDA_OUT_OF_MEMORY and words.phase is not None
     when = f", {words.phase}" if is_of_memory else ""
+    do = _LOADS_LESS if is_of_memory and words.phase is Phase.LOAD else named.do
     same = f"; it ended so{often}" + ("" if named.mends else ", and will again") if often else ""
-    text = f"pod {pod.name}: {named.says}{when}; what helps: {named.do}{same}; {see}{devices}"
+    text = f"pod {pod.name}: {named.says}{when}; what helps: {do}{same}; {see}{devices}"
     return Problem(named.reason, text, in_vain=named.in_vain and pod.restarts + 1 >= _IN_VAIN)
+
+
+_LOADS_LESS: Final = (
+    "more GPUs by spec.engine.tensorParallelSize, or a quantised model: the weights alone are too large"
+)
+
+
+def _name(ended: Ended, words: LastWords) -> Named | None:
+    """The name of a failure; None if what is told of it by no rule says more than that a process ended."""
+    told = [named for named in (name_failure(ended.message), words.named) if named is not None]
+    named = min(told, key=lambda each: tuple(Weight).index(each.weight), default=None)
+    says_more = is_telling(find_telling_line(ended.message)) or is_telling(words.line)
+    return None if named is not None and named.weight is Weight.END and says_more else named
 
 
 def _say_devices(pod: Pod) -> str:
@@ -193,5 +265,14 @@ def wants_words(pod: Pod) -> bool:
 def _how(ended: Ended | None, words: LastWords = NO_WORDS) -> str:
     if ended is None:
         return "no word of its own"
-    last = find_telling_line(ended.message) or words.line
-    return f"{ended.reason or 'exit'} (exit code {ended.exit_code})" + (f": {last}" if last else "")
+    own = find_telling_line(ended.message)
+    last = own if is_telling(own) else words.line or own
+    return f"{ended.reason or 'exit'} (exit code {_exit_code(ended.exit_code)})" + (f": {last}" if last else "")
+
+
+def _exit_code(code: int) -> str:
+    """With the signal that it stands for: https://tldp.org/LDP/abs/html/exitcodes.html."""
+    try:
+        return f"{code}, {signal.Signals(code - _SIGNALLED).name}"
+    except ValueError:
+        return str(code)

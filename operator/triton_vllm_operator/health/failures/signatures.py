@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from importlib import resources
 from typing import Final
@@ -14,6 +15,19 @@ from triton_vllm_operator.health.failures.hiding import hide_secrets
 
 _WORD_LIMIT: Final = 120
 """Characters of what is told from a text: it may be anybody's."""
+
+
+class Weight(StrEnum):
+    """What a text is worth beside others of the same log: the first of these that stands there is the name."""
+
+    CAUSE = "cause"
+    ECHO = "echo"
+    """What follows from a cause elsewhere, if one is told: another rank that is gone, a device that nobody found."""
+    END = "end"
+    """That a process ended, and not of what."""
+
+
+_ORDER: Final = tuple(Weight)
 
 
 class Signature(BaseModel):
@@ -31,6 +45,7 @@ class Signature(BaseModel):
     """Whether a new start may help by itself."""
     in_vain: bool = False
     """Whether none will, until somebody changes the spec or the model."""
+    weight: Weight = Weight.CAUSE
     seen: tuple[str, ...]
     """Where: issues, or files of facts."""
 
@@ -44,20 +59,44 @@ class Named:
     do: str
     mends: bool
     in_vain: bool
+    weight: Weight
 
 
 def name_failure(text: str) -> Named | None:
-    """The failure that a log or a termination message names; None where no text of it is known."""
-    for signature in load_signatures():
-        if (found := signature.match.search(text)) is not None:
-            words = {name: _printable(word or "") for name, word in found.groupdict().items()}
-            says, do = signature.says.format(**words), signature.do.format(**words)
-            return Named(signature.reason, says, do, signature.mends, signature.in_vain)
-    return None
+    """The failure that a log or a termination message names; None where no text of it is known.
+
+    Of several the last counts: what was said long before the end is of something else. Of two at the same place, that
+    which stands first in the table.
+    """
+    found = [
+        (_ORDER.index(signature.weight), -last.start(), place, signature, last)
+        for place, signature in enumerate(load_signatures())
+        if (last := _find_last(signature.match, text)) is not None
+    ]
+    if not found:
+        return None
+    *_, signature, last = min(found, key=lambda each: each[:3])
+    words = {name: _printable(word or "") for name, word in last.groupdict().items()}
+    return Named(
+        signature.reason,
+        signature.says.format(**words),
+        signature.do.format(**words),
+        signature.mends,
+        signature.in_vain,
+        signature.weight,
+    )
+
+
+def _find_last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    last = None
+    for last in pattern.finditer(text):  # noqa: B007 (the last one is what is wanted)
+        pass
+    return last
 
 
 def _printable(word: str) -> str:
-    return "".join(character for character in hide_secrets(word) if character.isprintable())[:_WORD_LIMIT]
+    shown = "".join(character for character in hide_secrets(word) if character.isprintable())
+    return shown[:_WORD_LIMIT].strip()
 
 
 @cache
