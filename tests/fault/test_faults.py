@@ -15,6 +15,7 @@ from fault.fakeapi import FakeApi, client_of, serving, unavailable
 from support.looks import see_nothing
 from support.pods import make_pod
 from support.simulate import CATALOGUE, CPU_SPEC
+from triton_vllm_operator.api.names import LABEL_REVISION, child_labels
 from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.resync import Resync
 from triton_vllm_operator.health.inspector import Inspector
@@ -25,7 +26,16 @@ from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError, Unavailable
 from triton_vllm_operator.kube.pod import Ended
-from triton_vllm_operator.kube.resources import CHILDREN, CONFIG_MAP, DEPLOYMENT, LLM_DEPLOYMENT, POD, SERVICE, Key
+from triton_vllm_operator.kube.resources import (
+    CHILDREN,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    LLM_DEPLOYMENT,
+    POD,
+    REVISION,
+    SERVICE,
+    Key,
+)
 from triton_vllm_operator.reconcile.reconciler import NotSettled, Reconciler
 
 WEB = Key("ns", "web")
@@ -174,10 +184,42 @@ async def test_a_status_that_could_not_be_written_is_written_later() -> None:
         api.fault = lambda _m, path: unavailable() if path.endswith("/status") else None
         with pytest.raises(Unavailable):
             await operator.settle(api)
+        with pytest.raises(Unavailable):
+            await operator.reconciler.reconcile(WEB)
+        assert api.told == [], "each try would tell the same again"
         api.fault = lambda *_: None
         await operator.reconciler.reconcile(WEB)
     (body,) = api.of_kind(LLM_DEPLOYMENT)
     assert body["status"]["observedGeneration"] == 1
+
+
+async def test_pods_of_one_that_had_the_same_name_are_not_taken_over() -> None:
+    api = new_cluster()
+    (body,) = api.of_kind(LLM_DEPLOYMENT)
+    body["metadata"]["creationTimestamp"] = "2026-11-23T00:00:00Z"
+    api.put(LLM_DEPLOYMENT, body)
+    async with serving(api) as client:
+        operator = await started(client)
+        await operator.settle(api)
+        (revision,) = api.of_kind(REVISION)
+        serves = _serving_body(revision["metadata"]["name"].rsplit("-", 1)[-1])
+        for created, replicas in (("2026-11-22T23:59:59Z", 0), ("2026-11-23T00:00:00Z", 1)):
+            serves["metadata"] |= {"creationTimestamp": created, "resourceVersion": f"50{replicas}"}
+            operator.cache.put(POD, serves)
+            await operator.reconciler.reconcile(WEB)
+            (body,) = api.of_kind(LLM_DEPLOYMENT)
+            assert body["status"]["replicas"] == replicas
+
+
+def _serving_body(revision: str) -> dict[str, Any]:
+    """A pod of the LLMDeployment `web`."""
+    labels = {**child_labels("web"), LABEL_REVISION: revision}
+    owner = {"kind": "ReplicaSet", "controller": True, "uid": "u", "name": "web-1"}
+    return {
+        "kind": "Pod",
+        "metadata": {"name": "web-1-a", "namespace": "ns", "uid": "p", "labels": labels, "ownerReferences": [owner]},
+        "status": {"phase": "Running"},
+    }
 
 
 @pytest.mark.parametrize("answer", ["", "1"], ids=["503", "429 with Retry-After"])

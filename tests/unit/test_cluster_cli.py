@@ -22,11 +22,12 @@ from support.simulate import NOW, World
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.api.timeline import Step, StepName, Timeline
 from triton_vllm_operator.cli.__main__ import main
-from triton_vllm_operator.cli.doctor import Facts, Level, Operator, find_findings, finding_lines, minor_version
+from triton_vllm_operator.cli.doctor import CrdSeen, Facts, Level, Operator, find_findings, finding_lines, minor_version
 from triton_vllm_operator.cli.doctor_facts import RIGHTS
 from triton_vllm_operator.cli.engine_logs import engine_line
 from triton_vllm_operator.cli.prompting import build_request, read_piece
 from triton_vllm_operator.cli.status_view import age
+from triton_vllm_operator.cli.terminal import printable
 from triton_vllm_operator.kube.nodes import Node
 
 KUBECTL = """#!{python}
@@ -307,11 +308,36 @@ def test_where_no_pod_generates_it_is_said_why(cluster: Cluster, capsys: pytest.
 def test_a_chat_is_rendered_by_the_models_own_template(cluster: Cluster, server: Server) -> None:
     cluster.answer("get-llmdep", llm(serving_world().status))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
-    cluster.answer("exec", json.dumps("<|user|>Tell<|assistant|>"))
+    cluster.answer("exec", json.dumps({"prompt": "<|user|>Tell<|assistant|>"}))
     server.answer = FRAMES
     assert main(["generate", "llama", "Tell", "--chat"]) == 0
     ((_, given),) = server.asked
     assert given["text_input"] == "<|user|>Tell<|assistant|>"
+
+
+def test_a_model_without_a_chat_template_is_said(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-pods", {"items": [pod(serves=True)]})
+    cluster.answer("exec", json.dumps({"error": "the model has no chat template: ask without --chat"}))
+    assert main(["generate", "llama", "Tell", "--chat"]) == 2
+    assert capsys.readouterr().err == "kubectl-llm: llama: the model has no chat template: ask without --chat\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["日本\u3000語", "25\u202f% 20\u00a0€", "\u0645\u06cc\u200c\u062e\u0648", "👩\u200d💻", "a\tb\nc"]
+)
+def test_what_joins_or_parts_words_is_printed(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize("text", ["\x1b", "\x07", "\x9b", "\u202e", "\u2066", "\r", "\ud800"])
+def test_what_would_act_on_a_terminal_is_not(text: str) -> None:
+    assert printable(f"a{text}b") == "ab"
+
+
+def test_a_name_is_no_option_of_kubectl(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--", "--all-namespaces"]) == 2
+    assert "is no name of an LLMDeployment" in capsys.readouterr().err
 
 
 def test_a_pod_that_cannot_be_reached_is_said(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
@@ -375,7 +401,7 @@ def test_ages_are_those_of_kubectl(seconds: int, shown: str) -> None:
 
 OPERATOR = Operator("system", "op", "op", "image:1", 1, 1)
 GPU_NODE = Node("gpu-1", {"nvidia.com/gpu.product": "H100"}, (), {"nvidia.com/gpu": 8, "cpu": 64})
-GOOD = Facts("v1.36.3", True, (OPERATOR,), (GPU_NODE,), "fast", frozenset(), (), {"list pods": True})
+GOOD = Facts("v1.36.3", CrdSeen.OURS, (OPERATOR,), (GPU_NODE,), "fast", frozenset(), (), {"list pods": True})
 
 
 def levels(facts: Facts) -> dict[str, Level]:
@@ -392,8 +418,9 @@ def test_a_cluster_that_lacks_nothing() -> None:
     [
         ({"version": "v1.29.4"}, "Kubernetes", Level.MISSING),
         ({"version": "v1.31.0-eks-1"}, "image volumes", Level.NOTE),
-        ({"crd_is_ours": None}, "CRD", Level.MISSING),
-        ({"crd_is_ours": False}, "CRD", Level.NOTE),
+        ({"crd": CrdSeen.ABSENT}, "CRD", Level.MISSING),
+        ({"crd": CrdSeen.HIDDEN}, "CRD", Level.UNKNOWN),
+        ({"crd": CrdSeen.OTHER}, "CRD", Level.NOTE),
         ({"operators": ()}, "operator", Level.MISSING),
         ({"operators": None}, "operator", Level.UNKNOWN),
         ({"operators": (Operator("s", "o", "o", "i", 0, 1),)}, "operator", Level.MISSING),

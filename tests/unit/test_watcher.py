@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from support.looks import see_nothing
+from support.looks import see_nothing, see_rest
 from support.virtual_time import virtually
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.health import watcher as watcher_module
 from triton_vllm_operator.health.target import ProbeTarget
-from triton_vllm_operator.health.verdict import Outcome, ProbeHistory, ProbeResult
+from triton_vllm_operator.health.verdict import CUT_OFF, Outcome, ProbeHistory, ProbeResult
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.resources import Key
 
@@ -101,6 +101,7 @@ class Silent(Probes):
 
     def __init__(self, tells: bool, first_seconds: float = 0.0, *outcomes: Outcome) -> None:
         super().__init__(*(outcomes or (Outcome.TIMED_OUT,)))
+        self.watcher = ProbeWatcher(self.probe, see_rest, self.notified.append, lambda *_: None)
         self.tells = tells
         self.first_seconds = first_seconds
         self.began: list[float] = []
@@ -157,7 +158,7 @@ async def test_where_all_are_silent_at_once_the_prober_is_suspected(lives: bool,
     watcher = ProbeWatcher(answer, see_nothing, lambda _: None, lambda _: None)
     settings = Probe.model_construct(period_seconds=0.01, failure_threshold=1)  # type: ignore[arg-type]
     for uid in "123":
-        watcher.sync(Key("ns", uid), [replace(make_target(), pod_uid=uid, settings=settings)])
+        watcher.sync(Key("ns", uid), [replace(make_target(), pod_uid=uid, settings=settings, proven=True)])
     await asyncio.sleep(0.3)
     first = watcher.histories(Key("ns", "1"))["1"]
     assert (first.reason, first.unreached) == (outcome, not lives)
@@ -179,7 +180,7 @@ async def test_another_container_begins_anew() -> None:
     await asyncio.sleep(0.02)
     probes.watcher.sync(KEY, [make_target("containerd://2")])
     await asyncio.sleep(0.02)
-    assert probes.watcher.histories(KEY) == {"uid": ProbeHistory("containerd://2", unreached=True)}
+    assert probes.watcher.histories(KEY) == {"uid": ProbeHistory("containerd://2", unreached=True, misses=1)}
     await probes.watcher.stop()
 
 
@@ -245,5 +246,5 @@ async def test_a_probe_under_way_is_no_refused_connection(
     watcher.sync(KEY, [make_target()])
     await asyncio.sleep(0.35)
     assert watcher.histories(KEY)["uid"].unreached is unreached
-    assert len(notified) == (1 if unreached else 2)
+    assert len(notified) == (CUT_OFF if unreached else 2)
     await watcher.stop()

@@ -79,6 +79,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     POD_FAILED = "PodFailed"
     PODS_REFUSED = "PodsRefused"
+    POD_NOT_READY = "PodNotReady"
     ENGINE_DEAD = "EngineDead"
     GENERATE_FAILED = "GenerateFailed"
     GENERATE_TIMED_OUT = "GenerateTimedOut"

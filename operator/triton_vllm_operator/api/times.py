@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Final
 
+_LAST_YEAR: Final = 9000
+"""Nothing can be added to what lies much later."""
 TIME_LENGTH: Final = 20
 """Characters."""
 
@@ -17,5 +19,7 @@ def parse_time(text: str) -> datetime | None:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
+        return None
+    if parsed.year >= _LAST_YEAR:
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

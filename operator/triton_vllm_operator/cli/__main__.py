@@ -6,6 +6,7 @@ something is missing.
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # Faults of any JSON are looked at by functions that call themselves.
     sys.setrecursionlimit(_DEEPEST_CALLS)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A model says what a terminal may not be able to show.
+        sys.stdout.reconfigure(errors="replace")
     try:
         # What the administrator of a cluster allows is not known here: it is a warning.
         allow = Allow(custom_images=True, token_endpoints=None, service_accounts=None, unknown_environment=True)

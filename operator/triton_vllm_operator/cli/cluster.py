@@ -6,6 +6,7 @@ kubectl holds the credentials and their plugins, and is on the PATH of whoever r
 import json
 import re
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -14,17 +15,17 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from typing import IO, Final
 
-from pydantic import ValidationError
-
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.api.stored_status import read_status
 from triton_vllm_operator.cli.files import Unreadable
 from triton_vllm_operator.kube.nodes import Node, project_node
 from triton_vllm_operator.kube.pod import Pod, project_pod
 from triton_vllm_operator.kube.resources import as_dict, metadata_of
 
 _SECONDS: Final = 30
+_MOST_COMPLAINTS: Final = 4096
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 RESOURCE: Final = f"{names.PLURAL}.{names.GROUP}"
 
@@ -73,19 +74,17 @@ def read_running(name: str, namespace: str | None) -> Running:
     Raises:
         Unreadable: kubectl is not there, or there is no such LLMDeployment.
     """
+    if not names.is_name(name):
+        raise Unreadable(f"{name!r} is no name of an LLMDeployment")
     within = ("--namespace", namespace) if namespace else ()
     found = ask("get", RESOURCE, name, *within)
     metadata = metadata_of(found)
-    try:
-        status = LLMDeploymentStatus.model_validate(found.get("status") or {})
-    except ValidationError as error:
-        raise Unreadable(f"the status of {name} was written by another version of the operator") from error
     return Running(
         name,
         str(metadata.get("namespace", "")),
         int(str(metadata.get("generation", 0))),
         as_dict(found.get("spec")),
-        status,
+        read_status(found.get("status")),
     )
 
 
@@ -204,12 +203,11 @@ def _lines_of(placed: Placed, answer: IO[bytes]) -> Iterator[str]:
 def _forwarded(placed: Placed, namespace: str, port: int) -> Iterator[int]:
     """A port of this machine that leads to one of a pod."""
     command = ("kubectl", "port-forward", f"pod/{placed.pod.name}", f":{port}", "--address=127.0.0.1")
-    with _piped(*command, "--namespace", namespace) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+    with _piped(*command, "--namespace", namespace) as piped:
+        line = piped.lines.readline()
         found = re.search(r"127\.0\.0\.1:(\d+)", line)
         if found is None:
-            _end(process)
+            piped.end()
             raise Unreadable(f"kubectl port-forward: {line.strip()}")
         yield int(found[1])
 
@@ -222,31 +220,49 @@ def logs(running: Running, *options: str) -> Iterator[Iterator[str]]:
         Unreadable: kubectl is not there, or may not read them.
     """
     where = ("--namespace", running.namespace, "--selector", running.selector, "--container", names.CONTAINER)
-    with _piped("kubectl", "logs", *where, "--prefix", "--max-log-requests=50", *options) as process:
-        assert process.stdout is not None
-        yield (line.rstrip("\n") for line in process.stdout)
-        _end(process)
+    with _piped("kubectl", "logs", *where, "--prefix", "--max-log-requests=50", *options) as piped:
+        yield (line.rstrip("\n") for line in piped.lines)
+        piped.end()
+
+
+@dataclass(frozen=True, slots=True)
+class _Piped:
+    """A kubectl that goes on."""
+
+    process: "subprocess.Popen[str]"
+    lines: IO[str]
+    """What it prints."""
+    complaints: IO[str]
+    """A file: nobody reads a pipe meanwhile, and a full one would hold it up."""
+
+    def end(self) -> None:
+        """Wait until it has ended.
+
+        Raises:
+            Unreadable: not well.
+        """
+        if self.process.wait() != 0:
+            self.complaints.seek(0)
+            raise Unreadable(f"kubectl: {' '.join(self.complaints.read(_MOST_COMPLAINTS).split())}")
 
 
 @contextmanager
-def _piped(*command: str) -> Iterator["subprocess.Popen[str]"]:
+def _piped(*command: str) -> Iterator[_Piped]:
     pipe = subprocess.PIPE
-    try:
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, bufsize=1)
-    except FileNotFoundError as error:
-        raise Unreadable("kubectl is not on the PATH") from error
-    try:
-        yield process
-    finally:
-        # It may still be under way: whoever asked has had enough.
-        process.terminate()
-        process.wait()
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    assert process.stderr is not None
-    if process.wait() != 0:
-        raise Unreadable(f"kubectl: {' '.join(process.stderr.read().split())}")
+    with tempfile.TemporaryFile(mode="w+", errors="replace") as complaints:
+        try:
+            process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=complaints, text=True, errors="replace", bufsize=1
+            )
+        except FileNotFoundError as error:
+            raise Unreadable("kubectl is not on the PATH") from error
+        assert process.stdout is not None
+        try:
+            yield _Piped(process, process.stdout, complaints)
+        finally:
+            # It may still be under way: whoever asked has had enough.
+            process.terminate()
+            process.wait()
 
 
 def _run(*command: str, given: str | None = None, seconds: float = _SECONDS) -> str:

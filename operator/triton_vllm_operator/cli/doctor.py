@@ -27,6 +27,16 @@ class Level(StrEnum):
     """LLMDeployments cannot work without it."""
 
 
+class CrdSeen(StrEnum):
+    """The CRD of the cluster."""
+
+    OURS = "ours"
+    OTHER = "another version's"
+    ABSENT = "absent"
+    HIDDEN = "hidden"
+    """Whoever asks may not see it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that was looked at."""
@@ -59,7 +69,7 @@ class Facts:
     """What was seen; None is what may not be seen."""
 
     version: str
-    crd_is_ours: bool | None
+    crd: CrdSeen
     """Whether the CRD is that of this program; None if there is none."""
     operators: tuple[Operator, ...] | None = None
     nodes: tuple[Node, ...] | None = None
@@ -104,9 +114,11 @@ def _find_kubernetes(facts: Facts) -> Iterator[Finding]:
 
 def _find_operator(facts: Facts) -> Iterator[Finding]:
     install = "helm install triton-vllm-operator charts/triton-vllm-operator -n triton-vllm-system --create-namespace"
-    if facts.crd_is_ours is None:
+    if facts.crd is CrdSeen.ABSENT:
         yield Finding(Level.MISSING, "CRD", f"no {names.PLURAL}.{names.GROUP}", install)
-    elif not facts.crd_is_ours:
+    elif facts.crd is CrdSeen.HIDDEN:
+        yield Finding(Level.UNKNOWN, "CRD", "you may not get CustomResourceDefinitions")
+    elif facts.crd is CrdSeen.OTHER:
         do = "helm upgrade with the chart of this version, or this program of the operator's version"
         yield Finding(Level.NOTE, "CRD", f"another version's than that of this program ({__version__})", do)
     else:

@@ -8,7 +8,7 @@ import yaml
 from triton_vllm_operator.api import crd, names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.cli.cluster import ask, create_all, read_items, read_nodes
-from triton_vllm_operator.cli.doctor import Facts, Operator
+from triton_vllm_operator.cli.doctor import CrdSeen, Facts, Operator
 from triton_vllm_operator.cli.files import Unreadable
 from triton_vllm_operator.kube.nodes import find_sliced
 from triton_vllm_operator.kube.resources import as_dict, metadata_of, name_of
@@ -48,7 +48,7 @@ def read_facts() -> Facts:
     operators = _if_allowed(_read_operators)
     return Facts(
         version=str(version),
-        crd_is_ours=_read_crd(),
+        crd=_read_crd(),
         operators=operators,
         nodes=_if_allowed(read_nodes),
         default_storage=_if_allowed(_read_default_storage),
@@ -65,12 +65,13 @@ def _if_allowed(read: Callable[[], Found]) -> Found | None:
         return None
 
 
-def _read_crd() -> bool | None:
-    found = _if_allowed(lambda: ask("get", "customresourcedefinitions", crd.CRD_NAME))
-    if found is None:
-        return None
+def _read_crd() -> CrdSeen:
+    try:
+        found = ask("get", "customresourcedefinitions", crd.CRD_NAME)
+    except Unreadable as error:
+        return CrdSeen.ABSENT if "NotFound" in str(error) else CrdSeen.HIDDEN
     ours = yaml.safe_load(crd.render_crd())
-    return _schema(found) == _schema(ours)
+    return CrdSeen.OURS if _schema(found) == _schema(ours) else CrdSeen.OTHER
 
 
 def _schema(body: Json) -> object:

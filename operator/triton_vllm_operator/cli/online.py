@@ -14,7 +14,7 @@ from triton_vllm_operator.cli.doctor import Level, find_findings, finding_lines
 from triton_vllm_operator.cli.doctor_facts import read_facts
 from triton_vllm_operator.cli.engine_logs import engine_line
 from triton_vllm_operator.cli.files import Unreadable
-from triton_vllm_operator.cli.status_view import headline, is_ready, status_lines
+from triton_vllm_operator.cli.status_view import headline, is_ready, is_stalled, status_lines
 from triton_vllm_operator.cli.terminal import printable
 from triton_vllm_operator.repository.catalogue import Catalogue
 
@@ -22,6 +22,7 @@ DONE, NOT_SO = 0, 1
 Seen = tuple[Running, tuple[Placed, ...]]
 """An LLMDeployment and its pods."""
 _LOOK_SECONDS = 2.0
+_MOST_MISSES = 15
 
 
 def status(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
@@ -47,11 +48,19 @@ def status(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
 
 
 def _follow(read: Callable[[], Seen], show: Callable[[Seen], None]) -> Seen:
-    """Show it every 2 s until it is ready; how it then stands."""
+    """Show it every 2 s until it is ready, or nothing comes of waiting; how it then stands."""
     show(seen := read())
-    while not is_ready(seen[0]):
+    misses = 0
+    while not is_ready(seen[0]) and not is_stalled(seen[0]):
         sleep(_LOOK_SECONDS)
-        show(seen := read())
+        try:
+            seen, misses = read(), 0
+        except Unreadable:
+            # An API server is away for a moment, now and then.
+            misses += 1
+            if misses >= _MOST_MISSES:
+                raise
+        show(seen)
     return seen
 
 
@@ -83,7 +92,10 @@ def generate(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
     prompt = options.prompt
     if options.chat:
         given = json.dumps({"prompt": prompt})
-        prompt = json.loads(cluster.run_in_pod(serving[0], running.namespace, prompting.RENDER_CHAT, given))
+        rendered = json.loads(cluster.run_in_pod(serving[0], running.namespace, prompting.RENDER_CHAT, given))
+        if "error" in rendered:
+            raise Unreadable(f"{running.name}: {rendered['error']}")
+        prompt = rendered["prompt"]
     body = prompting.build_request(prompt, options.max_tokens, options.temperature, options.adapter)
     said, is_whole = "", False
     with cluster.post(serving[0], running.namespace, prompting.stream_path(running), body) as lines:

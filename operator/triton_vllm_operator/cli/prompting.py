@@ -16,9 +16,17 @@ tokenizer = AutoTokenizer.from_pretrained(
     arguments.get("tokenizer") or arguments["model"], trust_remote_code=bool(arguments.get("trust_remote_code"))
 )
 messages = [{"role": "user", "content": given["prompt"]}]
-print(json.dumps(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)))
+try:
+    found = {"prompt": tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)}
+except Exception as error:
+    lacks = "the model has no chat template: ask without --chat"
+    found = {"error": f"its chat template fails: {error}" if tokenizer.chat_template else lacks}
+print(json.dumps(found))
 """
-"""Runs in the serving container, where the model's tokenizer and its libraries are. Reads {"prompt"}, prints a text."""
+"""Runs in the serving container, where the model's tokenizer and its libraries are.
+
+Reads {"prompt"}, prints the same as the model wants it, or {"error"}.
+"""
 
 
 _UNFINISHED: Final = (None, "", "None")

@@ -45,6 +45,13 @@ def is_ready(running: Running) -> bool:
     return is_of_now and ready is not None and ready.status is ConditionStatus.TRUE
 
 
+def is_stalled(running: Running) -> bool:
+    """Whether nothing comes of waiting."""
+    stalled = running.status.condition(ConditionType.STALLED)
+    is_of_now = running.status.observed_generation == running.generation
+    return is_of_now and stalled is not None and stalled.status is ConditionStatus.TRUE
+
+
 def headline(running: Running) -> str:
     """The one sentence that says how it stands."""
     ready = running.status.condition(ConditionType.READY)
@@ -99,22 +106,33 @@ def step_line(row: StepRow) -> str:
     return f"  {row.words:14}{took:>8}{'' if row.is_over else ' so far'}  {row.note}".rstrip()
 
 
-def _pod_lines(placed: Iterable[Placed], now: datetime) -> Iterator[str]:
+def _pod_lines(placed: Iterable[Placed], status: LLMDeploymentStatus, now: datetime) -> Iterator[str]:
     """Each pod, where it is, and what is wrong with it; one that serves, since when it generates."""
     for each in placed:
         restarts = f", started again {each.pod.restarts} times" if each.pod.restarts else ""
         where = f" on {each.node}" if each.node else ""
-        yield f"  {each.pod.name}{where}: {_say(each.pod, now)}{restarts}"
+        yield f"  {each.pod.name}{where}: {_say(each.pod, status, now)}{restarts}"
 
 
-def _say(pod: Pod, now: datetime) -> str:
+def _say(pod: Pod, status: LLMDeploymentStatus, now: datetime) -> str:
     if pod.terminating:
         return "ends"
     if pod.serves:
         return f"generates, proven {age(pod.generates_since, now)} ago and asked again since"
+    if said := _said_of(pod, status):
+        return said
     if (problem := find_gate_failure(pod) or find_problem(pod)) is not None:
         return problem.message.removeprefix(f"pod {pod.name} ").removeprefix(f"pod {pod.name}: ")
-    return "has not generated yet"
+    return "generated, and is not in the Service" if pod.has_proof else "has not generated yet"
+
+
+def _said_of(pod: Pod, status: LLMDeploymentStatus) -> str:
+    """What a condition says of it: the operator knows more than the pod shows, as what it does about it."""
+    degraded = status.condition(ConditionType.DEGRADED)
+    of_it = f"pod {pod.name} "
+    if degraded is None or degraded.status is not ConditionStatus.TRUE or not degraded.message.startswith(of_it):
+        return ""
+    return degraded.message.removeprefix(of_it)
 
 
 def find_sections(
@@ -127,7 +145,7 @@ def find_sections(
         yield _timeline_title(status), rows
     if memory := print_rows(status):
         yield "memory", [f"  {line}" for line in memory]
-    yield "pods", list(_pod_lines(pods, now)) if pods else ["  none"]
+    yield "pods", list(_pod_lines(pods, status, now)) if pods else ["  none"]
 
 
 def status_lines(running: Running, pods: tuple[Placed, ...], now: datetime) -> list[str]:

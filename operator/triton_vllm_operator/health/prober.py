@@ -38,6 +38,8 @@ _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
 """A TimeoutError is an OSError as well: what comes too late is told apart before."""
 _REFUSES_US: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 """Which Triton never answers: a proxy does."""
+_OF_OTHERS: Final = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+"""Of a proxy, if nothing else is said."""
 _WARM_UP_SECONDS: Final = 120.0
 """For one request of the warm-up: far more than a compilation was seen to take."""
 _LOG = logging.getLogger(__name__)
@@ -140,7 +142,9 @@ async def _generate(
         after = await look(session, target)
     if before is not None and after is not None and after.counters != before.counters:
         return _Finding(Outcome.BUSY, "the engine works on other requests", tells_prefill=after.tells_prefill)
-    return _Finding(Outcome.TIMED_OUT, f"no token within {target.settings.timeout_seconds} s")
+    # Counters that were seen twice, and stood still.
+    tells = before is not None and after is not None and before.tells_prefill
+    return _Finding(Outcome.TIMED_OUT, f"no token within {target.settings.timeout_seconds} s", tells_prefill=tells)
 
 
 async def _stream(
@@ -155,26 +159,39 @@ async def _stream(
     async with session.post(
         target.generate_url, json=body, timeout=timeout, allow_redirects=False, trace_request_ctx=connected
     ) as response:
-        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-            return _Finding(Outcome.BUSY, "the server takes no more requests now")
-        if response.status in _REFUSES_US:
-            return _Finding(
-                Outcome.UNREACHABLE, f"HTTP {response.status}: something before the server refuses the probe"
-            )
-        async for line in read_lines(response):
-            frame = _parse(line)
-            if "error" in frame:
-                return _classify(str(frame["error"]))
-            pieces += [str(piece)] if (piece := frame.get("text_output")) else []
-            tokens += _as_count(frame.get("num_output_tokens"))
-            ending = str(frame.get("finish_reason") or ending)
+        if (refused := _find_refusal(response.status)) is not None:
+            return refused
+        try:
+            async for line in read_lines(response):
+                frame = _parse(line)
+                if frame.get("error"):
+                    return _classify(str(frame["error"]))
+                pieces += [str(piece)] if (piece := frame.get("text_output")) else []
+                tokens += _as_count(frame.get("num_output_tokens"))
+                ending = str(frame.get("finish_reason") or ending)
+        except aiohttp.ClientPayloadError as error:
+            if not target.proven:
+                raise
+            # Its server took the request, and began to answer.
+            return _Finding(Outcome.FAILED, f"the answer broke off: {error}"[:_DETAIL_LIMIT])
         if response.status != HTTPStatus.OK:
-            return _Finding(Outcome.FAILED, f"HTTP {response.status}")
+            # Triton says what is wrong; a proxy that has not reached it does not.
+            outcome = Outcome.UNREACHABLE if response.status in _OF_OTHERS else Outcome.FAILED
+            return _Finding(outcome, f"HTTP {response.status}")
     if why := _find_fault(tokens, settings.max_tokens, ending):
         return _Finding(Outcome.FAILED, why)
     if not pieces:
         return _Finding(Outcome.NOTHING, "the answer held no text")
     return _Finding(Outcome.GENERATED, is_varied=not _is_one_token(pieces))
+
+
+def _find_refusal(status: int) -> _Finding | None:
+    """What a status says that proves nothing of the engine."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return _Finding(Outcome.BUSY, "the server takes no more requests now")
+    if status in _REFUSES_US:
+        return _Finding(Outcome.UNREACHABLE, f"HTTP {status}: something before the server refuses the probe")
+    return None
 
 
 def _find_fault(tokens: int, asked: int, ending: str) -> str:

@@ -41,6 +41,10 @@ _MOST_ADAPTER_FAULTS: Final = 4
 """So many fit into the message of a condition, whatever the engine says of each."""
 
 
+CUT_OFF: Final = 3
+"""Probes in a row without an answer of the network, from which on it is told of a pod that generated."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """One finished probe. `detail` is for people; `seconds` is how long it took."""
@@ -67,6 +71,8 @@ class ProbeHistory:
     detail: str = ""
     unreached: bool = False
     """The last probe got no answer from the network."""
+    misses: int = 0
+    """Probes in a row that got none, up to as many as are told of."""
     is_varied: bool = True
     """Whether what it generated last was more than one token over and over."""
     adapter_faults: tuple[str, ...] = ()
@@ -77,14 +83,14 @@ class ProbeHistory:
             faults = result.adapter_faults or self.adapter_faults
             return ProbeHistory(self.container_id, generated=True, adapter_faults=faults, is_varied=result.is_varied)
         if result.outcome is Outcome.BUSY:
-            return replace(self, failures=0, reason=None, detail="", unreached=False)
+            return replace(self, failures=0, reason=None, detail="", unreached=False, misses=0)
         if result.outcome is Outcome.UNREACHABLE:
-            return replace(self, unreached=True)
+            return replace(self, unreached=True, misses=min(self.misses + 1, CUT_OFF))
+        failed = replace(self, failures=self.failures + 1, unreached=False, misses=0)
         if self.reason in PROOFS:
             # It stays proven, whatever a dead engine's server answers next.
-            return replace(self, failures=self.failures + 1, unreached=False)
-        reason = _FAILURES[result.outcome]
-        return replace(self, failures=self.failures + 1, reason=reason, detail=result.detail, unreached=False)
+            return failed
+        return replace(failed, reason=_FAILURES[result.outcome], detail=result.detail)
 
 
 @dataclass(frozen=True, slots=True)

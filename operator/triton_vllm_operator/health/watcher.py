@@ -25,8 +25,12 @@ _LONGEST_SKIP_SECONDS: Final = 60.0
 _SUSPICIOUS_SECONDS: Final = 2.0
 """Without an answer, after which a container that has generated is asked once more beside."""
 _LIFE: Final = frozenset({Outcome.GENERATED, Outcome.BUSY})
+_NO_ANSWER: Final = frozenset({Outcome.TIMED_OUT, Outcome.UNREACHABLE})
+"""Any other outcome came over the network, to a prober that works."""
 _MANY: Final = 3
-"""LLMDeployments: of fewer, all may well be silent."""
+"""LLMDeployments that have generated: of fewer, all may well be silent."""
+_LONGEST_DOUBT_SECONDS: Final = 600.0
+"""For which the prober is suspected: what is silent for longer is taken to be."""
 _TIMES_USUAL: Final = 3
 """The same, in times that its answers take: where these are slow, slowness is no sign of anything."""
 _BESIDE_SECONDS: Final = 1.0
@@ -63,8 +67,12 @@ class ProbeWatcher:
         self._histories: dict[Key, dict[str, ProbeHistory]] = {}
         self._proofs: dict[Key, dict[str, Proof]] = {}
         self._count = 0
-        self._last_life = float("-inf")
-        """When any pod last gave a sign of life, on the loop's clock."""
+        self._generated: set[Key] = set()
+        """LLMDeployments of which a container has generated, for this process or for one before it."""
+        self._last_answer = float("-inf")
+        """When any pod last gave an answer, or a sign of work, on the loop's clock."""
+        self._doubted_since: float | None = None
+        """Since when nobody has."""
 
     def __len__(self) -> int:
         """The number of containers being probed."""
@@ -89,7 +97,10 @@ class ProbeWatcher:
         self._count += len(wanted) - len(running)
         histories, proofs = self._histories.pop(key, {}), self._proofs.pop(key, {})
         if not wanted:
+            self._generated.discard(key)
             return
+        if any(target.proven for target in wanted.values()):
+            self._generated.add(key)
         uids = {target.pod_uid for target in wanted}
         self._proofs[key] = {uid: proof for uid, proof in proofs.items() if uid in uids}
         self._histories[key] = {target.pod_uid: _carried(histories.get(target.pod_uid), target) for target in wanted}
@@ -114,10 +125,14 @@ class ProbeWatcher:
         await asyncio.sleep(random.uniform(0, period) if proven else 0)
         reached = proven
         usual, tells, lives = 0.0, False, False
+        stood: Work | None = None
         while True:
             asked = replace(target, proven=proven, was_varied=was_varied)
-            for result in await self._ask(key, asked, usual, target.settings.failure_threshold if tells else 1):
-                tells = result.tells_prefill or (tells and result.outcome is Outcome.TIMED_OUT)
+            most = target.settings.failure_threshold if tells else 1
+            results = await self._ask(key, asked, usual, most, await self._has_moved(target, stood))
+            stood = await self._look_safely(target) if results[-1].outcome is Outcome.TIMED_OUT else None
+            for result in results:
+                tells = result.tells_prefill
                 lives = result.outcome in _LIFE
                 reached = reached or result.outcome is not Outcome.UNREACHABLE
                 was_varied = result.is_varied if not proven and result.outcome is Outcome.GENERATED else was_varied
@@ -150,7 +165,8 @@ class ProbeWatcher:
                 now = await self._look_safely(target)
                 sign = compare(before, now, worked=sign is Sign.WORKS)
                 before = now or before
-                self._last_life = loop.time() if sign is Sign.WORKS else self._last_life
+                if sign is Sign.WORKS:
+                    self._note_answer(loop.time())
 
     async def _look_safely(self, target: ProbeTarget) -> Work | None:
         try:
@@ -159,14 +175,19 @@ class ProbeWatcher:
             _LOG.exception("a look at pod %s broke", target.pod_name)
             return None
 
+    async def _has_moved(self, target: ProbeTarget, stood: Work | None) -> bool:
+        """Whether the counters are others than they were at the end of a silence: a step may be longer than that."""
+        found = await self._look_safely(target) if stood is not None else None
+        return found is not None and stood is not None and found.counters != stood.counters
+
     def _spread(self, seconds: float) -> float:
         """A pause of so many seconds, or longer where there are many containers."""
         return max(seconds, self._count / _MOST_LOOKS)
 
-    async def _ask(self, key: Key, target: ProbeTarget, usual: float, most: int) -> list[ProbeResult]:
+    async def _ask(self, key: Key, target: ProbeTarget, usual: float, most: int, has_moved: bool) -> list[ProbeResult]:
         """One probe, and beside one that stays silent further ones, up to `most`: each waits its whole time.
 
-        `usual` is how many seconds an answer takes.
+        `usual` is how many seconds an answer takes; `has_moved` whether the engine has worked since it was silent.
         """
         rest = max(_SUSPICIOUS_SECONDS, _TIMES_USUAL * usual)
         results: list[ProbeResult] = []
@@ -177,13 +198,18 @@ class ProbeWatcher:
                 done, asked = await asyncio.wait(
                     asked, timeout=rest if wants_more else None, return_when=asyncio.FIRST_COMPLETED
                 )
-                for result in (self._doubt(_compare(task.result(), target)) for task in done):
+                found = (_compare(task.result(), target) for task in done)
+                for result in (_excuse(each) if has_moved else self._doubt(each) for each in found):
                     results.append(result)
                     self._measure(result)
                     self._record(key, target, result)
                 if any(result.outcome is not Outcome.TIMED_OUT for result in results):
                     break
                 if not done:
+                    if most > 1 and await self._look_safely(target) is None:
+                        # What its counters would show is not known: then one is asked after the other.
+                        most = 1
+                        continue
                     asked.add(asyncio.create_task(self._probe_safely(key, target)))
                     rest = _BESIDE_SECONDS
         finally:
@@ -194,16 +220,23 @@ class ProbeWatcher:
     def _doubt(self, result: ProbeResult) -> ProbeResult:
         """A silence in which no pod of many gave a sign is that of the prober, or of its network: no verdict."""
         now = asyncio.get_running_loop().time()
-        if result.outcome in _LIFE:
-            self._last_life = now
-        if result.outcome is not Outcome.TIMED_OUT or len(self._tasks) < _MANY:
+        if result.outcome not in _NO_ANSWER:
+            self._note_answer(now)
+        if result.outcome is not Outcome.TIMED_OUT or len(self._generated) < _MANY:
             return result
         # Others are asked once a period, and answer in their own time.
         periods = (target.settings.period_seconds for targets in self._tasks.values() for target in targets)
-        if now - self._last_life <= max(result.seconds, 2 * max(periods, default=0)):
+        if now - self._last_answer <= max(result.seconds, 2 * max(periods, default=0)):
             return result
-        _LOG.warning("no pod of %d LLMDeployments gave a sign for %.0f s: no verdict", len(self._tasks), result.seconds)
+        self._doubted_since = now if self._doubted_since is None else self._doubted_since
+        if now - self._doubted_since > _LONGEST_DOUBT_SECONDS:
+            return result
+        count = len(self._generated)
+        _LOG.warning("no pod of %d LLMDeployments gave a sign for %.0f s: no verdict", count, result.seconds)
         return replace(result, outcome=Outcome.UNREACHABLE, detail="no pod of any LLMDeployment gave a sign")
+
+    def _note_answer(self, now: float) -> None:
+        self._last_answer, self._doubted_since = now, None
 
     async def _probe_safely(self, key: Key, target: ProbeTarget) -> ProbeResult:
         held: list[asyncio.TimerHandle] = []
@@ -234,6 +267,7 @@ class ProbeWatcher:
         if before is None or before.container_id != target.container_id:
             return
         if result.outcome is Outcome.GENERATED:
+            self._generated.add(key)
             proof = Proof(asyncio.get_running_loop().time(), result.seconds)
             self._proofs.setdefault(key, {})[target.pod_uid] = proof
         after = before.after(result)
@@ -246,6 +280,13 @@ def _carried(history: ProbeHistory | None, target: ProbeTarget) -> ProbeHistory:
     if history is not None and history.container_id == target.container_id:
         return history
     return ProbeHistory(target.container_id)
+
+
+def _excuse(result: ProbeResult) -> ProbeResult:
+    """One more silence of an engine that has worked since the one before."""
+    if result.outcome is not Outcome.TIMED_OUT:
+        return result
+    return replace(result, outcome=Outcome.BUSY, detail="the engine has worked since it was silent before")
 
 
 def _compare(result: ProbeResult, target: ProbeTarget) -> ProbeResult:

@@ -29,6 +29,8 @@ from triton_vllm_operator.kube.resources import (
 )
 
 _METADATA: Final = ("name", "uid", "generation", "labels", "ownerReferences", "deletionTimestamp")
+_METADATA_OF: Final = {LLM_DEPLOYMENT: ("creationTimestamp",)}
+"""Beside these, of one kind."""
 _ANNOTATIONS: Final = (names.ANNOTATION_APPLIED_HASH,)
 _WINDOW_BITS: Final = 12
 _CONTENT: Final = {
@@ -183,7 +185,8 @@ def _version(body: Json) -> int:
 
 
 def _pack(kind: Kind, body: Json) -> bytes:
-    metadata = {name: value for name, value in metadata_of(body).items() if name in _METADATA}
+    wanted = (*_METADATA, *_METADATA_OF.get(kind, ()))
+    metadata = {name: value for name, value in metadata_of(body).items() if name in wanted}
     annotations = metadata_of(body).get("annotations")
     if isinstance(annotations, dict):
         # Others annotate as they work: the Deployment controller does at every rollout. Those of a Service are wanted.

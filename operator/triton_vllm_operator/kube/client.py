@@ -258,8 +258,7 @@ class KubeClient:
         what = f"{verb} {path}"
         for attempt in range(1, _TRIES + 1):
             try:
-                parsed: Json = json.loads(await self._once(method, verb, kind, path, query, body))
-                return parsed
+                return _parse(what, await self._once(method, verb, kind, path, query, body))
             except Unavailable as error:
                 if attempt == _TRIES:
                     raise
@@ -294,6 +293,15 @@ class KubeClient:
         if 200 <= status < 300:
             return text
         raise _as_error(status, f"{verb} {path}", text, response.headers)
+
+
+def _parse(what: str, text: bytes) -> Json:
+    try:
+        parsed: Json = json.loads(text)
+    except ValueError as error:
+        # Something before the API server answered in its place.
+        raise Unavailable(0, what, f"the answer is no JSON ({error})") from error
+    return parsed
 
 
 def _as_error(status: int, what: str, text: bytes, headers: Any) -> ApiError:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.kube.resources import as_dict, controller_of, metadata_of, name_of, time_of
 
 
@@ -104,17 +105,26 @@ class Pod:
         return self.phase != "Failed" and not self.terminating
 
     @property
+    def has_proof(self) -> bool:
+        """Whether the present container has generated, as far as its gate tells."""
+        gate = self.gate
+        if gate is None or not gate.has_generated:
+            return False
+        # Of a container that was started anew the gate says first that nothing is proven.
+        return gate.generates or gate.reason != Reason.NOT_YET_PROVEN
+
+    @property
     def waits_on_its_node(self) -> bool:
         """Whether a node has taken it, and has neither started its containers nor said why not in its status."""
         is_silent = self.waiting_reason in ("", "ContainerCreating", "PodInitializing") and self.ended is None
-        has_begun = self.running or self.prepares or self.initialized_at is not None
+        has_begun = self.running or self.prepare_began is not None or self.unprepared is not None
+        has_begun = has_begun or self.prepares or self.initialized_at is not None
         return self.lives and self.scheduled_at is not None and is_silent and not has_begun
 
     @property
     def loads(self) -> bool:
         """Whether the container runs, and its server has not opened its port yet."""
-        is_new = self.gate is None or not self.gate.has_generated
-        return self.running and self.lives and is_new and self.containers_ready_at is None
+        return self.running and self.lives and not self.has_proof and self.containers_ready_at is None
 
     @property
     def serves(self) -> bool:
@@ -233,8 +243,9 @@ def _gate(condition: Any) -> Gate | None:
     has_generated = generates or not text.startswith(NEVER_GENERATED)
     detail = "" if generates else text.removeprefix(NEVER_GENERATED)
     adapter_faults = tuple(text.split(ADAPTER_FAULT)[1:]) if generates else ()
-    was_varied = generates and text.startswith(VARIED_PROOF)
     reason = str(condition.get("reason", ""))
+    # What was found degenerate was held against a first proof that was none.
+    was_varied = (generates and text.startswith(VARIED_PROOF)) or reason == Reason.DEGENERATE_ANSWER
     return Gate(generates, reason, container_id, has_generated, detail, adapter_faults, was_varied)
 
 

@@ -19,6 +19,9 @@ _UNREACHABLE_AFTER: Final = timedelta(seconds=15)
 """Several probes of a loading container: long enough for the first one after its port has opened."""
 
 
+_SEEN_WITHIN: Final = timedelta(seconds=15)
+_UNDER_WAY: Final = frozenset({Reason.CREATING_PODS, Reason.STARTING, Reason.REPLACING_PODS, Reason.SCALING_DOWN})
+"""What Progressing says while nothing is wrong."""
 _UNTIL: Final = "no pod is kept until the spec changes, or after: kubectl llm restart NAME (or kubectl rollout restart)"
 _NOT_PLANNED_YET: Final = Finding(
     ConditionStatus.UNKNOWN, Reason.NOT_PLANNED, "the model was not looked into yet, or the spec is not accepted"
@@ -30,8 +33,12 @@ def startup_deadline(pod: Pod, seconds: int) -> datetime | None:
 
     Its time begins when it has a node, and anew when its weights are there: fetching them is not starting.
     """
-    if _has_generated(pod) or (began := pod.initialized_at or pod.scheduled_at) is None:
+    began = pod.initialized_at or pod.scheduled_at
+    if pod.has_proof or began is None:
         return None
+    if _has_generated(pod) and pod.started_at is not None:
+        # It worked, and its container was started anew.
+        began = max(began, pod.started_at)
     return began + timedelta(seconds=seconds)
 
 
@@ -63,15 +70,12 @@ def _has_generated(pod: Pod) -> bool:
 def find_conditions(situation: Situation, now: datetime) -> dict[ConditionType, Finding]:
     """All conditions, in the order in which they are shown."""
     accepted = _accepted(situation)
-    degraded = _degraded(situation)
+    degraded = _degraded(situation, now)
     ready = _ready(situation)
     progressing = _progressing(situation, ready, now)
     if ready.status is not ConditionStatus.TRUE:
         # One sentence that says why: the first of these that has something to say.
-        why = next(
-            (f for f, bad in ((accepted, "False"), (degraded, "True")) if f.status == bad),
-            progressing,
-        )
+        why = _find_why(accepted, _degraded_pod(situation, now), degraded, progressing)
         kept = "; what was accepted before keeps running" if why is accepted and situation.revision else ""
         ready = Finding(ConditionStatus.FALSE, why.reason, why.message + kept)
     return {
@@ -83,6 +87,16 @@ def find_conditions(situation: Situation, now: datetime) -> dict[ConditionType, 
         ConditionType.DEGRADED: degraded,
         ConditionType.STALLED: _stalled(ready, progressing),
     }
+
+
+def _find_why(accepted: Finding, of_pod: Finding | None, degraded: Finding, progressing: Finding) -> Finding:
+    """The first that has something to say; of what was replaced before, only while nothing is wrong since."""
+    if accepted.status is ConditionStatus.FALSE:
+        return accepted
+    if of_pod is not None:
+        return of_pod
+    is_after = degraded.status is ConditionStatus.TRUE and progressing.reason in _UNDER_WAY
+    return degraded if is_after else progressing
 
 
 def to_conditions(
@@ -139,7 +153,8 @@ def _ready(situation: Situation) -> Finding:
     serving = [pod for pod in situation.current if pod.serves]
     complete = len(serving) == len(situation.current) == situation.replicas > 0
     if complete and not situation.leftover and blocked is None:
-        remarks = (*situation.differences, *situation.warnings)
+        cut_off = (f"pod {name} by its last proof alone, since no probe reaches it now" for name in situation.cut_off)
+        remarks = (*situation.differences, *situation.warnings, *cut_off)
         but = f"; but {', '.join(remarks)}" if remarks else ""
         return _true(Reason.ALL_REPLICAS_GENERATE, f"{situation.replicas} of {situation.replicas} pods generate{but}")
     return _false(Reason.NO_POD_GENERATES, "")
@@ -156,19 +171,9 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
     if (stopped := situation.stopped) is not None and stopped.reason in set(Reason):
         # Pods that still end say the same of themselves.
         return _false(Reason(stopped.reason), f"{stopped.message}; {_UNTIL}")
-    for pod in situation.current:
-        deadline = startup_deadline(pod, situation.startup_deadline_seconds)
-        if deadline is not None and deadline <= now:
-            return _false(
-                Reason.STARTUP_DEADLINE_EXCEEDED,
-                f"pod {pod.name} has not generated within {situation.startup_deadline_seconds} s"
-                " (probe.startupDeadlineSeconds, and more for large weights)"
-                + (
-                    f"; {problem.message}"
-                    if (problem := _find_problem(pod, situation) or _gate_failure(pod, situation))
-                    else ""
-                ),
-            )
+    late = (pod for pod in situation.current if _is_late(pod, situation, now))
+    if (pod := next(late, None)) is not None:
+        return _overdue(pod, situation)
     left = (pod for pod in situation.current if _has_generated(pod) and pod.name not in situation.remedies)
     if stuck := next(filter(None, (_gate_failure(pod, situation) for pod in left)), None):
         # Nothing is under way: this pod is replaced by nobody but its owner.
@@ -177,6 +182,24 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
         status = ConditionStatus.FALSE if _is_in_vain(problem, situation, now) else ConditionStatus.TRUE
         return Finding(status, problem.reason, problem.message + _warned(situation))
     return _moving(situation)
+
+
+def _is_late(pod: Pod, situation: Situation, now: datetime) -> bool:
+    deadline = startup_deadline(pod, situation.startup_deadline_seconds)
+    return deadline is not None and deadline <= now
+
+
+def _overdue(pod: Pod, situation: Situation) -> Finding:
+    """Of a pod that has not generated in time: it is under way again only if it is replaced."""
+    text = (
+        f"pod {pod.name} has not generated within {situation.startup_deadline_seconds} s"
+        " (probe.startupDeadlineSeconds, and more for large weights)"
+    )
+    if (problem := _find_problem(pod, situation) or _gate_failure(pod, situation)) is not None:
+        text += f"; {problem.message}"
+    done = situation.remedies.get(pod.name)
+    finding = _true if done else _false
+    return finding(Reason.STARTUP_DEADLINE_EXCEEDED, text + (f"; it stands still: {done}" if done else ""))
 
 
 def _is_in_vain(problem: Problem, situation: Situation, now: datetime) -> bool:
@@ -219,7 +242,7 @@ def _moving(situation: Situation) -> Finding:
         return _true(Reason.SCALING_DOWN, f"{current + len(situation.leftover) - wanted} pods too many are going")
     if current < wanted:
         return _true(Reason.CREATING_PODS, f"{current} of {wanted} pods exist")
-    starting = [pod for pod in situation.current if not pod.serves]
+    starting = [pod for pod in situation.current if not pod.serves and not _is_seen_soon(pod)]
     for pod in starting:
         if situation.scheduler and pod.scheduled_at is None:
             # A scheduler that is not there says nothing, in no condition and no event.
@@ -228,16 +251,48 @@ def _moving(situation: Situation) -> Finding:
         if pod.prepares:
             where = f"kubectl logs {pod.name} -c {names.PREPARE_CONTAINER}"
             return _true(Reason.STARTING, f"pod {pod.name} fetches or checks its weights; see {where}")
-    return _true(Reason.STARTING, f"pod {starting[0].name if starting else ''} has not generated yet")
+    if not starting:
+        return _true(Reason.STARTING, "the last pods have generated, and are not in the Service yet")
+    return _true(Reason.STARTING, f"pod {starting[0].name} has not generated yet")
 
 
-def _degraded(situation: Situation) -> Finding:
+def _is_seen_soon(pod: Pod) -> bool:
+    return pod.gate is not None and pod.gate.generates
+
+
+def _degraded_pod(situation: Situation, now: datetime) -> Finding | None:
+    """What is wrong with a pod that worked; None if nothing is."""
     for pod in situation.alive:
         # What has not worked yet cannot have failed: it is Progressing that speaks of it.
         if not _has_generated(pod) or pod.serves:
             continue
-        if problem := _gate_failure(pod, situation) or _find_problem(pod, situation):
+        if problem := _gate_failure(pod, situation) or _find_problem(pod, situation) or _find_unready(pod, now):
             return _true(problem.reason, problem.message)
+    return None
+
+
+def _find_unready(pod: Pod, now: datetime) -> Problem | None:
+    """Of a pod that generates by its last proof, and that Kubernetes calls not ready."""
+    lost_at = unready_from(pod)
+    if lost_at is None or now < lost_at:
+        return None
+    return Problem(
+        Reason.POD_NOT_READY,
+        f"pod {pod.name} generated, but Kubernetes calls it not ready: its node does not answer, or its server does "
+        f"not answer kubelet; see kubectl describe pod {pod.name}",
+    )
+
+
+def unready_from(pod: Pod) -> datetime | None:
+    """When a pod that generates is called not ready: Kubernetes takes a moment to see that it does."""
+    if pod.gate is None or not pod.gate.generates or pod.ready or not pod.running or pod.generates_since is None:
+        return None
+    return pod.generates_since + _SEEN_WITHIN
+
+
+def _degraded(situation: Situation, now: datetime) -> Finding:
+    if (found := _degraded_pod(situation, now)) is not None:
+        return found
     if (replaced := situation.replaced) is not None and replaced.reason in DEAD:
         said = f": {replaced.message.rstrip('.')}" if replaced.message != replaced.reason else ""
         return _true(

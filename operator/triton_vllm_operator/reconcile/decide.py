@@ -12,7 +12,7 @@ from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.api.stopped import StoppedStatus
 from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.health.target import ProbeTarget
-from triton_vllm_operator.health.verdict import ProbeHistory, judge
+from triton_vllm_operator.health.verdict import CUT_OFF, PROOFS, ProbeHistory, judge
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import (
     CONFIG_MAP,
@@ -34,6 +34,7 @@ from triton_vllm_operator.reconcile.conditions import (
     refusal_deadline,
     startup_deadline,
     unreachable_from,
+    unready_from,
 )
 from triton_vllm_operator.reconcile.drift import differs
 from triton_vllm_operator.reconcile.held import ask_again_at
@@ -209,7 +210,11 @@ def _recover(observed: Observed, plan: Plan, now: datetime) -> Recovered:
         settings=plan.live.recovery,
         wanted=plan.live.replicas,
         patience=timedelta(seconds=_startup_seconds(plan)),
-        silent=frozenset(pod.uid for pod in observed.pods if _is_silent(pod, observed.probes.get(pod.uid))),
+        silent=frozenset(
+            pod.uid
+            for pod in observed.pods
+            if _is_silent(pod, observed.probes.get(pod.uid), plan.live.probe.failure_threshold)
+        ),
         hung=frozenset(pod.uid for pod in observed.pods if _is_hung(pod, observed, plan, now)),
     )
     return decide_recovery(observed.pods, observed.resource.status.recovery, terms, now)
@@ -227,11 +232,15 @@ def _is_hung(pod: Pod, observed: Observed, plan: Plan, now: datetime) -> bool:
     return said is not None and now - said >= _SILENT_LOAD
 
 
-def _is_silent(pod: Pod, history: ProbeHistory | None) -> bool:
-    """Whether the probes of this process have found of this container what its gate says."""
+def _is_silent(pod: Pod, history: ProbeHistory | None, threshold: int) -> bool:
+    """Whether the probes of this process have found of this container what its gate says.
+
+    Several that wait beside one another see one silence, which may be one long step: it takes another after it.
+    """
     if history is None or history.container_id != pod.container_id or pod.gate is None:
         return False
-    return history.reason is not None and history.reason == pod.gate.reason
+    least = 1 if history.reason in PROOFS else threshold + 1
+    return history.reason is not None and history.reason == pod.gate.reason and history.failures >= least
 
 
 def _situation(observed: Observed, plan: Plan, recovered: Recovered, stopped: StoppedStatus | None) -> Situation:
@@ -258,6 +267,11 @@ def _situation(observed: Observed, plan: Plan, recovered: Recovered, stopped: St
         remedies=recovered.remedies,
         replaced=open_replacement(recovered.status),
         stopped=stopped,
+        cut_off=tuple(
+            pod.name
+            for pod in observed.pods
+            if pod.serves and (seen := observed.probes.get(pod.uid)) is not None and seen.misses >= CUT_OFF
+        ),
         unreached=frozenset(
             pod.name for pod in observed.pods if (seen := observed.probes.get(pod.uid)) is not None and seen.unreached
         ),
@@ -304,7 +318,7 @@ def _look_again_at(
     if any(pod.loads and deadline is not None and deadline <= now for pod, deadline in deadlines):
         # When it last said something is read again.
         moments.append(now + _INSPECT_AGAIN)
-    moments += [ask_again_at(pod, now) for pod in waiting]
+    moments += [moment for pod in waiting for moment in (ask_again_at(pod, now), unready_from(pod))]
     if situation.pods_refused:
         moments.append(refusal_deadline(situation))
     moments.append(recovered.look_again_at)

@@ -4,12 +4,11 @@ import logging
 from dataclasses import replace
 from datetime import datetime
 
-from pydantic import ValidationError
-
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import MemoryPolicy
 from triton_vllm_operator.api.status import ConditionStatus, LLMDeploymentStatus
+from triton_vllm_operator.api.stored_status import read_status
 from triton_vllm_operator.health.failures.pods import wants_words
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.running import Inspection
@@ -63,7 +62,8 @@ async def observe(
     children, foreign = _cached(key, cache, resource.owner)
     if _had_name_conflict(resource.status):
         foreign += await _look_up_foreign(key, client, resource.owner, children, foreign)
-    pods, (revisions, unreadable) = await _read_held(key, cache.pods(key), inspector, now), _revisions(children)
+    pods = await _read_held(key, _own_pods(key, cache, resource), inspector, now)
+    revisions, unreadable = _revisions(children)
     fetch_pods = tuple(pod for pod in pods if pod.job_uid)
     return Observed(
         resource=resource,
@@ -81,6 +81,12 @@ async def observe(
         revisions=revisions,
         unreadable=unreadable,
     )
+
+
+def _own_pods(key: Key, cache: Cache, resource: Resource) -> tuple[Pod, ...]:
+    """Without those of an LLMDeployment of the same name that was deleted, and whose pods are not gone yet."""
+    began = resource.created_at
+    return tuple(pod for pod in cache.pods(key) if began is None or pod.created_at is None or pod.created_at >= began)
 
 
 async def _read_held(key: Key, pods: tuple[Pod, ...], inspector: Inspector, now: datetime) -> tuple[Pod, ...]:
@@ -166,17 +172,12 @@ async def _look_up_foreign(
 
 def _resource(key: Key, body: Json) -> Resource:
     metadata = metadata_of(body)
-    spec, status = body.get("spec"), body.get("status")
-    try:
-        parsed = LLMDeploymentStatus.model_validate(status or {})
-    except ValidationError:
-        # Somebody else wrote to the status, or another version did: it is made anew.
-        parsed = LLMDeploymentStatus()
+    spec = body.get("spec")
     return Resource(
         owner=Owner(key.namespace, key.name, str(metadata["uid"])),
         generation=int(str(metadata.get("generation", 0))),
         spec=spec if isinstance(spec, dict) else {},
-        status=parsed,
+        status=read_status(body.get("status")),
         created_at=time_of(metadata.get("creationTimestamp")),
     )
 

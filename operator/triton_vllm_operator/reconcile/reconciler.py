@@ -123,15 +123,19 @@ class Reconciler:
         return pause if is_said else max(pause, _UNSAID_SECONDS)
 
     async def _say(self, owner: Owner, decision: Decision, now: datetime) -> bool:
-        """Tell what happened once, and write the status: it is what remembers that it was told.
+        """Write the status, which remembers what was told, and tell what happened.
+
+        In this order: a status that cannot be written would have the same told at every try. An operator that is
+        killed between the two leaves an Event out.
 
         False if the status could not be written, or is not kept as it was.
         """
         if decision.status is None:
             return True
-        await self._writer.tell(owner, decision.news, now)
         is_written = await self._writer.write_status(owner, decision.status)
-        if decision.plan_error is not None:
+        if is_written:
+            await self._writer.tell(owner, decision.news, now)
+        if is_written and decision.plan_error is not None:
             self._meter.planned(decision.plan_error)
         return is_written
 

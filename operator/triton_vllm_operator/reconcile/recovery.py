@@ -72,19 +72,21 @@ def decide_recovery(pods: Iterable[Pod], before: RecoveryStatus | None, terms: T
     status = _note_recovery(before, pods, terms.wanted, now)
     dead = sorted((pod for pod in pods if is_dead(pod) or pod.uid in terms.hung), key=lambda pod: pod.name)
     sure = [pod for pod in dead if pod.uid in terms.silent | terms.hung]
-    if not dead or terms.settings.policy is RecoveryPolicy.REPORT:
+    if not dead or terms.wanted == 0 or terms.settings.policy is RecoveryPolicy.REPORT:
         return Recovered(status=status)
-    open_uids = {replaced.uid for replaced in _replaced(status)} if open_replacement(status) else set()
+    opened = open_replacement(status)
+    open_uids = {replaced.uid for replaced in _replaced(status)} if opened else set()
     if unfinished := next((pod for pod in sure if pod.uid in open_uids), None):
         return Recovered(_replace(unfinished), status, _remedies(dead, _ONE_BY_ONE, unfinished))
     recent = _recent(status, now)
-    until, why = _find_wait(pods, open_uids, recent, terms)
+    last = recent[-1] if recent else _time(opened) if opened and _time(opened) < now else None
+    until, why = _find_wait(pods, open_uids, recent, last, terms)
     if until is not None and until > now:
         return Recovered(status=status, remedies=_remedies(dead, why), look_again_at=until)
     if not sure:
         return Recovered(status=status, remedies=_remedies(dead, _ASKED_AGAIN))
     chosen = sure[0]
-    kept = tuple(replaced for replaced in _replaced(status) if _time(replaced) in recent)
+    kept = tuple(replaced for replaced in _replaced(status) if _is_recent(replaced, now))
     after = RecoveryStatus(replaced=(*kept, _as_replaced(chosen, now))[-MOST_REPLACED:])
     return Recovered(_replace(chosen), after, _remedies(dead, _ONE_BY_ONE, chosen))
 
@@ -113,12 +115,12 @@ def open_replacement(status: RecoveryStatus | None) -> ReplacedPod | None:
 
 
 def _find_wait(
-    pods: tuple[Pod, ...], open_uids: set[str], recent: list[datetime], terms: Terms
+    pods: tuple[Pod, ...], open_uids: set[str], recent: list[datetime], last: datetime | None, terms: Terms
 ) -> tuple[datetime | None, str]:
     """Until when nothing is replaced, and why; successors that die as well are replaced less and less often."""
-    if not recent:
+    if last is None:
         return None, ""
-    most, last = terms.settings.max_per_hour, recent[-1]
+    most = terms.settings.max_per_hour
     if len(recent) >= most:
         free = recent[len(recent) - most] + _HOUR
         spent = (
@@ -126,7 +128,7 @@ def _find_wait(
             "spec.recovery.maxPerHour, or kubectl delete pod"
         )
         return free, spent
-    until: datetime = last + min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (len(recent) - 1))
+    until: datetime = last + min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** max(0, len(recent) - 1))
     goes = any(pod.terminating and pod.uid in open_uids for pod in pods)
     fresh = (pod for pod in pods if pod.lives and pod.uid not in terms.hung)
     starts = any(pod.gate is None or not pod.gate.has_generated for pod in fresh)
@@ -147,8 +149,13 @@ def _note_recovery(
 
 
 def _recent(status: RecoveryStatus | None, now: datetime) -> list[datetime]:
-    """When pods were replaced within an hour, the oldest first; what is not past was written by somebody else."""
-    return sorted(time for replaced in _replaced(status) if now - _HOUR < (time := _time(replaced)) <= now)
+    """When pods were replaced within an hour, the oldest first."""
+    return sorted(min(now, _time(replaced)) for replaced in _replaced(status) if _is_recent(replaced, now))
+
+
+def _is_recent(replaced: ReplacedPod, now: datetime) -> bool:
+    """The clock of another operator may be ahead, by less than an hour: what is further ahead somebody else wrote."""
+    return now - _HOUR < _time(replaced) < now + _HOUR
 
 
 def _replace(pod: Pod) -> Replacement:

@@ -52,6 +52,8 @@ class Situation:
     """The scheduler that the spec names; empty for the cluster's own."""
     memory: Finding | None = None
     """Whether the memory of the GPUs suffices; None if that is not known yet."""
+    cut_off: tuple[str, ...] = ()
+    """Names of the pods that serve by their last proof, and that several probes in a row have not reached since."""
     unreached: frozenset[str] = frozenset()
     """Names of the pods that the last probe could not reach."""
     last_words: Mapping[str, LastWords] = field(default_factory=dict)
