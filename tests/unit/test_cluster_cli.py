@@ -17,16 +17,17 @@ import pytest
 import yaml
 
 from cluster.paths import REPOSITORY
-from support.pods import make_serving
+from support.pods import make_pod, make_serving
 from support.simulate import NOW, World
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.api.timeline import Step, StepName, Timeline
 from triton_vllm_operator.cli.__main__ import main
+from triton_vllm_operator.cli.cluster import Placed, Running
 from triton_vllm_operator.cli.doctor import CrdSeen, Facts, Level, Operator, find_findings, finding_lines, minor_version
 from triton_vllm_operator.cli.doctor_facts import RIGHTS
 from triton_vllm_operator.cli.engine_logs import engine_line
 from triton_vllm_operator.cli.prompting import build_request, read_piece
-from triton_vllm_operator.cli.status_view import age
+from triton_vllm_operator.cli.status_view import age, status_lines
 from triton_vllm_operator.cli.terminal import printable
 from triton_vllm_operator.kube.nodes import Node
 
@@ -388,6 +389,35 @@ def test_a_restart_is_that_of_the_deployment(cluster: Cluster, capsys: pytest.Ca
 )
 def test_frames(line: str, text: str, error: str) -> None:
     assert (read_piece(line).text, read_piece(line).error) == (text, error)
+
+
+def test_what_triton_says_without_a_gpu_is_no_word_of_the_engine() -> None:
+    assert engine_line("[pod/llama-1/triton] Error: Failed to initialize NVML") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"scheduled_at": None}, "has not generated yet, and has no node"),
+        ({"running": False}, "has not generated yet, waits for its images and volumes for 60s"),
+        ({"started_at": NOW + timedelta(seconds=20)}, "has not generated yet, loads for 40s"),
+        ({"containers_ready_at": NOW + timedelta(seconds=50)}, "has not generated yet, its server is up for 10s"),
+        (
+            {"running": False, "prepares": True, "prepare_began": NOW},
+            "has not generated yet, fetches or checks its weights for 60s",
+        ),
+    ],
+)
+def test_a_pod_that_starts_says_how_far_it_is(changes: dict[str, Any], told: str) -> None:
+    world = serving_world()
+    running = Running("llama", "ns", 1, {}, world.status)
+    placed = Placed(make_pod(world.revision, **changes), "n1")
+    assert f"  llama-1 on n1: {told}" in status_lines(running, (placed,), NOW + timedelta(seconds=60))
+
+
+def test_without_a_command_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "say what the cluster lacks" in capsys.readouterr().err
 
 
 def test_lines_without_a_prefix_are_shown_too() -> None:

@@ -369,7 +369,7 @@ def test_a_dead_engine_is_replaced_and_its_last_words_are_kept() -> None:
     world.pods = (make_pod(world.revision, "llama-2"),)
     world.settle()
     assert world.condition("Degraded") == ("True", "EngineDead")
-    assert "EngineCore encountered an issue); not all pods have generated since" in world.message("Degraded")
+    assert "EngineCore encountered an issue); its successor has not generated yet" in world.message("Degraded")
     world.pods = (make_serving(world.revision, "llama-2"),)
     world.settle()
     assert world.condition("Degraded") == ("False", "NothingFailed")

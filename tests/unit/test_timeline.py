@@ -83,6 +83,18 @@ def test_the_time_until_it_is_accepted_counts_from_its_creation() -> None:
     assert seconds(world) == {"Accepted": 7}
 
 
+def test_a_look_whose_job_is_gone_is_over() -> None:
+    world = World().settle()
+    world.pods = (started_pod(world),)
+    world.settle()
+    step = Step(name=StepName.INSPECTED, start_time="2026-11-23T12:00:00Z")
+    told = timeline(world).model_copy(update={"steps": (*(timeline(world).steps or ()), step)})
+    world.status = world.status.model_copy(update={"timeline": told})
+    world.later(6).settle()
+    assert seconds(world)["Inspected"] == 6
+    assert seconds(world.later(60).settle())["Inspected"] == 6
+
+
 def test_a_spec_that_is_refused_has_only_begun() -> None:
     world = World().edit(runtime={"version": "no-such"})
     world.generation = 1

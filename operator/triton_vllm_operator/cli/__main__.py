@@ -26,7 +26,11 @@ Command = Callable[[argparse.Namespace, Catalogue], tuple[int, str]]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return UNREADABLE
+    options = parser.parse_args(arguments)
     # Faults of any JSON are looked at by functions that call themselves.
     sys.setrecursionlimit(_DEEPEST_CALLS)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -60,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kubectl-llm", description="LLMDeployments: before they are applied, and as they run."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_offline(commands)
     _add_online(commands)
     return parser

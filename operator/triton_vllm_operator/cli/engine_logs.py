@@ -5,8 +5,8 @@ from typing import Final
 
 # Of kubectl logs --prefix: [pod/NAME/CONTAINER] LINE.
 _PREFIX: Final = re.compile(r"^\[pod/(?P<pod>[^/\]]+)/[^\]]+\] ?(?P<line>.*)$")
-# Triton's own: I0131 08:30:00.000000 1 server.cc:674] ..., and its tables.
-_SERVERS: Final = re.compile(r"^[IWEF]\d{4} \d{2}:\d{2}:|^[+|]|^\s*$|^=+$")
+# Triton's own: I0131 08:30:00.000000 1 server.cc:674] ..., its tables, and what it says wherever there is no GPU.
+_SERVERS: Final = re.compile(r"^[IWEF]\d{4} \d{2}:\d{2}:|^[+|]|^\s*$|^=+$|^Error: Failed to initialize NVML")
 
 
 def engine_line(line: str) -> str | None:

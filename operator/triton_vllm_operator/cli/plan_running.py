@@ -62,6 +62,8 @@ def _rows(
         yield "KV tokens", planned, counted, _error(_middle(tokens), held.kv_cache_tokens)
     if held.graph_bytes is not None:
         yield "graphs", "", gib(held.graph_bytes), None
+    if held.max_concurrency is not None:
+        yield "sequences", "", held.max_concurrency, None
 
 
 def _middle(amount: Amount | None) -> int | None:

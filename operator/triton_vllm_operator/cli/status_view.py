@@ -123,7 +123,22 @@ def _say(pod: Pod, status: LLMDeploymentStatus, now: datetime) -> str:
         return said
     if (problem := find_gate_failure(pod) or find_problem(pod)) is not None:
         return problem.message.removeprefix(f"pod {pod.name} ").removeprefix(f"pod {pod.name}: ")
-    return "generated, and is not in the Service" if pod.has_proof else "has not generated yet"
+    if pod.has_proof:
+        return "generated, and is not in the Service"
+    return f"has not generated yet, {_is_at(pod, now)}"
+
+
+def _is_at(pod: Pod, now: datetime) -> str:
+    """How far it is, and for how long."""
+    if pod.scheduled_at is None:
+        return "and has no node"
+    if pod.containers_ready_at is not None:
+        return f"its server is up for {age(pod.containers_ready_at, now)}"
+    if pod.started_at is not None and pod.running:
+        return f"loads for {age(pod.started_at, now)}"
+    if pod.prepares:
+        return f"fetches or checks its weights for {age(pod.prepare_began, now)}"
+    return f"waits for its images and volumes for {age(pod.scheduled_at, now)}"
 
 
 def _said_of(pod: Pod, status: LLMDeploymentStatus) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ _BAD_ENDINGS: Final = ("abort", "error")
 _FEWEST: Final = 3
 """Times that a token is repeated before it is a sign."""
 _DETAIL_LIMIT: Final = 300
+_ELSEWHERE: Final = re.compile(r"[.:]? See stack trace \(above\) for the root cause\.?")
+"""Of vLLM's texts what points to a place where nobody looks."""
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
 """A TimeoutError is an OSError as well: what comes too late is told apart before."""
@@ -238,4 +241,4 @@ def _parse(line: bytes) -> dict[str, object]:
 
 def _classify(error: str) -> _Finding:
     outcome = Outcome.ENGINE_DEAD if any(text in error for text in _DEAD) else Outcome.FAILED
-    return _Finding(outcome, error[:_DETAIL_LIMIT])
+    return _Finding(outcome, _ELSEWHERE.sub("", error)[:_DETAIL_LIMIT])

@@ -1,5 +1,6 @@
 """The conditions of an LLMDeployment. Pure."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -217,7 +218,17 @@ def _problem(situation: Situation) -> Problem | None:
     if situation.pods_refused and len(situation.current) < situation.replicas:
         return Problem(Reason.PODS_REFUSED, situation.pods_refused)
     found = (_find_problem(pod, situation) or _gate_failure(pod, situation) for pod in situation.current)
-    return next((problem for problem in found if problem), None)
+    problem = next((problem for problem in found if problem), None)
+    if problem is not None and problem.reason is Reason.UNSCHEDULABLE and (why := _lacks_nodes(situation)):
+        # What the scheduler counts says less.
+        return replace(problem, message=f"{why}; {problem.message}")
+    return problem
+
+
+def _lacks_nodes(situation: Situation) -> str:
+    """Why no node would do, as the plan of memory found."""
+    memory = situation.memory
+    return memory.message if memory is not None and memory.reason is Reason.NO_MATCHING_NODE else ""
 
 
 def _unreachable(situation: Situation, now: datetime) -> Problem | None:
@@ -298,7 +309,7 @@ def _degraded(situation: Situation, now: datetime) -> Finding:
         return _true(
             Reason(replaced.reason),
             f"pod {replaced.name} was replaced at {replaced.time} ({replaced.reason}{said}); "
-            "not all pods have generated since",
+            "its successor has not generated yet",
         )
     return _false(Reason.NOTHING_FAILED, "nothing that worked has failed")
 

@@ -17,7 +17,7 @@ from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import JOB, start_time, true_condition
 from triton_vllm_operator.manifests.preparation import kept_sources, needs_fetch, only_looks
 from triton_vllm_operator.manifests.revision import Revision
-from triton_vllm_operator.reconcile.model import Observed
+from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.sources.report import find_source
 
@@ -100,10 +100,18 @@ def _before_pods(
     seen = before.step(StepName.ACCEPTED)
     began = parse_time(seen.start_time) if seen is not None and seen.start_time is not None else None
     yield _Times(StepName.ACCEPTED, began or created or now, now if plan.refused is None else None)
-    for job in observed.children_of(JOB):
-        name = StepName.INSPECTED if only_looks(job.name) else StepName.FETCHED
-        done = true_condition(job.body, "Complete")
-        yield _Times(name, start_time(job.body), done.since if done is not None else None, find_weight_bytes(revision))
+    size, jobs = find_weight_bytes(revision), {_step_of(job): job.body for job in observed.children_of(JOB)}
+    for name, body in jobs.items():
+        done = true_condition(body, "Complete") or true_condition(body, "Failed")
+        yield _Times(name, start_time(body), done.since if done is not None else None, size)
+    for name in {StepName.INSPECTED, StepName.FETCHED} - jobs.keys():
+        # It was pruned before anybody saw that it was done.
+        if (seen := before.step(name)) is not None and seen.start_time is not None and seen.end_time is None:
+            yield _Times(name, parse_time(seen.start_time), now, size)
+
+
+def _step_of(job: Child) -> StepName:
+    return StepName.INSPECTED if only_looks(job.name) else StepName.FETCHED
 
 
 def _of_pod(pod: Pod, revision: Revision) -> Iterator[_Times]:
