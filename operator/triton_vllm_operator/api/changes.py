@@ -30,6 +30,7 @@ _CLASSES: Final = {
     "fetch": ChangeClass.NONE,
     "memory": ChangeClass.NONE,
     "recovery": ChangeClass.NONE,
+    "rollout": ChangeClass.NONE,
     "runtime.argumentCheck": ChangeClass.NONE,
     "model.servedName": ChangeClass.REFUSED,
 }

@@ -11,6 +11,7 @@ from triton_vllm_operator.api.model import ImageReference, LoraAdapter, Model, M
 from triton_vllm_operator.api.pods import EnvVariable, Fetch, PodMetadata, ServiceSettings
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.recovery import Recovery
+from triton_vllm_operator.api.rollout import Rollout
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
 
 TOKENIZER_FIELD: Final = "spec.model.tokenizer"
@@ -211,6 +212,9 @@ class LLMDeploymentSpec(ApiModel):
     recovery: Recovery | None = Field(
         None,
         description="What is done about a pod that generated and is dead; unset: it is replaced, 4 in an hour at most.",
+    )
+    rollout: Rollout | None = Field(
+        None, description="How pods are replaced when the spec changes; unset: by what is free then."
     )
     scheduling: Scheduling | None = Field(None, description="Where the serving pods may run.")
     service_account_name: ObjectName | None = Field(

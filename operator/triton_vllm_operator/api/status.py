@@ -8,6 +8,7 @@ from pydantic import Field
 from triton_vllm_operator.api.base import GENERATION_LIMIT, LIST_MAP_KEYS, LIST_TYPE, ApiModel, Int32
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.recovery import RecoveryStatus
+from triton_vllm_operator.api.rollout import RolloutStatus
 from triton_vllm_operator.api.stopped import StoppedStatus
 from triton_vllm_operator.api.timeline import Timeline
 
@@ -197,6 +198,7 @@ class LLMDeploymentStatus(ApiModel):
     model: ModelStatus | None = Field(None, description="What was found out about the model before its pods were made.")
     memory_plan: MemoryStatus | None = Field(None, description="What of memory the engine takes.")
     recovery: RecoveryStatus | None = Field(None, description="Pods that were replaced since their engines were dead.")
+    rollout: RolloutStatus | None = Field(None, description="How pods are being replaced, while they are.")
     stopped: StoppedStatus | None = Field(None, description="Why no pod is kept, if none is.")
     timeline: Timeline | None = Field(None, description="How long each step took until the spec generated.")
     replicas: Int32 | None = Field(None, description="Pods that exist and are not being deleted.")

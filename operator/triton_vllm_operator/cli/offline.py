@@ -16,7 +16,7 @@ from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fe
 from triton_vllm_operator.manifests.revision import Resolved, render_revision
 from triton_vllm_operator.memory.verdict import Verdict
 from triton_vllm_operator.reconcile.accept import NotAccepted
-from triton_vllm_operator.reconcile.decide import build_children
+from triton_vllm_operator.reconcile.children import build_children
 from triton_vllm_operator.reconcile.live import live_part
 from triton_vllm_operator.repository.catalogue import Catalogue
 

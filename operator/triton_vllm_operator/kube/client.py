@@ -75,8 +75,10 @@ class KubeClient:
         except Gone:
             return None
 
-    async def list_all(self, kind: Kind, namespace: str | None, selector: str | None) -> AsyncIterator[Json]:
-        """Every object of a kind, page by page.
+    async def list_all(
+        self, kind: Kind, namespace: str | None, selector: str | None, fields: str | None = None
+    ) -> AsyncIterator[Json]:
+        """Every object of a kind that a label selector and a field selector choose, page by page.
 
         Raises:
             ApiError: a page could not be had; the list is incomplete.
@@ -84,6 +86,8 @@ class KubeClient:
         query: dict[str, str] = {"limit": str(_PAGE)}
         if selector:
             query["labelSelector"] = selector
+        if fields:
+            query["fieldSelector"] = fields
         while True:
             page = await self._call("GET", "list", kind, kind.path(namespace), query)
             items = page.get("items")

@@ -15,7 +15,7 @@ from triton_vllm_operator.kube.resources import NODE, RESOURCE_SLICE
 
 _LOG = logging.getLogger(__name__)
 _FRESH_SECONDS: Final = 30.0
-"""For so long one list serves all decisions."""
+"""For so long one list serves all decisions, where nothing else is said."""
 _REFUSED_SECONDS: Final = 600.0
 """A right that is missing does not come from one minute to the next."""
 
@@ -30,11 +30,15 @@ class NodesSeen:
 
 
 class NodeLister:
-    """One list of nodes for all who ask within half a minute."""
+    """One list of nodes for all who ask within some time."""
 
-    def __init__(self, client: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, client: KubeClient, clock: Callable[[], float] = time.monotonic, fresh_seconds: float = _FRESH_SECONDS
+    ) -> None:
+        """`fresh_seconds` is for how long one list serves."""
         self._client = client
         self._clock = clock
+        self._fresh_seconds = fresh_seconds
         self._lock = asyncio.Lock()
         self._seen = NodesSeen()
         self._until = -math.inf
@@ -60,7 +64,8 @@ class NodeLister:
             # Models start all the same; only whether they fit is not known.
             _LOG.warning("the nodes cannot be listed: %s", error)
             return NodesSeen(why_unknown=f"the nodes cannot be listed: {error}"), _REFUSED_SECONDS
-        return NodesSeen(tuple(replace(node, has_sliced_gpus=node.name in sliced) for node in nodes)), _FRESH_SECONDS
+        seen = NodesSeen(tuple(replace(node, has_sliced_gpus=node.name in sliced) for node in nodes))
+        return seen, self._fresh_seconds
 
     async def _find_sliced(self) -> frozenset[str]:
         """Nodes with GPUs in ResourceSlices; none where the API server does not know them, or does not show them."""

@@ -1,11 +1,11 @@
 """Nodes, reduced to what decides which pods they take and which GPUs those get."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.api.quantity import parse_quantity
+from triton_vllm_operator.kube.requests import Amounts, read_amounts
 from triton_vllm_operator.kube.resources import as_dict, metadata_of, name_of
 
 _GPU_DRIVER: Final = "gpu.nvidia.com"
@@ -27,8 +27,7 @@ class Node:
     name: str
     labels: Mapping[str, str]
     taints: tuple[Taint, ...]
-    allocatable: Mapping[str, int]
-    """Of each resource, in whole units: GPUs, bytes of memory."""
+    allocatable: Amounts
     has_sliced_gpus: bool = False
     """Whether GPUs of it stand in ResourceSlices (dynamic resource allocation), for which pods ask in another way."""
 
@@ -45,7 +44,7 @@ def project_node(body: Json) -> Node:
         name=name_of(body),
         labels={str(key): str(value) for key, value in labels.items()},
         taints=tuple(_taint(taint) for taint in taints or () if isinstance(taint, dict)),
-        allocatable=dict(_counts(as_dict(status.get("allocatable")))),
+        allocatable=dict(read_amounts(as_dict(status.get("allocatable")))),
     )
 
 
@@ -56,15 +55,6 @@ def find_sliced(slices: Iterable[Json]) -> frozenset[str]:
     """
     specs = (as_dict(body.get("spec")) for body in slices)
     return frozenset(str(spec.get("nodeName")) for spec in specs if spec.get("driver") == _GPU_DRIVER)
-
-
-def _counts(allocatable: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """What can be read: one odd value of one node must not keep all others from being seen."""
-    for name, size in allocatable.items():
-        try:
-            yield name, int(parse_quantity(str(size)))
-        except (ValueError, ArithmeticError):
-            continue
 
 
 def _taint(taint: Mapping[str, Any]) -> Taint:

@@ -90,6 +90,8 @@ class Pod:
     """Since when its gate says so."""
     held: str = ""
     """What its node said last of why it does not start it, as `FailedMount: ...`; from Events, where it takes long."""
+    node: str = ""
+    """Where it is placed; empty if nowhere yet."""
     job_uid: str = ""
     """Of the Job that this pod fetches a model for; empty for a serving pod."""
     prepares: bool = False
@@ -179,6 +181,7 @@ def project_pod(body: Json) -> Pod:
         started_at=time_of(as_dict(state.get("running")).get("startedAt")),
         prepare_began=_began(prepare),
         generates_since=_true_since(as_dict(conditions.get(names.READINESS_GATE))),
+        node=str(as_dict(body.get("spec")).get("nodeName") or ""),
         job_uid=_job_uid(body),
         prepares="running" in as_dict(prepare.get("state")),
         prepared=_warning_of(_last_end(prepare)),

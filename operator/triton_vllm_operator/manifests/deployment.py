@@ -1,27 +1,42 @@
 """The Deployment: the pods of the current revision."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.rollout import RolloutWay
+from triton_vllm_operator.kube.resources import as_dict
 from triton_vllm_operator.manifests.identity import Owner, build_child
+
+_BOUNDS: Final[Mapping[RolloutWay, Json]] = {
+    RolloutWay.SURGE: {"maxSurge": 1, "maxUnavailable": 0},
+    # With a surge a new pod might wait for the GPU that the old one holds, and the update would never end.
+    RolloutWay.REPLACE: {"maxSurge": 0, "maxUnavailable": 1},
+}
 
 
 def build_deployment(
-    owner: Owner, revision: str, pod_template: Json, replicas: int, startup_deadline_seconds: int
+    owner: Owner, revision: str, pod_template: Json, replicas: int, startup_deadline_seconds: int, way: RolloutWay
 ) -> Json:
-    """The Deployment that runs `pod_template` under the label of `revision`.
-
-    maxSurge 0: a new pod would wait for a GPU that the old one holds, and the update would never end.
-    """
+    """The Deployment that runs `pod_template` under the label of `revision`."""
     metadata = pod_template["metadata"]
     assert isinstance(metadata, dict)
     labels = {**metadata["labels"], names.LABEL_REVISION: revision}
     spec: Json = {
         "replicas": replicas,
         "selector": {"matchLabels": names.child_labels(owner.name)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": _BOUNDS[way]},
         "progressDeadlineSeconds": startup_deadline_seconds,
         # Old ReplicaSets serve nothing: a rollback goes through the LLMDeployment.
         "revisionHistoryLimit": 0,
         "template": {**pod_template, "metadata": {**metadata, "labels": labels}},
     }
     return build_child(owner, "apps/v1", "Deployment", owner.name, {"spec": spec})
+
+
+def find_way(deployment: Json) -> RolloutWay:
+    """How a Deployment replaces its pods now; if somebody else has chosen another way, as it was at first."""
+    strategy = as_dict(as_dict(deployment.get("spec")).get("strategy"))
+    bounds = as_dict(strategy.get("rollingUpdate"))
+    return next((way for way, given in _BOUNDS.items() if bounds == given), RolloutWay.REPLACE)

@@ -24,15 +24,20 @@ _OPERATORS: Final[Mapping[str, Callable[[str | None, list[str]], bool]]] = {
 
 def admits(node: Node, scheduling: Scheduling, resource: str) -> bool:
     """Whether labels and taints of a node let the pods in. `resource` is what they ask for, as nvidia.com/gpu."""
-    selector = scheduling.node_selector or {}
-    if any(node.labels.get(key) != value for key, value in selector.items()):
-        return False
     # Kubernetes may give a pod that asks for GPUs this toleration by itself.
     # https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#extendedresourcetoleration
     own = Toleration(key=resource, operator=TolerationOperator.EXISTS)
     tolerations = (*(scheduling.tolerations or ()), own)
     kept_away = (taint for taint in node.taints if taint.effect in _KEEPS_AWAY)
     if any(not any(_tolerates(toleration, taint) for toleration in tolerations) for taint in kept_away):
+        return False
+    return selects(node, scheduling)
+
+
+def selects(node: Node, scheduling: Scheduling) -> bool:
+    """Whether the labels of a node are those that the pods ask for."""
+    selector = scheduling.node_selector or {}
+    if any(node.labels.get(key) != value for key, value in selector.items()):
         return False
     terms = _required_terms(scheduling)
     return terms is None or any(_matches(node, term) for term in terms)

@@ -13,6 +13,7 @@ from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.reconcile.recovery import DEAD
 from triton_vllm_operator.reconcile.situation import Finding, Situation
+from triton_vllm_operator.rollout.step import Step
 
 _IN_VAIN: Final = frozenset({Reason.MODEL_NOT_SERVABLE, Reason.MODEL_NOT_FOUND})
 """What a pod fails for, and its successors will, until somebody changes the spec or the files."""
@@ -21,7 +22,18 @@ _UNREACHABLE_AFTER: Final = timedelta(seconds=15)
 
 
 _SEEN_WITHIN: Final = timedelta(seconds=15)
-_UNDER_WAY: Final = frozenset({Reason.CREATING_PODS, Reason.STARTING, Reason.REPLACING_PODS, Reason.SCALING_DOWN})
+_UNDER_WAY: Final = frozenset(
+    {
+        Reason.CREATING_PODS,
+        Reason.STARTING,
+        Reason.REPLACING_PODS,
+        Reason.SURGE_FITS,
+        Reason.REPLACING_NO_SPARE_GPU,
+        Reason.CAPACITY_UNKNOWN,
+        Reason.SURGE_TIMED_OUT,
+        Reason.SCALING_DOWN,
+    }
+)
 """What Progressing says while nothing is wrong."""
 _UNTIL: Final = "no pod is kept until the spec changes, or after: kubectl llm restart NAME (or kubectl rollout restart)"
 _NOT_PLANNED_YET: Final = Finding(
@@ -217,7 +229,9 @@ def _warned(situation: Situation) -> str:
 def _problem(situation: Situation) -> Problem | None:
     if situation.pods_refused and len(situation.current) < situation.replicas:
         return Problem(Reason.PODS_REFUSED, situation.pods_refused)
-    found = (_find_problem(pod, situation) or _gate_failure(pod, situation) for pod in situation.current)
+    # One that is tried beside the old pods may wait for its place: an old one goes if it waits in vain.
+    told = (pod for pod in situation.current if pod.scheduled_at is not None or not situation.step.tries)
+    found = (_find_problem(pod, situation) or _gate_failure(pod, situation) for pod in told)
     problem = next((problem for problem in found if problem), None)
     if problem is not None and problem.reason is Reason.UNSCHEDULABLE and (why := _lacks_nodes(situation)):
         # What the scheduler counts says less.
@@ -247,8 +261,8 @@ def _moving(situation: Situation) -> Finding:
     current, wanted = len(situation.current), situation.replicas
     if situation.leftover and current <= wanted:
         because = f": {situation.changed} changed" if situation.changed else ""
-        left = f"{len(situation.leftover)} pods of an earlier revision are left to replace"
-        return _true(Reason.REPLACING_PODS, left + because)
+        left = f"{len(situation.leftover)} pods of an earlier revision are left to replace{because}"
+        return _rolling(situation.step, left)
     if current > wanted or situation.leftover:
         return _true(Reason.SCALING_DOWN, f"{current + len(situation.leftover) - wanted} pods too many are going")
     if current < wanted:
@@ -269,6 +283,16 @@ def _moving(situation: Situation) -> Finding:
 
 def _is_seen_soon(pod: Pod) -> bool:
     return pod.gate is not None and pod.gate.generates
+
+
+def _rolling(step: Step, left: str) -> Finding:
+    """Which way pods are replaced, and why."""
+    if (rollout := step.status) is None or rollout.reason not in set(Reason):
+        return _true(Reason.REPLACING_PODS, left)
+    until = (
+        f"; the new pod has no node yet, and an old one goes at {format_time(step.turns_at)}" if step.turns_at else ""
+    )
+    return _true(Reason(rollout.reason), f"{left}; {rollout.message}{until}")
 
 
 def _degraded_pod(situation: Situation, now: datetime) -> Finding | None:

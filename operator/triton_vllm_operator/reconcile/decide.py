@@ -7,6 +7,7 @@ from typing import Final
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import find_changes
 from triton_vllm_operator.api.reasons import ConditionType, Reason
+from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.api.stopped import StoppedStatus
@@ -14,44 +15,31 @@ from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import CUT_OFF, PROOFS, ProbeHistory, judge
 from triton_vllm_operator.kube.pod import Pod
-from triton_vllm_operator.kube.resources import (
-    CONFIG_MAP,
-    DEPLOYMENT,
-    JOB,
-    REVISION,
-    SERVICE,
-    ObjectCondition,
-    kind_of,
-    name_of,
-    true_condition,
-)
-from triton_vllm_operator.manifests.config_map import build_config_map, repository_name
-from triton_vllm_operator.manifests.deployment import build_deployment
+from triton_vllm_operator.kube.resources import DEPLOYMENT, ObjectCondition, true_condition
 from triton_vllm_operator.manifests.identity import Owner
-from triton_vllm_operator.manifests.revision import Revision, build_controller_revision
-from triton_vllm_operator.manifests.service import build_service, is_headless
+from triton_vllm_operator.manifests.service import build_service
+from triton_vllm_operator.reconcile.children import build_children, find_prunes, find_writes
 from triton_vllm_operator.reconcile.conditions import (
     refusal_deadline,
     startup_deadline,
     unreachable_from,
     unready_from,
 )
-from triton_vllm_operator.reconcile.drift import differs
 from triton_vllm_operator.reconcile.held import ask_again_at
 from triton_vllm_operator.reconcile.learning import compare_now, find_news
-from triton_vllm_operator.reconcile.live import Live
-from triton_vllm_operator.reconcile.model import Child, Decision, GatePatch, Observed, Write
+from triton_vllm_operator.reconcile.model import Decision, GatePatch, Observed
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
 from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_recovery, open_replacement
 from triton_vllm_operator.reconcile.remarks import find_differences, find_warnings
+from triton_vllm_operator.reconcile.rolling import find_step
 from triton_vllm_operator.reconcile.situation import Finding, Situation
 from triton_vllm_operator.reconcile.status import build_status
 from triton_vllm_operator.reconcile.stopping import find_stopped
 from triton_vllm_operator.reconcile.story import find_story
 from triton_vllm_operator.reconcile.timeline import find_weight_bytes
 from triton_vllm_operator.repository.catalogue import Catalogue
+from triton_vllm_operator.rollout.step import Step
 
-_KEPT_REVISIONS: Final = 10
 _SHOWN_CHANGES: Final = 3
 _RESOURCES: Final = "spec.resources"
 _SLOWEST_DISK: Final = 100_000_000
@@ -67,14 +55,15 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     stopped = find_stopped(observed, plan.revision, plan.live, now)
     # Only what the status says already: it is what is left when the pods are gone.
     is_stopped = stopped is not None and stopped == observed.resource.status.stopped
-    wanted = _children(observed.resource.owner, plan, is_stopped)
+    step = find_step(observed, plan, now)
+    wanted = _children(observed.resource.owner, plan, is_stopped, step.way)
     recovered = _recover(observed, plan, now)
-    situation = _situation(observed, plan, recovered, stopped)
+    situation = _situation(observed, plan, step, recovered, stopped)
     status = build_status(observed, plan, situation, recovered.status, now)
     compared = compare_now(observed, status.memory_plan)
     return Decision(
-        writes=_to_write(observed, plan, wanted),
-        prunes=_to_prune(observed, plan, wanted),
+        writes=find_writes(observed, plan, wanted),
+        prunes=find_prunes(observed, plan, wanted),
         gates=_gates(observed, plan.live.probe, now),
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
@@ -88,92 +77,18 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
             *find_story(observed.resource.status, status, situation.changed),
         ),
         replacement=recovered.replacement,
+        wants_places=step.wants_places,
         plan_error=compared.error if compared is not None else None,
     )
 
 
-def _children(owner: Owner, plan: Plan, is_stopped: bool) -> tuple[Json, ...]:
+def _children(owner: Owner, plan: Plan, is_stopped: bool, way: RolloutWay) -> tuple[Json, ...]:
     job = (plan.fetching.job,) if plan.fetching is not None and plan.fetching.job is not None else ()
     if plan.revision is not None:
         live = replace(plan.live, replicas=0) if is_stopped else plan.live
-        return (*build_children(owner, plan.revision, live), *job)
+        return (*build_children(owner, plan.revision, live, way), *job)
     # A name that is taken must be noticed before gigabytes are fetched.
     return (build_service(owner, plan.live.service), *job) if plan.fetching is not None else ()
-
-
-def build_children(owner: Owner, revision: Revision, live: Live) -> tuple[Json, ...]:
-    """The children of a revision in the order in which they are applied.
-
-    The Service is first: a name that is taken must be noticed before a pod is made. The revision is last:
-    it says that the API server has taken everything that belongs to it.
-    """
-    deadline = live.probe.startup_deadline_seconds
-    return (
-        build_service(owner, live.service),
-        build_config_map(owner, revision.repository),
-        build_deployment(owner, revision.hash, revision.pod_template, live.replicas, deadline),
-        build_controller_revision(owner, revision),
-    )
-
-
-def _to_write(observed: Observed, plan: Plan, wanted: tuple[Json, ...]) -> tuple[Write, ...]:
-    if observed.newest_unreadable is not None:
-        return ()
-    found = {(child.kind, child.name): child for child in observed.children}
-    pending: list[Write] = []
-    for manifest in wanted:
-        if f"{manifest['kind']} {name_of(manifest)}" in observed.foreign:
-            continue
-        there = found.get((kind_of(manifest), name_of(manifest)))
-        if there is None:
-            pending.append(Write(manifest, None))
-        elif plan.live.leaves_service and there.kind == SERVICE:
-            continue
-        elif _must_be_made_anew(manifest, there):
-            # It is pruned now; the next look finds its name free.
-            continue
-        elif differs(manifest, there.body):
-            pending.append(Write(manifest, there.uid))
-    return tuple(pending)
-
-
-def _to_prune(observed: Observed, plan: Plan, wanted: tuple[Json, ...]) -> tuple[Child, ...]:
-    """Our children that nothing uses: not wanted, and of no kept revision and no pod."""
-    if observed.newest_unreadable is not None:
-        return ()
-    if not wanted:
-        return observed.children_of(JOB)
-    kept_revisions = _kept_revisions(observed)
-    kept = {(kind_of(manifest), name_of(manifest)) for manifest in wanted}
-    kept |= {(REVISION, revision.name) for revision in kept_revisions}
-    kept |= {
-        (CONFIG_MAP, repository_name(observed.resource.owner.name, revision.repository)) for revision in kept_revisions
-    }
-    anew = {(kind_of(manifest), name_of(manifest)): manifest for manifest in wanted}
-    if plan.live.leaves_service:
-        anew = {there: manifest for there, manifest in anew.items() if there[0] != SERVICE}
-    # What a revision that cannot be read needs is not known.
-    stay = (REVISION, CONFIG_MAP) if observed.unreadable else ()
-    return tuple(
-        child
-        for child in observed.children
-        if child.kind not in stay
-        and (
-            (there := (child.kind, child.name)) not in kept
-            or (there in anew and _must_be_made_anew(anew[there], child))
-        )
-    )
-
-
-def _must_be_made_anew(manifest: Json, there: Child) -> bool:
-    """Whether Kubernetes would refuse the change: a Service keeps its address, or that it has none."""
-    return there.kind == SERVICE and is_headless(manifest) != is_headless(there.body)
-
-
-def _kept_revisions(observed: Observed) -> list[Revision]:
-    newest_first = sorted(observed.revisions, key=lambda revision: -revision.number)
-    used = {pod.revision for pod in observed.pods}
-    return [r for place, r in enumerate(newest_first) if place < _KEPT_REVISIONS or r.hash in used]
 
 
 def _gates(observed: Observed, probe: Probe, now: datetime) -> tuple[GatePatch, ...]:
@@ -243,7 +158,9 @@ def _is_silent(pod: Pod, history: ProbeHistory | None, threshold: int) -> bool:
     return history.reason is not None and history.reason == pod.gate.reason and history.failures >= least
 
 
-def _situation(observed: Observed, plan: Plan, recovered: Recovered, stopped: StoppedStatus | None) -> Situation:
+def _situation(
+    observed: Observed, plan: Plan, step: Step, recovered: Recovered, stopped: StoppedStatus | None
+) -> Situation:
     refusal = _find_refusal(observed)
     return Situation(
         refused=plan.refused,
@@ -251,6 +168,7 @@ def _situation(observed: Observed, plan: Plan, recovered: Recovered, stopped: St
         waiting=plan.fetching.problem if plan.fetching else None,
         waits_in_vain=plan.fetching is not None and plan.fetching.failed,
         replicas=plan.live.replicas,
+        step=step,
         revision=plan.revision.hash if plan.revision else "",
         pods=observed.pods,
         pods_refused=f"Kubernetes makes no pod: {describe_refusal(refusal.message, _RESOURCES)}" if refusal else "",
@@ -321,7 +239,7 @@ def _look_again_at(
     moments += [moment for pod in waiting for moment in (ask_again_at(pod, now), unready_from(pod))]
     if situation.pods_refused:
         moments.append(refusal_deadline(situation))
-    moments.append(recovered.look_again_at)
+    moments += [recovered.look_again_at, situation.step.look_again_at]
     if plan.fetching is not None:
         moments.append(plan.fetching.look_again_at)
     if status.engine and not status.engine.running and any(pod.serves for pod in situation.current):

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.pods import Fetch, ServiceSettings
 from triton_vllm_operator.api.recovery import Recovery
+from triton_vllm_operator.api.rollout import Rollout
 from triton_vllm_operator.api.spec import MOST_REPLICAS, LLMDeploymentSpec, Memory, MemoryPolicy, Probe
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -23,6 +24,7 @@ class Live:
     fetch: Fetch | None
     memory: MemoryPolicy = MemoryPolicy.ENFORCE
     recovery: Recovery = field(default_factory=Recovery)
+    rollout: Rollout = field(default_factory=Rollout)
     leaves_service: bool = False
     """What the Service should be cannot be read: one that is there stays as it is."""
 
@@ -30,7 +32,15 @@ class Live:
 def live_part(spec: LLMDeploymentSpec) -> Live:
     """Of a spec that could be read."""
     policy = (spec.memory or Memory()).policy
-    return Live(spec.replicas, spec.probe, spec.service, spec.fetch, policy, spec.recovery or Recovery())
+    return Live(
+        replicas=spec.replicas,
+        probe=spec.probe,
+        service=spec.service,
+        fetch=spec.fetch,
+        memory=policy,
+        recovery=spec.recovery or Recovery(),
+        rollout=spec.rollout or Rollout(),
+    )
 
 
 def salvage_live_part(spec: Json, running: int) -> Live:
@@ -48,6 +58,7 @@ def salvage_live_part(spec: Json, running: int) -> Live:
         fetch=_salvage(Fetch, spec.get("fetch")),
         memory=(_salvage(Memory, spec.get("memory")) or Memory()).policy,
         recovery=_salvage(Recovery, spec.get("recovery")) or Recovery(),
+        rollout=_salvage(Rollout, spec.get("rollout")) or Rollout(),
         leaves_service=service is not None and settings is None,
     )
 

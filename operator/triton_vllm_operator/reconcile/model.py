@@ -12,6 +12,7 @@ from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import GateState, ProbeHistory
 from triton_vllm_operator.kube.node_lister import NodesSeen
+from triton_vllm_operator.kube.place_lister import Places
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import Kind
 from triton_vllm_operator.manifests.identity import Owner
@@ -109,6 +110,8 @@ class Observed:
     """Whether another Job may look into a model: only so many do at once."""
     nodes: NodesSeen | None = None
     """The nodes, where a decision of this spec may depend on them; None if what the status says of them still holds."""
+    places: Places | None = None
+    """What the nodes have and what is taken of it; asked for when a rollout has to know."""
     last_words: Mapping[str, LastWords] = field(default_factory=dict)
     """What the logs of pods say whose containers ended with too little of a message, by their names."""
     last_said: Mapping[str, datetime] = field(default_factory=dict)
@@ -175,6 +178,8 @@ class Decision:
     news: tuple[News, ...] = ()
     replacement: Replacement | None = None
     """A pod to delete once the status says that it was."""
+    wants_places: bool = False
+    """Whether it must be known first what is free on the nodes: then this decision is not to be carried out."""
     plan_error: float | None = None
     """Of the tokens of a start that was measured now, as a part of what was measured."""
 

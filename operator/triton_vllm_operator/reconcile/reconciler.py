@@ -11,6 +11,7 @@ from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone
 from triton_vllm_operator.kube.node_lister import NodeLister
+from triton_vllm_operator.kube.place_lister import PlaceLister
 from triton_vllm_operator.kube.resources import JOB, Key, kind_of, name_of
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.preparation import only_looks
@@ -66,6 +67,7 @@ class Reconciler:
         self._meter = meter
         self._writer = Writer(client, cache)
         self._nodes = NodeLister(client)
+        self._places = PlaceLister(client)
         self._turns = Turns()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -84,12 +86,10 @@ class Reconciler:
             self._meter.stands(key, None)
             return None
         now = self._clock()
-        # No other reconcile comes between these lines: what is free is still free when it is taken.
-        self._turns.note(key, look_began(observed, now))
-        observed = replace(observed, may_look=self._turns.is_free(key, now))
-        decision = decide(observed, self._catalogue, now)
-        if any(kind_of(write.manifest) == JOB and only_looks(name_of(write.manifest)) for write in decision.writes):
-            self._turns.note(key, now)
+        observed, decision = self._decide(key, observed, now)
+        if decision.wants_places:
+            places = await self._places.places()
+            observed, decision = self._decide(key, replace(observed, places=places), now)
         if await self._writer.write_gates(key.namespace, decision.gates):
             # What is said of the pods comes from what they now say of themselves.
             return 0.0
@@ -121,6 +121,18 @@ class Reconciler:
         pause = (decision.look_again_at - now).total_seconds()
         # What would follow a status that is not kept never comes.
         return pause if is_said else max(pause, _UNSAID_SECONDS)
+
+    def _decide(self, key: Key, observed: Observed, now: datetime) -> tuple[Observed, Decision]:
+        """The decision, and what it was made on.
+
+        No other reconcile comes between these lines: a turn that is free is still free when it is taken.
+        """
+        self._turns.note(key, look_began(observed, now))
+        observed = replace(observed, may_look=self._turns.is_free(key, now))
+        decision = decide(observed, self._catalogue, now)
+        if any(kind_of(write.manifest) == JOB and only_looks(name_of(write.manifest)) for write in decision.writes):
+            self._turns.note(key, now)
+        return observed, decision
 
     async def _say(self, owner: Owner, decision: Decision, now: datetime) -> bool:
         """Write the status, which remembers what was told, and tell what happened.

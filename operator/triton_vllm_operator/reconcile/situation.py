@@ -11,6 +11,7 @@ from triton_vllm_operator.api.stopped import StoppedStatus
 from triton_vllm_operator.health.failures.last_words import LastWords
 from triton_vllm_operator.health.failures.pods import Problem
 from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.rollout.step import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Situation:
     unchecked: str
     """Why it is accepted without all of its engine arguments being checked; empty if they were."""
     replicas: int
+    step: Step
+    """What is done about pods of earlier revisions."""
     revision: str
     """Hash of the revision that should run; empty if there is none."""
     pods: tuple[Pod, ...]

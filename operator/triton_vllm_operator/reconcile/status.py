@@ -53,6 +53,7 @@ def build_status(
         model=_model_status(plan.revision) if plan.revision else None,
         memory_plan=memory,
         recovery=recovery,
+        rollout=situation.step.status,
         stopped=situation.stopped,
         timeline=find_timeline(observed, plan, memory.measured if memory is not None else None, now),
         replicas=len(situation.alive),

@@ -1,0 +1,60 @@
+"""How the pods of one revision are replaced by those of the next."""
+
+from enum import StrEnum
+from typing import Final
+
+from pydantic import Field
+
+from triton_vllm_operator.api.base import ApiModel, Int32
+from triton_vllm_operator.api.times import TIME_LENGTH
+
+LONGEST_WHY: Final = 512
+
+
+class RolloutStrategy(StrEnum):
+    """Who chooses the way."""
+
+    AUTO = "Auto"
+    SURGE = "Surge"
+    REPLACE = "Replace"
+
+
+class RolloutWay(StrEnum):
+    """What is done in a step."""
+
+    SURGE = "Surge"
+    """A new pod starts beside the old ones; an old one goes once it generates."""
+    REPLACE = "Replace"
+    """An old pod goes first, and a new one takes its place."""
+
+
+class Rollout(ApiModel):
+    """How pods are replaced when the spec changes."""
+
+    strategy: RolloutStrategy = Field(
+        RolloutStrategy.AUTO,
+        description="Auto starts a new pod beside the old ones where a whole one fits, and else replaces one by one; "
+        "Surge and Replace force one of the two.",
+    )
+    surge_timeout_seconds: int = Field(
+        60,
+        ge=5,
+        le=3600,
+        description="With Auto: seconds that a new pod may wait for a node beside the old ones, before one of those "
+        "goes.",
+    )
+
+
+class RolloutStatus(ApiModel):
+    """The rollout that is under way."""
+
+    revision: str = Field(max_length=253, description="ControllerRevision whose pods are to replace the others.")
+    way: RolloutWay = Field(description="How.")
+    reason: str = Field(max_length=64, description="Why so, as SurgeFits.")
+    message: str = Field(max_length=LONGEST_WHY, description="The same in a sentence, with what was counted.")
+    start_seconds: Int32 | None = Field(
+        None, description="Seconds that the last start before it took, from the container's to the first answer."
+    )
+    waiting_since: str | None = Field(
+        None, max_length=TIME_LENGTH, description="Since when a new pod waits for a node while no old one goes, in UTC."
+    )

@@ -1,0 +1,91 @@
+"""Lists what all pods of the cluster ask for, when a rollout needs to know what is free. This module does I/O.
+
+There is no standing watch of other people's pods, and nothing of them is kept but a sum for each node.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.errors import Gone, Refused
+from triton_vllm_operator.kube.node_lister import NodeLister
+from triton_vllm_operator.kube.nodes import Node
+from triton_vllm_operator.kube.requests import Amounts, pod_requests
+from triton_vllm_operator.kube.resources import POD, as_dict
+
+_LOG = logging.getLogger(__name__)
+_FRESH_SECONDS: Final = 5.0
+"""For so long one list serves all decisions."""
+_TIMES_ITS_COST: Final = 20.0
+"""A list that took a second serves for as many: listing takes at most a twentieth of the time."""
+_REFUSED_SECONDS: Final = 600.0
+"""A right that is missing does not come from one minute to the next."""
+_UNFINISHED: Final = "status.phase!=Succeeded,status.phase!=Failed"
+"""Finished pods hold nothing, whether or not their objects are still there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The nodes, and what is taken of each."""
+
+    nodes: tuple[Node, ...] = ()
+    taken: Mapping[str, Amounts] = field(default_factory=dict)
+    """By the name of the node. What a pod that is being deleted asks for is taken until its object is gone."""
+    why_unknown: str = ""
+    """Why they could not be listed; empty if they were."""
+
+
+class PlaceLister:
+    """One list of pods for all who ask within some seconds."""
+
+    def __init__(self, client: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._nodes = NodeLister(client, clock, _FRESH_SECONDS)
+        self._lock = asyncio.Lock()
+        self._seen = Places()
+        self._until = -math.inf
+
+    async def places(self) -> Places:
+        """What is there and what is taken; also why that may not be known.
+
+        Raises:
+            ApiError: the API server gave no answer: nothing is decided without it.
+        """
+        async with self._lock:
+            if self._clock() >= self._until:
+                began = self._clock()
+                self._seen, seconds = await self._list()
+                self._until = self._clock() + max(seconds, _TIMES_ITS_COST * (self._clock() - began))
+            return self._seen
+
+    async def _list(self) -> tuple[Places, float]:
+        """What was found, and for how many seconds that holds."""
+        seen = await self._nodes.nodes()
+        if seen.why_unknown:
+            return Places(why_unknown=seen.why_unknown), _REFUSED_SECONDS
+        try:
+            taken = await _sum_up(self._client.list_all(POD, None, None, _UNFINISHED))
+        except (Refused, Gone) as error:
+            _LOG.warning("the pods of the cluster cannot be listed: %s", error)
+            return Places(why_unknown=f"the pods of the cluster cannot be listed: {error}"), _REFUSED_SECONDS
+        return Places(seen.nodes, taken), _FRESH_SECONDS
+
+
+async def _sum_up(bodies: AsyncIterator[Json]) -> dict[str, Amounts]:
+    taken: dict[str, dict[str, Decimal]] = {}
+    async for body in bodies:
+        spec = as_dict(body.get("spec"))
+        if not (node := spec.get("nodeName")):
+            continue
+        sums = taken.setdefault(str(node), {})
+        for name, amount in pod_requests(spec).items():
+            sums[name] = sums.get(name, Decimal(0)) + amount
+    return dict(taken)

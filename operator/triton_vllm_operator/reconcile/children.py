@@ -1,0 +1,96 @@
+"""The children of an LLMDeployment: which are to be there, which of them are written, and which are pruned. Pure."""
+
+from typing import Final
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.rollout import RolloutWay
+from triton_vllm_operator.kube.resources import CONFIG_MAP, JOB, REVISION, SERVICE, kind_of, name_of
+from triton_vllm_operator.manifests.config_map import build_config_map, repository_name
+from triton_vllm_operator.manifests.deployment import build_deployment
+from triton_vllm_operator.manifests.identity import Owner
+from triton_vllm_operator.manifests.revision import Revision, build_controller_revision
+from triton_vllm_operator.manifests.service import build_service, is_headless
+from triton_vllm_operator.reconcile.drift import differs
+from triton_vllm_operator.reconcile.live import Live
+from triton_vllm_operator.reconcile.model import Child, Observed, Write
+from triton_vllm_operator.reconcile.plan import Plan
+
+_KEPT_REVISIONS: Final = 10
+
+
+def build_children(
+    owner: Owner, revision: Revision, live: Live, way: RolloutWay = RolloutWay.REPLACE
+) -> tuple[Json, ...]:
+    """The children of a revision in the order in which they are applied.
+
+    The Service is first: a name that is taken must be noticed before a pod is made. The revision is last:
+    it says that the API server has taken everything that belongs to it.
+    """
+    deadline = live.probe.startup_deadline_seconds
+    return (
+        build_service(owner, live.service),
+        build_config_map(owner, revision.repository),
+        build_deployment(owner, revision.hash, revision.pod_template, live.replicas, deadline, way),
+        build_controller_revision(owner, revision),
+    )
+
+
+def find_writes(observed: Observed, plan: Plan, wanted: tuple[Json, ...]) -> tuple[Write, ...]:
+    """What of the wanted children is not there, or differs."""
+    if observed.newest_unreadable is not None:
+        return ()
+    found = {(child.kind, child.name): child for child in observed.children}
+    pending: list[Write] = []
+    for manifest in wanted:
+        if f"{manifest['kind']} {name_of(manifest)}" in observed.foreign:
+            continue
+        there = found.get((kind_of(manifest), name_of(manifest)))
+        if there is None:
+            pending.append(Write(manifest, None))
+        elif plan.live.leaves_service and there.kind == SERVICE:
+            continue
+        elif _must_be_made_anew(manifest, there):
+            # It is pruned now; the next look finds its name free.
+            continue
+        elif differs(manifest, there.body):
+            pending.append(Write(manifest, there.uid))
+    return tuple(pending)
+
+
+def find_prunes(observed: Observed, plan: Plan, wanted: tuple[Json, ...]) -> tuple[Child, ...]:
+    """Our children that nothing uses: not wanted, and of no kept revision and no pod."""
+    if observed.newest_unreadable is not None:
+        return ()
+    if not wanted:
+        return observed.children_of(JOB)
+    kept_revisions = _kept_revisions(observed)
+    kept = {(kind_of(manifest), name_of(manifest)) for manifest in wanted}
+    kept |= {(REVISION, revision.name) for revision in kept_revisions}
+    kept |= {
+        (CONFIG_MAP, repository_name(observed.resource.owner.name, revision.repository)) for revision in kept_revisions
+    }
+    anew = {(kind_of(manifest), name_of(manifest)): manifest for manifest in wanted}
+    if plan.live.leaves_service:
+        anew = {there: manifest for there, manifest in anew.items() if there[0] != SERVICE}
+    # What a revision that cannot be read needs is not known.
+    stay = (REVISION, CONFIG_MAP) if observed.unreadable else ()
+    return tuple(
+        child
+        for child in observed.children
+        if child.kind not in stay
+        and (
+            (there := (child.kind, child.name)) not in kept
+            or (there in anew and _must_be_made_anew(anew[there], child))
+        )
+    )
+
+
+def _must_be_made_anew(manifest: Json, there: Child) -> bool:
+    """Whether Kubernetes would refuse the change: a Service keeps its address, or that it has none."""
+    return there.kind == SERVICE and is_headless(manifest) != is_headless(there.body)
+
+
+def _kept_revisions(observed: Observed) -> list[Revision]:
+    newest_first = sorted(observed.revisions, key=lambda revision: -revision.number)
+    used = {pod.revision for pod in observed.pods}
+    return [r for place, r in enumerate(newest_first) if place < _KEPT_REVISIONS or r.hash in used]

@@ -1,0 +1,160 @@
+"""Whether the scheduler could place one more pod now, by what nodes have and pods ask for. Pure.
+
+A hint: kube-scheduler is the judge. What it filters by beside (ports, volumes, other pods' affinity) is not known here.
+https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/#kube-scheduler-implementation
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from triton_vllm_operator.api.scheduling import Scheduling, TopologySpreadConstraint, WhenUnsatisfiable
+from triton_vllm_operator.kube.nodes import Node
+from triton_vllm_operator.kube.place_lister import Places
+from triton_vllm_operator.kube.requests import Amounts
+from triton_vllm_operator.memory.admission import admits, selects
+
+_MEBI: Final = 2**20
+_GIBI: Final = 2**30
+_REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The pod to place."""
+
+    requests: Amounts
+    scheduling: Scheduling
+    accelerator: str
+    """The extended resource of its GPUs; empty on a CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A pod of the same LLMDeployment that has a node."""
+
+    node: str
+    requests: Amounts
+    goes: bool
+    """Whether it is being deleted: what it asks for is free once its object is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Whether one more pod fits."""
+
+    fits: bool | None
+    """None where that cannot be known."""
+    fits_soon: bool | None
+    """The same, once own pods that are being deleted are gone."""
+    message: str
+    """What was counted."""
+
+
+def estimate(places: Places, wanted: Wanted, own: Iterable[Own]) -> Estimate:
+    """Whether one more pod fits onto one of the nodes."""
+    own = tuple(own)
+    if why := places.why_unknown or _find_unknown(wanted.scheduling):
+        return Estimate(None, None, why)
+    admitted = [node for node in places.nodes if admits(node, wanted.scheduling, wanted.accelerator)]
+    if not admitted:
+        why = f"none of {len(places.nodes)} nodes takes the pod by its labels and taints"
+        return Estimate(False, False, why)
+    counted = [node for node in places.nodes if selects(node, wanted.scheduling)]
+    allowed = [node for node in admitted if _keeps_spread(node, counted, wanted.scheduling, own)]
+    if not allowed:
+        return Estimate(False, False, f"none of {len(admitted)} nodes keeps spec.scheduling.topologySpreadConstraints")
+    short = {node.name: _find_shortage(node, places.taken, wanted) for node in allowed}
+    fitting = [name for name, lacks in short.items() if not lacks]
+    if fitting:
+        return Estimate(
+            True, True, f"there is room for {_tell(wanted.requests)} on {len(fitting)} of {_nodes(allowed)}"
+        )
+    if wanted.accelerator and _are_dynamic(allowed, wanted.accelerator):
+        return Estimate(
+            None, None, "GPUs of its nodes stand in ResourceSlices (DRA), which tell nothing of what is free"
+        )
+    soon = any(not _find_shortage(node, _without(places.taken, own), wanted) for node in allowed)
+    return Estimate(False, soon, _tell_shortage(short, allowed, wanted))
+
+
+def _find_unknown(scheduling: Scheduling) -> str:
+    """What of a spec depends on other pods than its own; empty if nothing does."""
+    affinity = scheduling.affinity
+    for name, rules in (
+        ("podAffinity", affinity and affinity.pod_affinity),
+        ("podAntiAffinity", affinity and affinity.pod_anti_affinity),
+    ):
+        if rules and rules.get(_REQUIRED):
+            return f"spec.scheduling.affinity.{name} depends on other pods"
+    if any(constraint.label_selector is not None for constraint in _required_spread(scheduling)):
+        return "spec.scheduling.topologySpreadConstraints counts other pods"
+    return ""
+
+
+def _required_spread(scheduling: Scheduling) -> Iterator[TopologySpreadConstraint]:
+    for constraint in scheduling.topology_spread_constraints or ():
+        if constraint.when_unsatisfiable is WhenUnsatisfiable.DO_NOT_SCHEDULE:
+            yield constraint
+
+
+def _keeps_spread(node: Node, counted: list[Node], scheduling: Scheduling, own: tuple[Own, ...]) -> bool:
+    """As kube-scheduler's PodTopologySpread: pods that are being deleted do not count, nor nodes that lack a key."""
+    constraints = tuple(_required_spread(scheduling))
+    eligible = [each for each in counted if all(c.topology_key in each.labels for c in constraints)]
+    for constraint in constraints:
+        domains = {each.name: each.labels[constraint.topology_key] for each in eligible}
+        if node.name not in domains:
+            return False
+        counts = Counter(domains[each.node] for each in own if not each.goes and each.node in domains)
+        least = min(counts[domain] for domain in domains.values())
+        if counts[domains[node.name]] + 1 - least > constraint.max_skew:
+            return False
+    return True
+
+
+def _without(taken: Mapping[str, Amounts], own: tuple[Own, ...]) -> Mapping[str, Amounts]:
+    """What is taken once own pods that are being deleted are gone."""
+    left = {node: dict(amounts) for node, amounts in taken.items()}
+    for each in own:
+        for name, amount in each.requests.items() if each.goes and each.node in left else ():
+            left[each.node][name] = left[each.node].get(name, Decimal(0)) - amount
+    return left
+
+
+def _find_shortage(node: Node, taken: Mapping[str, Amounts], wanted: Wanted) -> Amounts:
+    """What is free of each resource of which there is too little."""
+    used = taken.get(node.name, {})
+    free = {name: node.allocatable.get(name, Decimal(0)) - used.get(name, Decimal(0)) for name in wanted.requests}
+    return {name: free[name] for name, amount in wanted.requests.items() if amount > max(free[name], Decimal(0))}
+
+
+def _are_dynamic(nodes: list[Node], resource: str) -> bool:
+    return any(node.has_sliced_gpus and not node.allocatable.get(resource) for node in nodes)
+
+
+def _tell_shortage(short: Mapping[str, Amounts], nodes: list[Node], wanted: Wanted) -> str:
+    """Of the node that comes nearest: counts, and no names, since what is taken is other people's."""
+    nearest = min(short.values(), key=lambda lacks: (len(lacks), -lacks.get(wanted.accelerator, Decimal(0))))
+    lacks = ", ".join(
+        f"{_amount(name, max(free, Decimal(0)))} of {_amount(name, wanted.requests[name])} {name}"
+        for name, free in sorted(nearest.items())
+    )
+    return f"no node has room for one more pod: of {_nodes(nodes)}, the nearest has {lacks} free"
+
+
+def _nodes(nodes: list[Node]) -> str:
+    return f"{len(nodes)} {'node' if len(nodes) == 1 else 'nodes'} that would take it"
+
+
+def _tell(requests: Amounts) -> str:
+    named = [f"{_amount(name, amount)} {name}" for name, amount in requests.items() if amount and name != "pods"]
+    return " and ".join(named) or "one more pod"
+
+
+def _amount(name: str, amount: Decimal) -> str:
+    if name in ("memory", "ephemeral-storage") or name.startswith("hugepages-"):
+        return f"{amount / _GIBI:.1f}Gi" if amount >= _GIBI else f"{amount / _MEBI:.0f}Mi"
+    return f"{amount:f}"

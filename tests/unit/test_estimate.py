@@ -1,0 +1,103 @@
+"""Whether one more pod fits onto pretended nodes."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from support.nodes import make_node
+from triton_vllm_operator.api.scheduling import Scheduling
+from triton_vllm_operator.kube.nodes import Node
+from triton_vllm_operator.kube.place_lister import Places
+from triton_vllm_operator.rollout.estimate import Estimate, Own, Wanted, estimate
+
+GPU = "nvidia.com/gpu"
+TAINT = [{"key": "team", "value": "a", "effect": "NoSchedule"}]
+ZONE = "topology.kubernetes.io/zone"
+
+
+def amounts(**given: str) -> dict[str, Decimal]:
+    return {{"gpu": GPU}.get(name, name): Decimal(amount) for name, amount in given.items()}
+
+
+def asking(gpus: int = 1, scheduling: dict[str, Any] | None = None) -> Wanted:
+    return Wanted(amounts(gpu=str(gpus), pods="1"), Scheduling.model_validate(scheduling or {}), GPU)
+
+
+def on(*nodes: Node, taken: dict[str, dict[str, Decimal]] | None = None) -> Places:
+    return Places(nodes, taken or {})
+
+
+def spread(**more: Any) -> dict[str, Any]:
+    rule = {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule", **more}
+    return {"topologySpreadConstraints": [rule]}
+
+
+def away_from_others(how: str) -> dict[str, Any]:
+    return {"affinity": {"podAntiAffinity": {f"{how}DuringSchedulingIgnoredDuringExecution": [{}]}}}
+
+
+A, B = make_node("a", {ZONE: "1"}, 2), make_node("b", {ZONE: "2"}, 1)
+FULL = {"a": amounts(gpu="2", pods="2"), "b": amounts(gpu="1", pods="1")}
+
+
+@pytest.mark.parametrize(
+    ("places", "wanted", "fits", "says"),
+    [
+        (on(A, B), asking(), True, "there is room for 1 nvidia.com/gpu on 2 of 2 nodes that would take it"),
+        (on(A, B), asking(2), True, "on 1 of 2 nodes"),
+        # GPUs of two nodes are not one pod's.
+        (on(A, B), asking(3), False, "of 2 nodes that would take it, the nearest has 2 of 3 nvidia.com/gpu free"),
+        (on(A, B, taken=FULL), asking(), False, "the nearest has 0 of 1 nvidia.com/gpu free"),
+        (on(A, taken={"a": amounts(gpu="1", pods="1")}), asking(), True, "on 1 of 1 node"),
+        (on(A, taken={"a": amounts(pods="110")}), asking(), False, "0 of 1 pods"),
+        (on(make_node("c", {}, 1, taints=TAINT)), asking(), False, "none of 1 nodes takes the pod"),
+        (on(A, B), asking(1, {"nodeSelector": {ZONE: "3"}}), False, "none of 2 nodes takes the pod"),
+        (on(), asking(), False, "none of 0 nodes"),
+        (Places(why_unknown="403"), asking(), None, "403"),
+        (on(A), asking(1, away_from_others("required")), None, "podAntiAffinity depends on other pods"),
+        (on(A), asking(1, away_from_others("preferred")), True, ""),
+        (on(A), asking(1, spread(labelSelector={})), None, "counts other pods"),
+    ],
+)  # fmt: skip
+def test_what_fits(places: Places, wanted: Wanted, fits: bool | None, says: str) -> None:
+    found = estimate(places, wanted, ())
+    assert (found.fits, found.fits_soon) == (fits, fits)
+    assert says in found.message
+
+
+def test_of_gpus_that_nodes_do_not_show_nothing_is_known() -> None:
+    sliced = make_node("s", {}, 0)
+    dynamic = Node(sliced.name, sliced.labels, sliced.taints, sliced.allocatable, has_sliced_gpus=True)
+    assert estimate(on(dynamic), asking(), ()) == Estimate(
+        None, None, "GPUs of its nodes stand in ResourceSlices (DRA), which tell nothing of what is free"
+    )
+    assert estimate(on(dynamic, A), asking(), ()).fits is True
+
+
+def test_what_own_pods_leave_is_free_soon() -> None:
+    stays, goes = Own("a", asking().requests, False), Own("b", asking().requests, True)
+    found = estimate(on(A, B, taken=FULL), asking(), (stays, goes))
+    assert (found.fits, found.fits_soon) == (False, True)
+    found = estimate(on(A, B, taken=FULL), asking(2), (stays, goes))
+    assert (found.fits, found.fits_soon) == (False, False)
+    # Two that go from one node leave the places of both.
+    both = (Own("a", asking().requests, True), Own("a", asking().requests, True))
+    assert estimate(on(A, B, taken=FULL), asking(2), both).fits_soon is True
+
+
+@pytest.mark.parametrize(
+    ("own", "rule", "fits"),
+    [
+        ((), spread(), True),
+        # One in zone 1: the next must go to zone 2, which is full.
+        ((Own("a", {}, False),), spread(), False),
+        ((Own("a", {}, True),), spread(), True),
+        ((Own("a", {}, False),), spread(maxSkew=2), True),
+        ((Own("a", {}, False),), spread(whenUnsatisfiable="ScheduleAnyway"), True),
+        ((), spread(topologyKey="rack"), False),
+    ],
+)
+def test_pods_are_spread_as_the_scheduler_would(own: tuple[Own, ...], rule: dict[str, Any], fits: bool) -> None:
+    full = {"b": amounts(gpu="1", pods="1")}
+    assert estimate(on(A, B, taken=full), asking(1, rule), own).fits is fits

@@ -1,0 +1,128 @@
+"""Which way the next pod is replaced."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from triton_vllm_operator.api.rollout import Rollout, RolloutStatus, RolloutStrategy, RolloutWay
+from triton_vllm_operator.rollout.estimate import Estimate
+from triton_vllm_operator.rollout.step import Moment, Step, decide_step
+
+NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+FITS, FULL = Estimate(True, True, "there is room"), Estimate(False, False, "no node has room")
+SOON, UNKNOWN = Estimate(False, True, "not yet"), Estimate(None, None, "403")
+SURGE, REPLACE = RolloutWay.SURGE, RolloutWay.REPLACE
+
+
+def moment(**changes: Any) -> Moment:
+    first: dict[str, Any] = {
+        "revision": "llama-b",
+        "in_force": REPLACE,
+        "begins": True,
+        "left": 1,
+        "waits": False,
+        "goes": False,
+    }
+    return Moment(**{**first, **changes})
+
+
+def step(found: Estimate | None, before: RolloutStatus | None = None, later: float = 0, **changes: Any) -> Step:
+    settings = changes.pop("settings", Rollout())
+    return decide_step(settings, moment(**changes), before, found, NOW + timedelta(seconds=later))
+
+
+def under_way(way: RolloutWay, reason: str, since: str | None = None) -> RolloutStatus:
+    return RolloutStatus(revision="llama-b", way=way, reason=reason, message="as counted then", waiting_since=since)
+
+
+def told(found: Step) -> tuple[RolloutWay, str]:
+    assert found.status is not None
+    assert found.status.way is found.way
+    return found.way, found.status.reason
+
+
+@pytest.mark.parametrize(
+    ("found", "changes", "wanted"),
+    [
+        (FITS, {}, (SURGE, "SurgeFits")),
+        (FULL, {}, (REPLACE, "ReplacingNoSpareGpu")),
+        (SOON, {}, (REPLACE, "ReplacingNoSpareGpu")),
+        (UNKNOWN, {}, (SURGE, "CapacityUnknown")),
+        # What only starts early takes nobody's place.
+        (UNKNOWN, {"preempts": True}, (REPLACE, "CapacityUnknown")),
+        (FITS, {"preempts": True}, (SURGE, "SurgeFits")),
+        (FULL, {"settings": Rollout(strategy=RolloutStrategy.SURGE)}, (SURGE, "ReplacingPods")),
+        (FITS, {"settings": Rollout(strategy=RolloutStrategy.REPLACE)}, (REPLACE, "ReplacingPods")),
+    ],
+)
+def test_how_a_rollout_begins(found: Estimate, changes: dict[str, Any], wanted: tuple[RolloutWay, str]) -> None:
+    assert told(step(found, **changes)) == wanted
+
+
+def test_nothing_is_asked_where_nothing_is_to_decide() -> None:
+    settled = step(None, left=0, in_force=SURGE)
+    assert settled == Step(SURGE)
+    forced = Rollout(strategy=RolloutStrategy.REPLACE)
+    assert not step(None, settings=forced).wants_places
+    loading = step(None, under_way(SURGE, "SurgeFits"), begins=False, in_force=SURGE)
+    assert (loading.way, loading.wants_places) == (SURGE, False)
+    assert step(None).wants_places
+
+
+def test_a_gap_is_told_with_its_length() -> None:
+    found = step(FULL, leaves_nobody=True, start_seconds=41)
+    assert found.status is not None
+    assert found.status.message == (
+        "no node has room; nobody answers until the new pod generates, about 41 s by the last start"
+    )
+    assert found.status.start_seconds == 41
+
+
+def test_a_new_pod_without_a_node_is_waited_for_and_then_an_old_one_goes() -> None:
+    surging: dict[str, Any] = {"begins": False, "in_force": SURGE, "waits": True}
+    first = step(FITS, under_way(SURGE, "SurgeFits"), **surging)
+    assert (first.way, first.turns_at) == (SURGE, NOW + timedelta(seconds=60))
+    assert first.status is not None
+    assert first.status.waiting_since == "2026-11-29T12:00:00Z"
+    again = step(FITS, first.status, later=59, **surging)
+    assert again == first
+    over = step(FITS, first.status, later=60, **surging)
+    assert told(over) == (REPLACE, "SurgeTimedOut")
+    # It stays so for the rest of this rollout, whatever is counted, and without counting.
+    assert step(None, over.status, later=90, begins=False).way is REPLACE
+    assert step(FITS, over.status, later=90, begins=False, left=2).way is REPLACE
+    # Another revision begins anew.
+    assert step(FITS, over.status, revision="llama-c").way is SURGE
+
+
+def test_a_place_that_is_taken_meanwhile_is_not_waited_for() -> None:
+    surging: dict[str, Any] = {"begins": False, "in_force": SURGE, "waits": True}
+    assert told(step(FULL, under_way(SURGE, "SurgeFits"), **surging)) == (REPLACE, "ReplacingNoSpareGpu")
+
+
+def test_the_place_of_an_old_pod_that_goes_is_waited_for() -> None:
+    surging: dict[str, Any] = {"begins": False, "in_force": SURGE, "waits": True, "goes": True}
+    waiting = under_way(SURGE, "SurgeFits", "2026-11-29T11:00:00Z")
+    found = step(SOON, waiting, **surging)
+    assert found.way is SURGE
+    # Its time has not begun.
+    assert found.status is not None
+    assert found.status.waiting_since is None
+    assert step(FULL, waiting, **surging).way is REPLACE
+
+
+def test_a_place_that_comes_free_is_used_from_the_next_pod_on() -> None:
+    replacing: dict[str, Any] = {"begins": False, "in_force": REPLACE, "left": 2}
+    before = under_way(REPLACE, "ReplacingNoSpareGpu")
+    assert told(step(FITS, before, **replacing)) == (SURGE, "SurgeFits")
+    full = step(FULL, before, **replacing)
+    assert (full.way, full.status, full.look_again_at) == (REPLACE, before, NOW + timedelta(seconds=15))
+    # The place is that of a new pod already.
+    assert step(FITS, before, waits=True, **replacing).way is REPLACE
+
+
+def test_a_time_that_somebody_else_wrote_begins_anew() -> None:
+    odd = under_way(SURGE, "SurgeFits", "yesterday")
+    found = step(FITS, odd, begins=False, in_force=SURGE, waits=True)
+    assert found.turns_at == NOW + timedelta(seconds=60)
