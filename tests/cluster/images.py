@@ -88,16 +88,24 @@ MODEL_TOOLS: Final = Image(
         "requirements/model-tools.txt",
     ),
 )
+PRETENDED: Final = Image(
+    "pretended",
+    "",
+    "tests/pretended/Dockerfile",
+    ("tests/pretended",),
+    arguments=(("OPERATOR", OPERATOR.name),),
+    needs=(OPERATOR,),
+)
 ALL: Final = (OPERATOR, MODEL_TOOLS, RUNTIME_CPU, SMOLLM2)
 
 
-def ensure_images() -> None:
+def ensure_images(wanted: tuple[Image, ...] = ALL) -> None:
     """Build and import what containerd does not hold yet. The cluster must run.
 
     Raises:
         ClusterError: a build or an import failed.
     """
-    stale = [image for image in ALL if not _is_imported(image)]
+    stale = [image for image in wanted if not _is_imported(image)]
     if stale:
         _ensure_base()
     steps = Steps(len(stale), "image")

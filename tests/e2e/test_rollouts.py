@@ -1,0 +1,153 @@
+"""Updates by what is free: real pods on a real scheduler, with pretended GPUs and a pretended server."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from cluster.kubectl import kubectl, kubectl_json, wait_until
+from support.client_pod import run_client
+from support.install import operator_image
+from support.llm import apply, condition, get_llm, pods_of, wait_ready
+from support.pretended import offer_gpus, pretended_gpus, pretended_llm
+
+pytestmark = pytest.mark.e2e
+NAME = "updated"
+LOAD_SECONDS = 3
+SLACK_SECONDS = 12
+"""For a pod to end, be scheduled and be found generating, beside its load."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _gpus(cluster: str) -> Iterator[None]:
+    with pretended_gpus(1):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _gone_afterwards(namespace: str) -> Iterator[None]:
+    yield
+    kubectl("-n", namespace, "delete", "llm", NAME, "--ignore-not-found", timeout=180)
+    wait_until("its pods are gone", 120, lambda: not kubectl_json("-n", namespace, "get", "pods")["items"])
+
+
+def edited(namespace: str, number: int, **spec: Any) -> dict[str, Any]:
+    return pretended_llm(NAME, namespace, engine={"maxNumSeqs": 8 + number}, **spec)
+
+
+def serve(namespace: str, **spec: Any) -> None:
+    apply(edited(namespace, 0, **spec))
+    wait_ready(namespace, NAME)
+
+
+def update(namespace: str, number: int, **spec: Any) -> list[tuple[str, str]]:
+    """Edit, and wait until the new pods serve; each reason of Progressing that was seen, with its message."""
+    apply(edited(namespace, number, **spec))
+    return watch_until_ready(namespace)
+
+
+def watch_until_ready(namespace: str, seconds: float = 180) -> list[tuple[str, str]]:
+    said: dict[str, str] = {}
+
+    def is_ready() -> bool:
+        llm = get_llm(namespace, NAME)
+        if llm["status"].get("observedGeneration") != llm["metadata"]["generation"]:
+            return False
+        progressing = condition(llm, "Progressing")
+        said.setdefault(progressing["reason"], progressing["message"])
+        return bool(condition(llm, "Ready")["status"] == "True")
+
+    wait_until(f"{NAME} is ready", seconds, is_ready, every=0.2)
+    return list(said.items())
+
+
+def asked(namespace: str, seconds: int, work: Callable[[], object]) -> dict[str, Any]:
+    """What a client of the Service saw, for so many seconds, in which something is done."""
+    url = f"http://{NAME}.{namespace}.svc:8000/v2/models/{NAME}/generate"
+    with ThreadPoolExecutor(1) as pool:
+        found: Future[str] = pool.submit(run_client, namespace, "gaps.py", url, str(seconds), seconds=seconds + 120)
+        wait_until("the client asks", 60, lambda: is_asking(namespace))
+        work()
+    return dict(json.loads(found.result()))
+
+
+def is_asking(namespace: str) -> bool:
+    return "answered" in kubectl("-n", namespace, "logs", "client", "--ignore-errors")
+
+
+def test_the_last_gpu_is_handed_over(namespace: str) -> None:
+    serve(namespace)
+    said: list[tuple[str, str]] = []
+    seen = asked(namespace, 40, lambda: said.extend(update(namespace, 1)))
+    print(f"one GPU: {seen}, {said}")
+    message = dict(said)["ReplacingNoSpareGpu"]
+    assert "the nearest has 0 of 1 nvidia.com/gpu free; nobody answers until the new pod generates, about" in message
+    assert 0 < seen["longest_gap"] < LOAD_SECONDS + SLACK_SECONDS
+    assert get_llm(namespace, NAME)["status"].get("rollout") is None
+
+
+def test_with_a_spare_gpu_nobody_notices(namespace: str) -> None:
+    offer_gpus(2)
+    try:
+        serve(namespace)
+        said: list[tuple[str, str]] = []
+        seen = asked(namespace, 40, lambda: said.extend(update(namespace, 1)))
+        print(f"two GPUs: {seen}, {said}")
+        assert "there is room for 1 nvidia.com/gpu" in dict(said)["SurgeFits"]
+        assert seen["errors"] == []
+    finally:
+        offer_gpus(1)
+
+
+def test_a_place_that_the_scheduler_does_not_give_is_not_waited_for_for_ever(namespace: str) -> None:
+    """A quota in the scheduler's place would be said by the ReplicaSet; a port of the node is what only it knows."""
+    offer_gpus(2)
+    try:
+        serve(namespace, rollout={"surgeTimeoutSeconds": 8})
+        gate_new_pods(namespace)
+        said = dict(update(namespace, 1, rollout={"surgeTimeoutSeconds": 8}))
+        print(f"never placed: {said}")
+        assert "within 8 s (spec.rollout.surgeTimeoutSeconds)" in said["SurgeTimedOut"]
+    finally:
+        offer_gpus(1)
+
+
+def gate_new_pods(namespace: str) -> None:
+    """Until the first pod is gone, no other may stand beside it on the node: of the estimate this is no part."""
+    (pod,) = pods_of(namespace, NAME)
+    own = {
+        "labelSelector": {"matchLabels": {"app.kubernetes.io/instance": NAME}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    jealous = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "jealous", "namespace": namespace, "ownerReferences": [owner_of(pod)]},
+        "spec": {
+            "nodeName": pod["spec"]["nodeName"],
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "jealous", "image": operator_image(), "command": ["sleep", "3600"]}],
+            "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [own]}},
+        },
+    }
+    kubectl("apply", "-f", "-", stdin=json.dumps(jealous))
+
+
+def owner_of(pod: dict[str, Any]) -> dict[str, Any]:
+    """It goes with the pod."""
+    return {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+
+
+@pytest.mark.full
+def test_the_last_gpu_is_handed_over_ten_times(namespace: str) -> None:
+    serve(namespace)
+    times = []
+    for number in range(10):
+        began = time.monotonic()
+        update(namespace, number + 1)
+        times.append(round(time.monotonic() - began, 1))
+    print(f"ten updates of the last GPU: {times} s")
+    assert max(times) < LOAD_SECONDS + SLACK_SECONDS

@@ -1,0 +1,124 @@
+"""An update, as the children and the status of an LLMDeployment show it."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from support.nodes import make_node
+from support.pods import make_pod, make_serving
+from support.simulate import World
+from triton_vllm_operator.kube.place_lister import Places
+from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict
+
+GPU = "nvidia.com/gpu"
+SPEC: dict[str, Any] = {
+    "model": {"image": {"reference": "registry/model:1"}},
+    "runtime": {"version": "26.08"},
+    "memory": {"policy": "Off"},
+}
+NODE = make_node("a", {}, 2)
+ONE_TAKEN: Mapping[str, Mapping[str, Decimal]] = {"a": {GPU: Decimal(1), "pods": Decimal(1)}}
+BOTH_TAKEN: Mapping[str, Mapping[str, Decimal]] = {"a": {GPU: Decimal(2), "pods": Decimal(2)}}
+SPARE, FULL = Places((NODE,), ONE_TAKEN), Places((NODE,), BOTH_TAKEN)
+UNKNOWN = Places(why_unknown="403")
+
+
+def serving(**spec: Any) -> World:
+    """One pod serves, and all is settled."""
+    world = World(spec={**SPEC, **spec}).settle()
+    world.pods = (make_placed(make_serving(world.revision)),)
+    return world.settle().settle()
+
+
+def make_placed(pod: Pod) -> Pod:
+    return make_pod(**{**{name: getattr(pod, name) for name in pod.__slots__}, "node": "a"})
+
+
+def bounds(world: World) -> tuple[object, object]:
+    """maxSurge and maxUnavailable of the Deployment."""
+    (deployment,) = world.of_kind(DEPLOYMENT.kind)
+    rolling = as_dict(as_dict(as_dict(deployment.body["spec"])["strategy"])["rollingUpdate"])
+    return rolling["maxSurge"], rolling["maxUnavailable"]
+
+
+def edited(world: World, places: Places) -> World:
+    world.edit(engine={"maxNumSeqs": 7})
+    asking = world.decide()
+    assert asking.wants_places
+    world.changes["places"] = places
+    return world.settle()
+
+
+@pytest.mark.parametrize(
+    ("places", "wanted", "reason", "says"),
+    [
+        (SPARE, (1, 0), "SurgeFits", "there is room for 1 nvidia.com/gpu on 1 of 1 node"),
+        (FULL, (0, 1), "ReplacingNoSpareGpu", "0 of 1 nvidia.com/gpu free; nobody answers until"),
+        (UNKNOWN, (1, 0), "CapacityUnknown", "what is free is not known (403)"),
+    ],
+)
+def test_an_update_goes_by_what_is_free(places: Places, wanted: tuple[int, int], reason: str, says: str) -> None:
+    world = edited(serving(), places)
+    assert bounds(world) == wanted
+    assert world.condition("Progressing") == ("True", reason)
+    message = world.message("Progressing")
+    assert message.startswith("1 pods of an earlier revision are left to replace: spec.engine.maxNumSeqs changed; ")
+    assert says in message
+    assert world.condition("Available")[0] == "True"
+
+
+def test_nobody_is_asked_what_is_free_without_an_update() -> None:
+    world = serving()
+    assert not world.decide().wants_places
+    world.edit(replicas=2)
+    assert not world.decide().wants_places
+
+
+def test_once_done_nothing_is_written_any_more() -> None:
+    world = edited(serving(), SPARE)
+    world.pods = (make_placed(make_serving(world.revision, "llama-2")),)
+    world.settle()
+    del world.changes["places"]
+    world.settle()
+    assert world.status.rollout is None
+    assert bounds(world) == (1, 0)
+    settled = world.later(3600).decide()
+    assert (settled.writes, settled.status, settled.wants_places) == ((), None, False)
+
+
+def test_a_new_pod_without_a_node_is_no_fault_until_its_time_is_over() -> None:
+    world = edited(serving(), SPARE)
+    waiting = make_pod(world.revision, "llama-2", scheduled_at=None, phase="Pending", running=False, ip=None,
+                       unschedulable="0/1 nodes are available")  # fmt: skip
+    world.pods = (*world.pods, waiting)
+    world.settle()
+    assert world.condition("Progressing") == ("True", "SurgeFits")
+    assert "an old one goes at 2026-11-23T12:01:00Z" in world.message("Progressing")
+    assert world.decide().look_again_at == world.now.replace(minute=1)
+    world.later(60).settle()
+    assert bounds(world) == (0, 1)
+    assert world.condition("Progressing")[1] in ("SurgeTimedOut", "Unschedulable")
+    assert world.status.rollout is not None
+    assert world.status.rollout.reason == "SurgeTimedOut"
+    del world.changes["places"]
+    assert not world.decide().wants_places
+
+
+def test_an_edited_strategy_is_put_back() -> None:
+    world = serving()
+    (deployment,) = world.of_kind(DEPLOYMENT.kind)
+    as_dict(deployment.body["spec"])["strategy"] = {"type": "Recreate"}
+    (write,) = world.decide().writes
+    assert write.manifest["kind"] == "Deployment"
+
+
+def test_the_seconds_of_the_last_start_are_said() -> None:
+    world = serving()
+    world.pods = (make_placed(make_pod(world.revision, ready=True, gate=world.pods[0].gate,
+                                       started_at=world.now, containers_ready_at=world.now.replace(second=40),
+                                       generates_since=world.now.replace(second=41))),)  # fmt: skip
+    world.settle()
+    assert "about 41 s by the last start" in edited(world, FULL).message("Progressing")
