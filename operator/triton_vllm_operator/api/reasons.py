@@ -62,6 +62,7 @@ class Reason(StrEnum):
     REPLACING_NO_SPARE_GPU = "ReplacingNoSpareGpu"
     CAPACITY_UNKNOWN = "CapacityUnknown"
     SURGE_TIMED_OUT = "SurgeTimedOut"
+    PAUSED = "Paused"
     SCALING_DOWN = "ScalingDown"
     NOT_ACCEPTED = "NotAccepted"
     POD_UNREACHABLE = "PodUnreachable"

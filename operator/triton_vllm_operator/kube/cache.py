@@ -31,7 +31,7 @@ from triton_vllm_operator.kube.resources import (
 _METADATA: Final = ("name", "uid", "generation", "labels", "ownerReferences", "deletionTimestamp")
 _METADATA_OF: Final = {LLM_DEPLOYMENT: ("creationTimestamp",)}
 """Beside these, of one kind."""
-_ANNOTATIONS: Final = (names.ANNOTATION_APPLIED_HASH,)
+_ANNOTATIONS: Final = (names.ANNOTATION_APPLIED_HASH, names.ANNOTATION_PAUSED)
 _WINDOW_BITS: Final = 12
 _CONTENT: Final = {
     LLM_DEPLOYMENT: ("spec", "status"),

@@ -17,9 +17,15 @@ _BOUNDS: Final[Mapping[RolloutWay, Json]] = {
 
 
 def build_deployment(
-    owner: Owner, revision: str, pod_template: Json, replicas: int, startup_deadline_seconds: int, way: RolloutWay
+    owner: Owner,
+    revision: str,
+    pod_template: Json,
+    replicas: int,
+    startup_deadline_seconds: int,
+    way: RolloutWay,
+    paused: bool = False,
 ) -> Json:
-    """The Deployment that runs `pod_template` under the label of `revision`."""
+    """The Deployment that runs `pod_template` under the label of `revision`; one that is paused replaces no pod."""
     metadata = pod_template["metadata"]
     assert isinstance(metadata, dict)
     labels = {**metadata["labels"], names.LABEL_REVISION: revision}
@@ -30,6 +36,7 @@ def build_deployment(
         "progressDeadlineSeconds": startup_deadline_seconds,
         # Old ReplicaSets serve nothing: a rollback goes through the LLMDeployment.
         "revisionHistoryLimit": 0,
+        **({"paused": True} if paused else {}),
         "template": {**pod_template, "metadata": {**metadata, "labels": labels}},
     }
     return build_child(owner, "apps/v1", "Deployment", owner.name, {"spec": spec})

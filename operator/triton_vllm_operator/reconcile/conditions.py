@@ -161,13 +161,14 @@ def _available(situation: Situation) -> Finding:
 
 def _ready(situation: Situation) -> Finding:
     blocked = situation.refused or situation.waiting
-    if situation.replicas == 0 and not situation.alive and blocked is None:
+    if situation.replicas == 0 and not situation.alive and not situation.held_back and blocked is None:
         return _true(Reason.SCALED_TO_ZERO, "spec.replicas is 0")
     serving = [pod for pod in situation.current if pod.serves]
     complete = len(serving) == len(situation.current) == situation.replicas > 0
-    if complete and not situation.leftover and blocked is None:
+    if complete and not situation.leftover and not situation.held_back and blocked is None:
         cut_off = (f"pod {name} by its last proof alone, since no probe reaches it now" for name in situation.cut_off)
-        remarks = (*situation.differences, *situation.warnings, *cut_off)
+        paused = ("changes are paused",) if situation.paused else ()
+        remarks = (*situation.differences, *situation.warnings, *cut_off, *paused)
         but = f"; but {', '.join(remarks)}" if remarks else ""
         return _true(Reason.ALL_REPLICAS_GENERATE, f"{situation.replicas} of {situation.replicas} pods generate{but}")
     return _false(Reason.NO_POD_GENERATES, "")
@@ -178,6 +179,8 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
         return _false(Reason.NOT_ACCEPTED, "the spec is not accepted; what was accepted before keeps running")
     if ready.status is ConditionStatus.TRUE:
         return _false(Reason.SETTLED, "nothing is left to do")
+    if situation.held_back or (situation.paused and situation.leftover):
+        return Finding(ConditionStatus.UNKNOWN, Reason.PAUSED, _say_paused(situation))
     if situation.waiting is not None:
         status = ConditionStatus.FALSE if situation.waits_in_vain else ConditionStatus.TRUE
         return Finding(status, situation.waiting.reason, situation.waiting.message)
@@ -195,6 +198,12 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
         status = ConditionStatus.FALSE if _is_in_vain(problem, situation, now) else ConditionStatus.TRUE
         return Finding(status, problem.reason, problem.message + _warned(situation))
     return _moving(situation)
+
+
+def _say_paused(situation: Situation) -> str:
+    written = f"{', '.join(situation.held_back)} would be written"
+    waits = "a rollout stands still" if situation.leftover else written
+    return f"changes are paused: {waits}; to go on: kubectl annotate llm NAME {names.ANNOTATION_PAUSED}-"
 
 
 def _is_late(pod: Pod, situation: Situation, now: datetime) -> bool:
@@ -340,6 +349,6 @@ def _degraded(situation: Situation, now: datetime) -> Finding:
 
 def _stalled(ready: Finding, progressing: Finding) -> Finding:
     """Whether nothing comes of waiting: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md."""
-    if ready.status is ConditionStatus.TRUE or progressing.status is ConditionStatus.TRUE:
+    if ready.status is ConditionStatus.TRUE or progressing.status is not ConditionStatus.FALSE:
         return _false(Reason.NOT_STALLED, "what is wanted is there or under way")
     return _true(ready.reason, ready.message)

@@ -28,6 +28,7 @@ from triton_vllm_operator.reconcile.conditions import (
 from triton_vllm_operator.reconcile.held import ask_again_at
 from triton_vllm_operator.reconcile.learning import compare_now, find_news
 from triton_vllm_operator.reconcile.model import Decision, GatePatch, Observed
+from triton_vllm_operator.reconcile.pausing import as_it_runs, find_held_back, stop_rollout
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
 from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_recovery, open_replacement
 from triton_vllm_operator.reconcile.remarks import find_differences, find_warnings
@@ -51,19 +52,23 @@ _INSPECT_AGAIN: Final = timedelta(seconds=61)
 
 def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     """What to do about one LLMDeployment."""
-    plan = make_plan(observed, catalogue, now)
-    stopped = find_stopped(observed, plan.revision, plan.live, now)
+    planned, paused = make_plan(observed, catalogue, now), observed.resource.paused
+    plan = as_it_runs(observed, planned) if paused else planned
+    stopped = observed.resource.status.stopped if paused else find_stopped(observed, plan.revision, plan.live, now)
     # Only what the status says already: it is what is left when the pods are gone.
     is_stopped = stopped is not None and stopped == observed.resource.status.stopped
     step = find_step(observed, plan, now)
     wanted = _children(observed.resource.owner, plan, is_stopped, step.way)
     recovered = _recover(observed, plan, now)
     situation = _situation(observed, plan, step, recovered, stopped)
+    if paused:
+        held_back = find_held_back(observed, planned, step)
+        situation = replace(situation, paused=True, held_back=held_back)
     status = build_status(observed, plan, situation, recovered.status, now)
     compared = compare_now(observed, status.memory_plan)
     return Decision(
-        writes=find_writes(observed, plan, wanted),
-        prunes=find_prunes(observed, plan, wanted),
+        writes=stop_rollout(observed, plan) if paused else find_writes(observed, plan, wanted),
+        prunes=() if paused else find_prunes(observed, plan, wanted),
         gates=_gates(observed, plan.live.probe, now),
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,

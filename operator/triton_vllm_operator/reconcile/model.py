@@ -28,6 +28,8 @@ class Resource:
     spec: Json
     status: LLMDeploymentStatus
     created_at: datetime | None = None
+    paused: bool = False
+    """Whether its owner wants nothing to be changed."""
 
 
 @dataclass(frozen=True, slots=True)

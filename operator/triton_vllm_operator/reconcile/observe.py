@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from datetime import datetime
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import MemoryPolicy
@@ -24,6 +25,7 @@ from triton_vllm_operator.kube.resources import (
     SERVICE,
     Key,
     Kind,
+    as_dict,
     controller_uid,
     metadata_of,
     name_of,
@@ -179,6 +181,7 @@ def _resource(key: Key, body: Json) -> Resource:
         spec=spec if isinstance(spec, dict) else {},
         status=read_status(body.get("status")),
         created_at=time_of(metadata.get("creationTimestamp")),
+        paused=as_dict(metadata.get("annotations")).get(names.ANNOTATION_PAUSED, "false") != "false",
     )
 
 

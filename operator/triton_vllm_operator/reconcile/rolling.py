@@ -42,6 +42,7 @@ def _find_moment(observed: Observed, plan: Plan, revision: Revision, deployment:
         goes=any(pod.terminating for pod in observed.pods),
         leaves_nobody=plan.live.replicas == 1,
         start_seconds=_find_start_seconds(observed),
+        paused=observed.resource.paused,
         preempts=scheduling is not None and scheduling.priority_class_name is not None,
     )
 

@@ -67,6 +67,10 @@ class Situation:
     """The last pod that was replaced, while its successor has not generated."""
     stopped: StoppedStatus | None = None
     """Why no pod is kept."""
+    paused: bool = False
+    """Whether nothing is changed since its owner wants it so."""
+    held_back: tuple[str, ...] = ()
+    """What would be written else, as `Deployment web`."""
 
     @property
     def alive(self) -> tuple[Pod, ...]:

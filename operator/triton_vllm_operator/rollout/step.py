@@ -38,6 +38,8 @@ class Moment:
     """Whether no other pod answers while one is replaced in its place."""
     start_seconds: int | None = None
     """How long the last start took; None if none has come to its end."""
+    paused: bool = False
+    """Whether nothing is to be changed."""
     preempts: bool = False
     """Whether a pod may take the place of others, which one that only starts early must not."""
 
@@ -78,6 +80,8 @@ def decide_step(
     settings: Rollout, moment: Moment, before: RolloutStatus | None, estimate: Estimate | None, now: datetime
 ) -> Step:
     """What is done next about pods of earlier revisions."""
+    if moment.paused:
+        return Step(moment.in_force, before)
     if moment.left == 0:
         return Step(moment.in_force)
     if settings.strategy is RolloutStrategy.SURGE:

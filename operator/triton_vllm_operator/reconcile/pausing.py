@@ -1,0 +1,54 @@
+"""An LLMDeployment whose owner wants nothing to be changed: gates and the status go on, and all else waits. Pure."""
+
+from dataclasses import replace
+
+from triton_vllm_operator.api.recovery import Recovery, RecoveryPolicy
+from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, name_of
+from triton_vllm_operator.manifests.deployment import build_deployment, find_way
+from triton_vllm_operator.reconcile.children import build_children, find_writes
+from triton_vllm_operator.reconcile.model import Observed, Write
+from triton_vllm_operator.reconcile.plan import Plan
+from triton_vllm_operator.rollout.step import Step
+
+
+def as_it_runs(observed: Observed, plan: Plan) -> Plan:
+    """The plan without anything that would change: the newest revision, with as many pods as there are to be now."""
+    newest = max(observed.revisions, key=lambda revision: revision.number, default=None)
+    live = replace(plan.live, recovery=Recovery(policy=RecoveryPolicy.REPORT))
+    for deployment in observed.children_of(DEPLOYMENT):
+        replicas = as_dict(deployment.body.get("spec")).get("replicas")
+        live = replace(live, replicas=replicas if isinstance(replicas, int) else live.replicas)
+    return replace(plan, revision=newest, live=live, fetching=None, memory=None)
+
+
+def find_held_back(observed: Observed, plan: Plan, step: Step) -> tuple[str, ...]:
+    """What a plan would write, as `Deployment web`."""
+    if plan.fetching is not None:
+        return ("what the model's sources are looked up for",)
+    if plan.revision is None:
+        return ()
+    wanted = build_children(observed.resource.owner, plan.revision, plan.live, step.way)
+    return tuple(f"{write.manifest['kind']} {name_of(write.manifest)}" for write in find_writes(observed, plan, wanted))
+
+
+def stop_rollout(observed: Observed, plan: Plan) -> tuple[Write, ...]:
+    """What keeps Kubernetes from replacing more pods, if it is about to: its own word for the same."""
+    revision = plan.revision
+    if revision is None or not any(pod.lives and pod.revision != revision.hash for pod in observed.pods):
+        return ()
+    return tuple(
+        Write(
+            build_deployment(
+                observed.resource.owner,
+                revision.hash,
+                revision.pod_template,
+                plan.live.replicas,
+                plan.live.probe.startup_deadline_seconds,
+                find_way(deployment.body),
+                paused=True,
+            ),
+            deployment.uid,
+        )
+        for deployment in observed.children_of(DEPLOYMENT)
+        if as_dict(deployment.body.get("spec")).get("paused") is not True
+    )

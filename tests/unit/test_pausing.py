@@ -1,0 +1,104 @@
+"""While an LLMDeployment is paused nothing of its is changed, and the status goes on."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from support.pods import CONTAINER, make_pod, make_serving
+from support.simulate import World
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.health.verdict import ProbeHistory
+from triton_vllm_operator.kube.pod import Gate
+from triton_vllm_operator.kube.resources import as_dict
+
+
+def pause(world: World, paused: bool = True) -> World:
+    """The owner annotates it, or takes the annotation away."""
+    world.changes.pop("resource", None)
+    if paused:
+        world.changes["resource"] = replace(world.observe().resource, paused=True)
+    return world
+
+
+def serving() -> World:
+    """With one pod that generates."""
+    world = World().settle()
+    world.pods = (make_serving(world.revision),)
+    return world.settle()
+
+
+def deployment(world: World) -> dict[str, Any]:
+    (child,) = world.of_kind("Deployment")
+    return as_dict(child.body["spec"])
+
+
+def test_one_that_is_settled_stays_ready_and_says_it() -> None:
+    world = pause(serving())
+    assert world.step().writes == ()
+    assert world.condition("Ready")[0] == "True"
+    assert world.message("Ready") == "1 of 1 pods generate; but changes are paused"
+    decision = pause(world).decide()
+    assert (decision.writes, decision.prunes, decision.status) == ((), (), None)
+
+
+@pytest.mark.parametrize("edit", [{"engine": {"maxNumSeqs": 7}}, {"replicas": 3}, {"replicas": 0}])
+def test_an_edit_waits_and_the_latest_is_applied(edit: dict[str, Any]) -> None:
+    world = serving()
+    revision = world.revision
+    pause(world.edit(engine={"maxNumSeqs": 5})).settle()
+    pause(world.edit(engine={}, replicas=1)).settle()
+    decision = pause(world.edit(**edit)).step()
+    assert (decision.writes, decision.prunes) == ((), ())
+    assert world.condition("Ready") == ("False", "Paused")
+    assert world.condition("Progressing") == ("Unknown", "Paused")
+    assert world.condition("Stalled")[0] == "False"
+    assert "Deployment llama" in world.message("Ready")
+    assert "kubectl annotate llm NAME triton-vllm.dev/paused-" in world.message("Ready")
+    assert world.revision == revision
+    pause(world, paused=False).settle()
+    assert deployment(world)["replicas"] == edit.get("replicas", 1)
+    assert len(world.of_kind("ControllerRevision")) == (2 if "engine" in edit else 1)
+
+
+def test_a_child_that_is_deleted_comes_back_afterwards() -> None:
+    world = serving()
+    del world.children["Service", "llama"]
+    assert pause(world).step().writes == ()
+    assert world.condition("Ready") == ("False", "Paused")
+    pause(world, paused=False).settle()
+    assert world.of_kind("Service")
+
+
+def test_a_dead_engine_leaves_the_service_and_is_not_replaced() -> None:
+    world = pause(serving())
+    world.changes["probes"] = {"uid-llama-1": ProbeHistory(CONTAINER, failures=1, reason=Reason.ENGINE_DEAD)}
+    (gate,) = world.decide().gates
+    assert not gate.state.generates
+    world.pods = (make_pod(world.revision, gate=Gate(False, "EngineDead", CONTAINER)),)
+    decision = pause(world).step()
+    assert decision.replacement is None
+    assert world.condition("Degraded") == ("True", "EngineDead")
+    pause(world, paused=False)
+    assert world.decide().replacement is not None
+
+
+def test_a_rollout_stands_still() -> None:
+    world = serving()
+    world.edit(engine={"maxNumSeqs": 7}).settle()
+    (write,) = pause(world).step().writes
+    assert write.manifest["kind"] == "Deployment"
+    assert deployment(world)["paused"] is True
+    assert pause(world).decide().writes == ()
+    pause(world).settle()
+    assert world.message("Progressing").startswith("changes are paused: a rollout stands still")
+    pause(world, paused=False).settle()
+    assert "paused" not in deployment(world)
+
+
+def test_one_that_is_made_paused_makes_nothing() -> None:
+    world = pause(World())
+    assert world.step().writes == ()
+    assert world.condition("Ready") == ("False", "Paused")
+    pause(world, paused=False).settle()
+    assert world.of_kind("Deployment")
