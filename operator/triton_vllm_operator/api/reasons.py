@@ -63,6 +63,7 @@ class Reason(StrEnum):
     CAPACITY_UNKNOWN = "CapacityUnknown"
     SURGE_TIMED_OUT = "SurgeTimedOut"
     PAUSED = "Paused"
+    ROLLED_BACK = "RolledBack"
     SCALING_DOWN = "ScalingDown"
     NOT_ACCEPTED = "NotAccepted"
     POD_UNREACHABLE = "PodUnreachable"

@@ -1,4 +1,4 @@
-"""How the pods of one revision are replaced by those of the next."""
+"""How the pods of one revision are replaced by those of the next, and how a pod ends."""
 
 from enum import StrEnum
 from typing import Final
@@ -28,6 +28,13 @@ class RolloutWay(StrEnum):
     """An old pod goes first, and a new one takes its place."""
 
 
+class OnFailure(StrEnum):
+    """What becomes of a revision that never generates."""
+
+    HOLD = "Hold"
+    ROLLBACK = "Rollback"
+
+
 class Rollout(ApiModel):
     """How pods are replaced when the spec changes."""
 
@@ -42,6 +49,37 @@ class Rollout(ApiModel):
         le=3600,
         description="With Auto: seconds that a new pod may wait for a node beside the old ones, before one of those "
         "goes.",
+    )
+    on_failure: OnFailure = Field(
+        OnFailure.HOLD,
+        description="What becomes of pods that do not generate within their startup deadline: Hold keeps them, and the "
+        "old ones that are left; Rollback goes back to the revision that generated last. The spec stays as it is.",
+    )
+
+
+class RollbackStatus(ApiModel):
+    """That another revision runs than the spec asks for."""
+
+    revision: str = Field(max_length=253, description="ControllerRevision of the spec, whose pods did not generate.")
+    to: str = Field(max_length=253, description="ControllerRevision that runs instead.")
+    reason: str = Field(max_length=64, description="Why, as StartupDeadlineExceeded or HeadsAgainstTp.")
+    message: str = Field(max_length=LONGEST_WHY, description="The same in a sentence.")
+    time: str = Field(max_length=TIME_LENGTH, description="Since when, in UTC.")
+    restarted_at: str | None = Field(
+        None,
+        max_length=64,
+        description="The restart of the Deployment that was the last one then; another tries the spec again.",
+    )
+
+
+class Drain(ApiModel):
+    """How a pod ends that is deleted, whoever deletes it."""
+
+    timeout_seconds: int = Field(
+        60,
+        ge=1,
+        le=3600,
+        description="Seconds that requests under way may take to end, after the pod has left the Service.",
     )
 
 

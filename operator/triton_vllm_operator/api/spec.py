@@ -11,7 +11,7 @@ from triton_vllm_operator.api.model import ImageReference, LoraAdapter, Model, M
 from triton_vllm_operator.api.pods import EnvVariable, Fetch, PodMetadata, ServiceSettings
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.recovery import Recovery
-from triton_vllm_operator.api.rollout import Rollout
+from triton_vllm_operator.api.rollout import Drain, Rollout
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
 
 TOKENIZER_FIELD: Final = "spec.model.tokenizer"
@@ -216,6 +216,7 @@ class LLMDeploymentSpec(ApiModel):
     rollout: Rollout | None = Field(
         None, description="How pods are replaced when the spec changes; unset: by what is free then."
     )
+    drain: Drain | None = Field(None, description="How a pod ends; unset: requests under way have 60 s.")
     scheduling: Scheduling | None = Field(None, description="Where the serving pods may run.")
     service_account_name: ObjectName | None = Field(
         None,

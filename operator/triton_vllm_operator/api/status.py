@@ -8,7 +8,7 @@ from pydantic import Field
 from triton_vllm_operator.api.base import GENERATION_LIMIT, LIST_MAP_KEYS, LIST_TYPE, ApiModel, Int32
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.recovery import RecoveryStatus
-from triton_vllm_operator.api.rollout import RolloutStatus
+from triton_vllm_operator.api.rollout import RollbackStatus, RolloutStatus
 from triton_vllm_operator.api.stopped import StoppedStatus
 from triton_vllm_operator.api.timeline import Timeline
 
@@ -199,6 +199,10 @@ class LLMDeploymentStatus(ApiModel):
     memory_plan: MemoryStatus | None = Field(None, description="What of memory the engine takes.")
     recovery: RecoveryStatus | None = Field(None, description="Pods that were replaced since their engines were dead.")
     rollout: RolloutStatus | None = Field(None, description="How pods are being replaced, while they are.")
+    generated: str | None = Field(
+        None, max_length=253, description="ControllerRevision of which a pod generated last: the last good one."
+    )
+    rollback: RollbackStatus | None = Field(None, description="Why another revision runs than the spec asks for.")
     stopped: StoppedStatus | None = Field(None, description="Why no pod is kept, if none is.")
     timeline: Timeline | None = Field(None, description="How long each step took until the spec generated.")
     replicas: Int32 | None = Field(None, description="Pods that exist and are not being deleted.")

@@ -6,6 +6,7 @@ from typing import Final
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.platform import Pods
+from triton_vllm_operator.api.rollout import Drain
 from triton_vllm_operator.api.scheduling import LabelSelector, Scheduling, TopologySpreadConstraint
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.config_map import KEY_CONFIG, repository_files, repository_name
@@ -16,11 +17,10 @@ from triton_vllm_operator.repository.content import Repository
 
 REPOSITORY: Final = "/models"
 
-# A pod leaves the Service when it is deleted; this is the time that takes to reach every node.
 _PRE_STOP_SECONDS: Final = 5
-# Triton waits this long for requests under way, then the engine needs some seconds to end.
-_EXIT_TIMEOUT_SECONDS: Final = 60
-_GRACE_SECONDS: Final = _PRE_STOP_SECONDS + _EXIT_TIMEOUT_SECONDS + 15
+"""A pod leaves the Service when it is deleted; this is the time that takes to reach every node."""
+_ENGINE_SECONDS: Final = 15
+"""That the engine needs to end, after Triton has waited for requests under way."""
 
 # Whoever can call these endpoints can load code into the server:
 # https://github.com/triton-inference-server/server/blob/main/docs/customization_guide/deploy.md
@@ -52,7 +52,7 @@ def build_pod_template(inputs: PodInputs) -> Json:
         "automountServiceAccountToken": False,
         # A Service called "vllm" would set VLLM_PORT in every pod, which vLLM reads as its own.
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "terminationGracePeriodSeconds": _PRE_STOP_SECONDS + _drain_seconds(inputs.spec) + _ENGINE_SECONDS,
         **({"serviceAccountName": account} if (account := inputs.spec.service_account_name) else {}),
         "securityContext": build_pod_security(inputs.pods.set_user),
         "initContainers": [build_prepare_container(inputs.spec, inputs.vllm, inputs.pods, inputs.commits)],
@@ -67,7 +67,7 @@ def _build_container(inputs: PodInputs) -> Json:
     return {
         "name": names.CONTAINER,
         "image": inputs.image,
-        "args": _build_arguments(),
+        "args": _build_arguments(_drain_seconds(inputs.spec)),
         "env": _build_environment(inputs.spec),
         "ports": [
             {"name": "http", "containerPort": names.PORT_HTTP, "protocol": "TCP"},
@@ -99,13 +99,17 @@ def _build_mounts(inputs: PodInputs) -> list[Json]:
     ]
 
 
-def _build_arguments() -> list[str]:
+def _drain_seconds(spec: LLMDeploymentSpec) -> int:
+    return (spec.drain or Drain()).timeout_seconds
+
+
+def _build_arguments(exit_timeout_seconds: int) -> list[str]:
     restricted = f"{_RESTRICTED}:triton-vllm-operator=$(POD_UID)"
     return [
         "tritonserver",
         f"--model-repository={REPOSITORY}",
         "--model-control-mode=none",
-        f"--exit-timeout-secs={_EXIT_TIMEOUT_SECONDS}",
+        f"--exit-timeout-secs={exit_timeout_seconds}",
         f"--http-restricted-api={restricted}",
         f"--grpc-restricted-protocol={restricted}",
     ]

@@ -6,6 +6,7 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import ConditionType, Reason
+from triton_vllm_operator.api.rollout import RollbackStatus
 from triton_vllm_operator.api.status import Condition, ConditionStatus, LLMDeploymentStatus, shorten
 from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.health.failures.last_words import NO_WORDS
@@ -164,8 +165,8 @@ def _ready(situation: Situation) -> Finding:
     if situation.replicas == 0 and not situation.alive and not situation.held_back and blocked is None:
         return _true(Reason.SCALED_TO_ZERO, "spec.replicas is 0")
     serving = [pod for pod in situation.current if pod.serves]
-    complete = len(serving) == len(situation.current) == situation.replicas > 0
-    if complete and not situation.leftover and not situation.held_back and blocked is None:
+    complete = len(serving) == len(situation.current) == situation.replicas > 0 and not situation.leftover
+    if complete and situation.rollback is None and not situation.held_back and blocked is None:
         cut_off = (f"pod {name} by its last proof alone, since no probe reaches it now" for name in situation.cut_off)
         paused = ("changes are paused",) if situation.paused else ()
         remarks = (*situation.differences, *situation.warnings, *cut_off, *paused)
@@ -197,7 +198,17 @@ def _progressing(situation: Situation, ready: Finding, now: datetime) -> Finding
     if problem := _problem(situation) or _unreachable(situation, now):
         status = ConditionStatus.FALSE if _is_in_vain(problem, situation, now) else ConditionStatus.TRUE
         return Finding(status, problem.reason, problem.message + _warned(situation))
+    is_there = len(situation.current) == situation.replicas and not situation.leftover
+    if situation.rollback is not None and is_there and all(pod.serves for pod in situation.current):
+        return _false(Reason.ROLLED_BACK, _say_rolled_back(situation.rollback))
     return _moving(situation)
+
+
+def _say_rolled_back(rollback: RollbackStatus) -> str:
+    return (
+        f"{rollback.to} runs again since {rollback.time}, for {rollback.revision}, which the spec asks for, did not "
+        f"generate: {rollback.message}; another spec, or kubectl llm restart NAME, tries anew"
+    )
 
 
 def _say_paused(situation: Situation) -> str:

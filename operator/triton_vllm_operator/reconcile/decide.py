@@ -32,6 +32,7 @@ from triton_vllm_operator.reconcile.pausing import as_it_runs, find_held_back, s
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
 from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_recovery, open_replacement
 from triton_vllm_operator.reconcile.remarks import find_differences, find_warnings
+from triton_vllm_operator.reconcile.rollback import find_rollback, roll_back
 from triton_vllm_operator.reconcile.rolling import find_step
 from triton_vllm_operator.reconcile.situation import Finding, Situation
 from triton_vllm_operator.reconcile.status import build_status
@@ -52,7 +53,9 @@ _INSPECT_AGAIN: Final = timedelta(seconds=61)
 
 def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     """What to do about one LLMDeployment."""
-    planned, paused = make_plan(observed, catalogue, now), observed.resource.paused
+    asked, paused = make_plan(observed, catalogue, now), observed.resource.paused
+    rollback = find_rollback(observed, asked, _startup_seconds(asked), now)
+    planned = roll_back(observed, asked, rollback)
     plan = as_it_runs(observed, planned) if paused else planned
     stopped = observed.resource.status.stopped if paused else find_stopped(observed, plan.revision, plan.live, now)
     # Only what the status says already: it is what is left when the pods are gone.
@@ -61,6 +64,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     wanted = _children(observed.resource.owner, plan, is_stopped, step.way)
     recovered = _recover(observed, plan, now)
     situation = _situation(observed, plan, step, recovered, stopped)
+    situation = replace(situation, rollback=rollback)
     if paused:
         held_back = find_held_back(observed, planned, step)
         situation = replace(situation, paused=True, held_back=held_back)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.recovery import ReplacedPod
+from triton_vllm_operator.api.rollout import RollbackStatus
 from triton_vllm_operator.api.status import ConditionStatus
 from triton_vllm_operator.api.stopped import StoppedStatus
 from triton_vllm_operator.health.failures.last_words import LastWords
@@ -67,6 +68,8 @@ class Situation:
     """The last pod that was replaced, while its successor has not generated."""
     stopped: StoppedStatus | None = None
     """Why no pod is kept."""
+    rollback: RollbackStatus | None = None
+    """Why another revision runs than the spec asks for."""
     paused: bool = False
     """Whether nothing is changed since its owner wants it so."""
     held_back: tuple[str, ...] = ()

@@ -54,12 +54,22 @@ def build_status(
         memory_plan=memory,
         recovery=recovery,
         rollout=situation.step.status,
+        generated=_find_generated(observed, plan),
+        rollback=situation.rollback,
         stopped=situation.stopped,
         timeline=find_timeline(observed, plan, memory.measured if memory is not None else None, now),
         replicas=len(situation.alive),
         ready_replicas=sum(pod.serves for pod in situation.current),
         selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
     )
+
+
+def _find_generated(observed: Observed, plan: Plan) -> str | None:
+    """The revision of which a pod generates, or did so last."""
+    revision = plan.revision
+    if revision is not None and any(pod.serves and pod.revision == revision.hash for pod in observed.pods):
+        return revision.name
+    return observed.resource.status.generated
 
 
 def _engine_status(observed: Observed, revision: Revision) -> EngineStatus:

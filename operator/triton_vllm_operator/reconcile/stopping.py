@@ -29,12 +29,12 @@ def find_stopped(observed: Observed, revision: Revision | None, live: Live, now:
     """Why no pod of the revision is kept; None if they are."""
     if revision is None or live.recovery.policy is RecoveryPolicy.REPORT:
         return None
-    before, restarted_at = observed.resource.status.stopped, _restarted_at(observed)
+    before, restarted_at = observed.resource.status.stopped, find_restart(observed)
     if before is not None and (before.revision, before.restarted_at) == (revision.name, restarted_at):
         return before
     if _has_generated(observed, revision):
         return None
-    problem = _find_end(observed.pods, revision.hash, observed.last_words)
+    problem = find_end(observed.pods, revision.hash, observed.last_words)
     if problem is None:
         return None
     return StoppedStatus(
@@ -54,7 +54,7 @@ def _has_generated(observed: Observed, revision: Revision) -> bool:
     return is_told or has_run or any(pod.gate is not None and pod.gate.has_generated for pod in observed.pods)
 
 
-def _find_end(pods: tuple[Pod, ...], revision: str, words: Mapping[str, LastWords]) -> Problem | None:
+def find_end(pods: tuple[Pod, ...], revision: str, words: Mapping[str, LastWords]) -> Problem | None:
     """What all pods of the revision that have a node end with in vain; None if one does not, or has begun once more."""
     mine = [pod for pod in pods if pod.revision == revision and pod.lives and pod.scheduled_at is not None]
     found = [find_problem(pod, words.get(pod.name, NO_WORDS)) for pod in mine if not pod.running]
@@ -62,7 +62,8 @@ def _find_end(pods: tuple[Pod, ...], revision: str, words: Mapping[str, LastWord
     return ends[0] if ends and len(ends) == len(mine) else None
 
 
-def _restarted_at(observed: Observed) -> str | None:
+def find_restart(observed: Observed) -> str | None:
+    """When `kubectl rollout restart` was last used; None if it never was."""
     for child in observed.children_of(DEPLOYMENT):
         template = as_dict(as_dict(child.body.get("spec")).get("template"))
         annotations = as_dict(metadata_of(template).get("annotations"))

@@ -1,0 +1,80 @@
+"""Whether an earlier revision runs again, since that of the spec never generated. Pure.
+
+The spec is its owner's and stays as it is; what was decided stands in the status. Another spec, or
+`kubectl rollout restart`, tries anew.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.rollout import LONGEST_WHY, OnFailure, RollbackStatus
+from triton_vllm_operator.api.status import shorten
+from triton_vllm_operator.api.times import format_time
+from triton_vllm_operator.health.failures.last_words import NO_WORDS
+from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem
+from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.manifests.revision import Revision
+from triton_vllm_operator.reconcile.conditions import startup_deadline
+from triton_vllm_operator.reconcile.model import Observed
+from triton_vllm_operator.reconcile.plan import Plan
+from triton_vllm_operator.reconcile.stopping import find_end, find_restart
+
+
+def find_rollback(observed: Observed, plan: Plan, startup_seconds: int, now: datetime) -> RollbackStatus | None:
+    """Why an earlier revision runs; None if that of the spec does."""
+    revision, before, restart = plan.revision, observed.resource.status.rollback, find_restart(observed)
+    if revision is None or plan.live.rollout.on_failure is not OnFailure.ROLLBACK:
+        return None
+    if before is not None and (before.revision, before.restarted_at) == (revision.name, restart):
+        return before if _find_revision(observed, before.to) is not None else None
+    good = observed.resource.status.generated
+    if good is None or good == revision.name or _find_revision(observed, good) is None:
+        return None
+    if (problem := _find_failure(observed, revision, startup_seconds, now)) is None:
+        return None
+    return RollbackStatus(
+        revision=revision.name,
+        to=good,
+        reason=problem.reason,
+        message=shorten(problem.message, LONGEST_WHY),
+        time=format_time(now),
+        restarted_at=restart,
+    )
+
+
+def roll_back(observed: Observed, plan: Plan, rollback: RollbackStatus | None) -> Plan:
+    """The plan with the revision that runs instead, which becomes the newest again."""
+    target = _find_revision(observed, rollback.to) if rollback is not None else None
+    if target is None:
+        return plan
+    newest = max(revision.number for revision in observed.revisions)
+    return replace(plan, revision=target if target.number == newest else replace(target, number=newest + 1))
+
+
+def _find_revision(observed: Observed, name: str) -> Revision | None:
+    return next((revision for revision in observed.revisions if revision.name == name), None)
+
+
+def _find_failure(observed: Observed, revision: Revision, startup_seconds: int, now: datetime) -> Problem | None:
+    """What all pods of a revision failed for, none of which ever generated; None while one may still do so."""
+    mine = [pod for pod in observed.pods if pod.revision == revision.hash and pod.lives]
+    if not mine or any(pod.gate is not None and pod.gate.has_generated for pod in mine):
+        return None
+    if (end := find_end(observed.pods, revision.hash, observed.last_words)) is not None:
+        return end
+    if not all(_is_late(pod, startup_seconds, now) for pod in mine):
+        return None
+    found = (_find_problem(pod, observed) for pod in mine)
+    return next((problem for problem in found if problem is not None), None) or Problem(
+        Reason.STARTUP_DEADLINE_EXCEEDED, f"no pod generated within {startup_seconds} s"
+    )
+
+
+def _is_late(pod: Pod, startup_seconds: int, now: datetime) -> bool:
+    deadline = startup_deadline(pod, startup_seconds)
+    return deadline is not None and deadline <= now
+
+
+def _find_problem(pod: Pod, observed: Observed) -> Problem | None:
+    return find_problem(pod, observed.last_words.get(pod.name, NO_WORDS)) or find_gate_failure(pod)
