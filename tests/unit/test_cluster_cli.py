@@ -2,8 +2,6 @@
 
 import json
 import re
-import stat
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import pytest
 import yaml
 
 from cluster.paths import REPOSITORY
+from support.kubectl import Cluster, llm_body
 from support.pods import make_pod, make_serving
 from support.simulate import NOW, World
 from triton_vllm_operator.api.status import LLMDeploymentStatus
@@ -30,54 +29,6 @@ from triton_vllm_operator.cli.prompting import build_request, read_piece
 from triton_vllm_operator.cli.status_view import age, status_lines
 from triton_vllm_operator.cli.terminal import printable
 from triton_vllm_operator.kube.nodes import Node
-
-KUBECTL = """#!{python}
-import json, pathlib, sys, time
-folder = pathlib.Path({folder!r})
-words = [word for word in sys.argv[1:] if not word.startswith("--")]
-given = "" if sys.stdin.isatty() or not ("--filename=-" in sys.argv or "--stdin" in sys.argv) else sys.stdin.read()
-with (folder / "asked").open("a") as asked:
-    asked.write(json.dumps([sys.argv[1:], given]) + "\\n")
-for answer in sorted(folder.glob("answer-*")):
-    if answer.name.removeprefix("answer-") in "-".join(words).replace("/", "_"):
-        sys.stdout.write(answer.read_text())
-        sys.stdout.flush()
-        if words[0] == "port-forward":
-            time.sleep(60)
-        sys.exit(0)
-sys.stderr.write("Error from server (NotFound): not found")
-sys.exit(1)
-"""
-
-
-class Cluster:
-    """What kubectl answers, and what it was asked."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def answer(self, words: str, text: object) -> None:
-        """To a command that holds these words, joined by `-`."""
-        (self.folder / f"answer-{words}").write_text(text if isinstance(text, str) else json.dumps(text))
-
-    @property
-    def asked(self) -> list[tuple[list[str], str]]:
-        return [tuple(json.loads(line)) for line in (self.folder / "asked").read_text().splitlines()]
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    path = tmp_path / "kubectl"
-    path.write_text(KUBECTL.format(python=sys.executable, folder=str(tmp_path)))
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    return Cluster(tmp_path)
-
-
-def llm(status: LLMDeploymentStatus, generation: int = 1, **spec: Any) -> dict[str, Any]:
-    told = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    metadata = {"name": "llama", "namespace": "models", "generation": generation}
-    return {"metadata": metadata, "spec": spec, "status": told}
 
 
 def pod(serves: bool, name: str = "llama-1") -> dict[str, Any]:
@@ -102,7 +53,7 @@ def steps() -> Timeline:
 
 
 def test_status_says_all_that_is_known(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.answer("get-llmdep", llm(serving_world().status.model_copy(update={"timeline": steps()})))
+    cluster.answer("get-llmdep", llm_body(serving_world().status.model_copy(update={"timeline": steps()})))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
     assert main(["status", "llama", "-n", "models"]) == 0
     said = capsys.readouterr().out
@@ -116,7 +67,7 @@ def test_status_says_all_that_is_known(cluster: Cluster, capsys: pytest.CaptureF
 
 
 def test_status_of_one_that_is_not_ready_says_why_first(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.answer("get-llmdep", llm(World().settle().status, generation=2))
+    cluster.answer("get-llmdep", llm_body(World().settle().status, generation=2))
     cluster.answer("get-pods", {"items": []})
     assert main(["status", "llama"]) == 1
     said = capsys.readouterr().out
@@ -130,7 +81,10 @@ def test_ready_is_not_that_of_the_spec_before_the_last_edit(
     cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready = serving_world().status
-    answers = [llm(ready, generation=2), llm(ready.model_copy(update={"observed_generation": 2}), generation=2)]
+    answers = [
+        llm_body(ready, generation=2),
+        llm_body(ready.model_copy(update={"observed_generation": 2}), generation=2),
+    ]
 
     def pause(_: float) -> None:
         cluster.answer("get-llmdep", answers.pop(0))
@@ -145,7 +99,7 @@ def test_ready_is_not_that_of_the_spec_before_the_last_edit(
 
 
 def test_status_of_one_that_no_operator_has_seen(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.answer("get-llmdep", llm(LLMDeploymentStatus()))
+    cluster.answer("get-llmdep", llm_body(LLMDeploymentStatus()))
     cluster.answer("get-pods", {"items": []})
     assert main(["status", "llama"]) == 1
     assert "kubectl llm doctor" in capsys.readouterr().out
@@ -157,7 +111,7 @@ def test_in_a_pipe_what_is_watched_is_told_in_lines(
     answers = [World().settle().status, World().settle().status, serving_world().status]
 
     def pause(_: float) -> None:
-        cluster.answer("get-llmdep", llm(answers.pop(0)))
+        cluster.answer("get-llmdep", llm_body(answers.pop(0)))
 
     monkeypatch.setattr("triton_vllm_operator.cli.online.sleep", pause)
     cluster.answer("get-pods", {"items": []})
@@ -235,7 +189,7 @@ FRAMES = (
 def test_generate_prints_an_answer_as_it_comes(
     cluster: Cluster, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cluster.answer("get-llmdep", llm(serving_world().status, model={"servedName": "llama2-7b-chat-v1.0"}))
+    cluster.answer("get-llmdep", llm_body(serving_world().status, model={"servedName": "llama2-7b-chat-v1.0"}))
     cluster.answer("get-pods", {"items": [pod(serves=False, name="a"), pod(serves=True)]})
     server.answer = FRAMES
     assert main(["generate", "llama", "Tell", "--temperature", "0", "--max-tokens", "8"]) == 0
@@ -250,7 +204,7 @@ def test_an_answer_that_breaks_off_is_no_answer(
     cluster: Cluster, server: Server, capsys: pytest.CaptureFixture[str], cut: int
 ) -> None:
     """A pod that dies half-way, and one whose connection ends before all has come that was told."""
-    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-llmdep", llm_body(serving_world().status))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
     server.answer, server.missing = FRAMES.split("\n\n")[0] + "\n\n", cut
     assert main(["generate", "llama", "Tell"]) != 0
@@ -263,7 +217,7 @@ def test_whoever_reads_no_further_has_had_enough(
     def closed(*_: object, **__: object) -> None:
         raise BrokenPipeError
 
-    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-llmdep", llm_body(serving_world().status))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
     server.answer = FRAMES
     monkeypatch.setattr("builtins.print", closed)
@@ -274,7 +228,7 @@ def test_whoever_reads_no_further_has_had_enough(
 def test_what_would_move_a_cursor_is_left_out(
     cluster: Cluster, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-llmdep", llm_body(serving_world().status))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
     said = json.dumps({"text_output": "\x1b]0;owned\x07a\nb\tc", "finish_reason": "stop"})
     server.answer = f"data: {said}\n\n"
@@ -292,7 +246,7 @@ def test_what_would_move_a_cursor_is_left_out(
 def test_generate_says_what_the_engine_says_against_it(
     cluster: Cluster, server: Server, capsys: pytest.CaptureFixture[str], status: int, answer: str
 ) -> None:
-    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-llmdep", llm_body(serving_world().status))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
     server.status, server.answer = status, answer
     assert main(["generate", "llama", "Tell", "--adapter", "sql"]) == 1
@@ -300,14 +254,14 @@ def test_generate_says_what_the_engine_says_against_it(
 
 
 def test_where_no_pod_generates_it_is_said_why(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.answer("get-llmdep", llm(World().settle().status))
+    cluster.answer("get-llmdep", llm_body(World().settle().status))
     cluster.answer("get-pods", {"items": [pod(serves=False)]})
     assert main(["generate", "llama", "Tell"]) == 1
     assert "no pod generates; llama in models: not ready, CreatingPods" in capsys.readouterr().err
 
 
 def test_a_chat_is_rendered_by_the_models_own_template(cluster: Cluster, server: Server) -> None:
-    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-llmdep", llm_body(serving_world().status))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
     cluster.answer("exec", json.dumps({"prompt": "<|user|>Tell<|assistant|>"}))
     server.answer = FRAMES
@@ -317,7 +271,7 @@ def test_a_chat_is_rendered_by_the_models_own_template(cluster: Cluster, server:
 
 
 def test_a_model_without_a_chat_template_is_said(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-llmdep", llm_body(serving_world().status))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
     cluster.answer("exec", json.dumps({"error": "the model has no chat template: ask without --chat"}))
     assert main(["generate", "llama", "Tell", "--chat"]) == 2
@@ -342,7 +296,7 @@ def test_a_name_is_no_option_of_kubectl(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_pod_that_cannot_be_reached_is_said(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-llmdep", llm_body(serving_world().status))
     cluster.answer("get-pods", {"items": [pod(serves=True)]})
     assert main(["generate", "llama", "Tell"]) == 2
     assert "kubectl: Error from server (NotFound): not found" in capsys.readouterr().err
@@ -358,7 +312,7 @@ LOG = """[pod/llama-1/triton] I0131 08:30:00.000000 1 server.cc:674] "started"
 
 
 def test_logs_are_those_of_the_engines(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-llmdep", llm_body(serving_world().status))
     cluster.answer("logs", LOG)
     assert main(["logs", "llama", "--tail", "9"]) == 0
     assert capsys.readouterr().out == (
@@ -370,7 +324,7 @@ def test_logs_are_those_of_the_engines(cluster: Cluster, capsys: pytest.CaptureF
 
 
 def test_a_restart_is_that_of_the_deployment(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.answer("get-llmdep", llm(serving_world().status))
+    cluster.answer("get-llmdep", llm_body(serving_world().status))
     cluster.answer("rollout-restart", "restarted")
     assert main(["restart", "llama"]) == 0
     assert "its pods are replaced, one after the other" in capsys.readouterr().out

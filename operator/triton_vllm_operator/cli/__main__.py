@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from triton_vllm_operator.api.platform import Allow, Policy
-from triton_vllm_operator.cli import offline, online
+from triton_vllm_operator.cli import offline, online, rollout_commands
 from triton_vllm_operator.cli.files import Unreadable
 from triton_vllm_operator.cli.printing import Format
 from triton_vllm_operator.repository.catalogue import Catalogue, load_catalogue
@@ -119,6 +119,7 @@ def _add_online(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     logging.add_argument("--tail", type=int, default=-1, metavar="N", help="the last lines of each pod alone")
     restarting = commands.add_parser("restart", help="replace its pods, one after the other")
     restarting.set_defaults(run=online.restart)
+    _add_rollout(commands)
     doctor = commands.add_parser("doctor", help="say what the cluster lacks, and how to get it")
     doctor.set_defaults(run=online.doctor)
     for command in (status, generating, logging, restarting):
@@ -126,6 +127,21 @@ def _add_online(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     generating.add_argument("prompt", help="the text that the model continues, or answers with --chat")
     for command in (status, generating, logging, restarting):
         command.add_argument("-n", "--namespace", help="default: that of kubectl's context")
+
+
+def _add_rollout(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    rollout = commands.add_parser("rollout", help="follow an update, list revisions, or go back to one")
+    verbs = rollout.add_subparsers(required=True, metavar="VERB")
+    following = verbs.add_parser("status", help="say how an update goes on, until it is over or stands still")
+    following.set_defaults(run=rollout_commands.status)
+    listing = verbs.add_parser("history", help="list the revisions that are kept, and what changed with each")
+    listing.set_defaults(run=rollout_commands.history)
+    undoing = verbs.add_parser("undo", help="write the spec as it was in an earlier revision")
+    undoing.set_defaults(run=rollout_commands.undo)
+    undoing.add_argument("--to-revision", type=int, metavar="N", help="as history lists it; default: the one before")
+    for verb in (following, listing, undoing):
+        verb.add_argument("name", help="of the LLMDeployment")
+        verb.add_argument("-n", "--namespace", help="default: that of kubectl's context")
 
 
 if __name__ == "__main__":

@@ -162,6 +162,19 @@ def restart(running: Running) -> None:
     _run("kubectl", "rollout", "restart", f"deployment/{running.name}", "--namespace", running.namespace)
 
 
+def write_spec(running: Running, spec: Json) -> None:
+    """Put another spec in the place of the one that was read.
+
+    Raises:
+        Unreadable: kubectl is not there, may not write it, or somebody has written another one meanwhile.
+    """
+    unedited = {"op": "test", "path": "/metadata/generation", "value": running.generation}
+    patch = json.dumps([unedited, {"op": "replace", "path": "/spec", "value": spec}])
+    _run(
+        "kubectl", "patch", RESOURCE, running.name, "--namespace", running.namespace, "--type=json", f"--patch={patch}"
+    )
+
+
 @contextmanager
 def post(placed: Placed, namespace: str, path: str, body: Json) -> Iterator[Iterator[str]]:
     """The lines of a pod's answer to a POST, as they come, through the API server.

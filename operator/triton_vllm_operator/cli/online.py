@@ -27,24 +27,29 @@ _MOST_MISSES = 15
 
 def status(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
     """How an LLMDeployment stands; with -w until it is ready."""
-
-    def read() -> Seen:
-        running = read_running(options.name, options.namespace)
-        return running, read_pods(running)
-
     if sys.stdout.isatty() and find_spec("rich"):
-        return (DONE if is_ready(_draw(read, options.watch)) else NOT_SO), ""
+        drawn = _draw(lambda: _read(options.name, options.namespace), options.watch)
+        return (DONE if is_ready(drawn) else NOT_SO), ""
+    running, pods = (follow_lines if options.watch else _read)(options.name, options.namespace)
+    lines = status_lines(running, pods, datetime.now(UTC))
+    return (DONE if is_ready(running) else NOT_SO), printable("\n".join(lines)) + "\n"
+
+
+def _read(name: str, namespace: str | None) -> Seen:
+    running = read_running(name, namespace)
+    return running, read_pods(running)
+
+
+def follow_lines(name: str, namespace: str | None) -> Seen:
+    """Print one line for each turn, until it is ready or nothing comes of waiting; how it then stands."""
     said: list[str] = []
 
     def tell(seen: Seen) -> None:
-        # In a pipe, what is new is one line.
         if (line := headline(seen[0])) not in said[-1:] and not is_ready(seen[0]):
             said.append(line)
             print(printable(line), flush=True)
 
-    running, pods = _follow(read, tell) if options.watch else read()
-    lines = status_lines(running, pods, datetime.now(UTC))
-    return (DONE if is_ready(running) else NOT_SO), printable("\n".join(lines)) + "\n"
+    return _follow(lambda: _read(name, namespace), tell)
 
 
 def _follow(read: Callable[[], Seen], show: Callable[[Seen], None]) -> Seen:

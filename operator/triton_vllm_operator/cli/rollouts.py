@@ -1,0 +1,82 @@
+"""`kubectl llm rollout`: what revisions there are, and what the spec would be as it was in one of them. Pure."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.changes import LIVE_FIELDS, find_changes
+from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.cli.files import Unreadable
+from triton_vllm_operator.kube.resources import name_of
+from triton_vllm_operator.manifests.revision import Revision, parse_controller_revision
+
+_SHOWN: Final = 3
+
+
+def read_revisions(bodies: Iterable[Json]) -> tuple[Revision, ...]:
+    """Stored revisions, the oldest first; those of another version are left out."""
+    found = []
+    for body in bodies:
+        try:
+            found.append(parse_controller_revision(name_of(body), body))
+        except ValueError:
+            continue
+    return tuple(sorted(found, key=lambda revision: revision.number))
+
+
+def history_lines(revisions: tuple[Revision, ...], status: LLMDeploymentStatus) -> list[str]:
+    """One line each: its number, its name, what changed with it, and whether it runs."""
+    lines = [f"{'REVISION':10}{'NAME':32}CHANGED"]
+    for number, revision in enumerate(revisions):
+        changed = _tell_changes(revisions[number - 1], revision) if number else "the first that is kept"
+        lines.append(f"{revision.number:<10}{revision.name:32}{changed}{_tell_state(revision, status)}".rstrip())
+    return lines
+
+
+def _tell_changes(before: Revision, after: Revision) -> str:
+    paths = [change.path for change in find_changes(before.spec, after.spec)]
+    shown = paths[:_SHOWN] + ([f"{len(paths) - _SHOWN} more"] if len(paths) > _SHOWN else [])
+    return ", ".join(shown) or "what the model or the runtime stood for"
+
+
+def _tell_state(revision: Revision, status: LLMDeploymentStatus) -> str:
+    words = []
+    if revision.name == status.revision:
+        words.append("runs")
+    if revision.name == status.generated:
+        words.append("generated last")
+    if status.rollback is not None and revision.name == status.rollback.revision:
+        words.append(f"did not generate ({status.rollback.reason})")
+    return f"  <- {', '.join(words)}" if words else ""
+
+
+def find_target(revisions: tuple[Revision, ...], status: LLMDeploymentStatus, number: int | None) -> Revision:
+    """The revision to go back to: that of a number, or the one before that which the spec asks for.
+
+    Raises:
+        Unreadable: there is none.
+    """
+    if number is not None:
+        found = next((revision for revision in revisions if revision.number == number), None)
+        if found is None:
+            known = ", ".join(str(revision.number) for revision in revisions)
+            raise Unreadable(f"there is no revision {number}; there are {known or 'none'}")
+        return found
+    if status.rollback is not None and (to := _named(revisions, status.rollback.to)) is not None:
+        # It runs already; with it in the spec, nothing is rolled back any more.
+        return to
+    asked = _named(revisions, status.revision)
+    earlier = [revision for revision in revisions if asked is not None and revision.number < asked.number]
+    if not earlier:
+        raise Unreadable("there is no earlier revision")
+    return earlier[-1]
+
+
+def _named(revisions: tuple[Revision, ...], name: str | None) -> Revision | None:
+    return next((revision for revision in revisions if revision.name == name), None)
+
+
+def restore(spec: Json, revision: Revision) -> Json:
+    """The spec as it was, with what restarts nothing as it is now."""
+    was = revision.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(LIVE_FIELDS))
+    return {**was, **{name: spec[name] for name in LIVE_FIELDS if name in spec}}

@@ -1,0 +1,83 @@
+"""kubectl llm rollout: status, history and undo."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.kubectl import Cluster, llm_body
+from support.simulate import World
+from triton_vllm_operator.api.status import ConditionStatus
+from triton_vllm_operator.cli.__main__ import main
+
+
+def revised(**more: Any) -> World:
+    """Two revisions, the second of which did not generate."""
+    world = World().settle()
+    world.spec |= {"engine": {"maxNumSeqs": 7}, "replicas": 3}
+    world.generation = 2
+    world.settle()
+    first = min(world.of_kind("ControllerRevision"), key=lambda child: int(str(child.body["revision"])))
+    world.status = world.status.model_copy(update={"generated": first.name, **more})
+    return world
+
+
+def show(cluster: Cluster, world: World) -> None:
+    cluster.answer("get-llmdep", llm_body(world.status, 2, **world.spec))
+    bodies = [{**child.body, "metadata": {"name": child.name}} for child in world.of_kind("ControllerRevision")]
+    cluster.answer("get-controllerrevisions", {"items": bodies})
+    cluster.answer("get-pods", {"items": []})
+    cluster.answer("patch", "patched")
+
+
+def test_history_says_what_changed_and_what_runs(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    show(cluster, revised())
+    assert main(["rollout", "history", "llama"]) == 0
+    title, first, second = capsys.readouterr().out.splitlines()
+    assert title.split() == ["REVISION", "NAME", "CHANGED"]
+    assert first.endswith("the first that is kept  <- generated last")
+    assert second.startswith("2  ")
+    assert second.endswith("spec.engine.maxNumSeqs  <- runs")
+
+
+def test_undo_writes_the_spec_as_it_was(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    show(cluster, revised())
+    assert main(["rollout", "undo", "llama"]) == 0
+    assert "the spec is as in revision 1" in capsys.readouterr().out
+    words = cluster.asked[-1][0]
+    patch = json.loads(next(word for word in words if word.startswith("--patch=")).removeprefix("--patch="))
+    assert patch[0] == {"op": "test", "path": "/metadata/generation", "value": 2}
+    written = patch[1]["value"]
+    assert "maxNumSeqs" not in written.get("engine", {})
+    assert written["replicas"] == 3, "what restarts nothing stays"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--to-revision", "9"], "there is no revision 9; there are 1, 2"), (["--to-revision", "1"], "revision 1")],
+)
+def test_undo_to_a_revision(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    show(cluster, revised())
+    main(["rollout", "undo", "llama", *options])
+    captured = capsys.readouterr()
+    assert said in captured.out + captured.err
+
+
+def test_without_an_earlier_one_nothing_is_written(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    show(cluster, World().settle())
+    assert main(["rollout", "undo", "llama"]) == 2
+    assert "there is no earlier revision" in capsys.readouterr().err
+
+
+def test_status_follows_until_it_stands_still(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    world = revised()
+    stalled = tuple(
+        each.model_copy(update={"status": ConditionStatus.TRUE}) if each.type == "Stalled" else each
+        for each in world.status.conditions or ()
+    )
+    world.status = world.status.model_copy(update={"conditions": stalled})
+    show(cluster, world)
+    assert main(["rollout", "status", "llama"]) == 1
+    assert "llama in models: not ready" in capsys.readouterr().out
