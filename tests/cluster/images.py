@@ -88,14 +88,6 @@ MODEL_TOOLS: Final = Image(
         "requirements/model-tools.txt",
     ),
 )
-PRETENDED: Final = Image(
-    "pretended",
-    "",
-    "tests/pretended/Dockerfile",
-    ("tests/pretended",),
-    arguments=(("OPERATOR", OPERATOR.name),),
-    needs=(OPERATOR,),
-)
 ALL: Final = (OPERATOR, MODEL_TOOLS, RUNTIME_CPU, SMOLLM2)
 
 

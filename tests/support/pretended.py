@@ -7,13 +7,21 @@ is offered and counted like any other.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-from cluster.images import PRETENDED, ensure_images
+from cluster.images import OPERATOR, SMOLLM2, Image, ensure_images
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.install import install_operator
 
-GPU = "nvidia.com/gpu"
+PRETENDED: Final = Image(
+    "pretended",
+    "",
+    "tests/pretended/Dockerfile",
+    ("tests/pretended",),
+    arguments=(("OPERATOR", OPERATOR.name),),
+    needs=(OPERATOR,),
+)
+GPU: Final = "nvidia.com/gpu"
 VERSION = "pretended"
 _VLLM = "0.27.1"
 
@@ -58,9 +66,7 @@ def pretended_llm(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
         "kind": "LLMDeployment",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
-            "model": {
-                "image": {"reference": "localhost/triton-vllm-operator/smollm2-135m-instruct:1", "pullPolicy": "Never"}
-            },
+            "model": {"image": {"reference": SMOLLM2.name, "pullPolicy": "Never"}},
             "runtime": {"version": VERSION},
             "memory": {"policy": "Off"},
             "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
