@@ -17,7 +17,7 @@ from support.pretended import offer_gpus, pretended_gpus, pretended_llm
 pytestmark = pytest.mark.e2e
 NAME = "updated"
 LOAD_SECONDS = 3
-SLACK_SECONDS = 12
+SLACK_SECONDS = 20
 """For a pod to end, be scheduled and be found generating, beside its load."""
 
 

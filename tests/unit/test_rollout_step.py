@@ -70,6 +70,15 @@ def test_nothing_is_asked_where_nothing_is_to_decide() -> None:
     assert step(None).wants_places
 
 
+def test_it_is_told_of_until_the_new_pods_generate() -> None:
+    before = under_way(REPLACE, "ReplacingNoSpareGpu")
+    for moments in ({"goes": True}, {"starts": True}):
+        found = step(None, before, begins=False, left=0, **moments)
+        assert (found.status, found.wants_places, found.awaits_place) == (before, False, "goes" in moments)
+    assert step(None, before, begins=False, left=0).status is None
+    assert step(None, before, begins=False, left=0, starts=True, revision="llama-c").status is None
+
+
 def test_a_gap_is_told_with_its_length() -> None:
     found = step(FULL, leaves_nobody=True, start_seconds=41)
     assert found.status is not None

@@ -250,7 +250,7 @@ def _problem(situation: Situation) -> Problem | None:
     if situation.pods_refused and len(situation.current) < situation.replicas:
         return Problem(Reason.PODS_REFUSED, situation.pods_refused)
     # One that is tried beside the old pods may wait for its place: an old one goes if it waits in vain.
-    told = (pod for pod in situation.current if pod.scheduled_at is not None or not situation.step.tries)
+    told = (pod for pod in situation.current if pod.scheduled_at is not None or not situation.step.awaits_place)
     found = (_find_problem(pod, situation) or _gate_failure(pod, situation) for pod in told)
     problem = next((problem for problem in found if problem), None)
     if problem is not None and problem.reason is Reason.UNSCHEDULABLE and (why := _lacks_nodes(situation)):
@@ -285,6 +285,13 @@ def _moving(situation: Situation) -> Finding:
         return _rolling(situation.step, left)
     if current > wanted or situation.leftover:
         return _true(Reason.SCALING_DOWN, f"{current + len(situation.leftover) - wanted} pods too many are going")
+    started = _starting(situation)
+    return started if situation.step.status is None else _rolling(situation.step, started.message)
+
+
+def _starting(situation: Situation) -> Finding:
+    """What the pods of the revision are at."""
+    current, wanted = len(situation.current), situation.replicas
     if current < wanted:
         return _true(Reason.CREATING_PODS, f"{current} of {wanted} pods exist")
     starting = [pod for pod in situation.current if not pod.serves and not _is_seen_soon(pod)]

@@ -93,6 +93,7 @@ class Reconciler:
         if await self._writer.write_gates(key.namespace, decision.gates):
             # What is said of the pods comes from what they now say of themselves.
             return 0.0
+        await self._say_turn(observed, decision)
         try:
             applied = await self._writer.write_children(decision.writes)
         except Gone:
@@ -150,6 +151,13 @@ class Reconciler:
         if is_written and decision.plan_error is not None:
             self._meter.planned(decision.plan_error)
         return is_written
+
+    async def _say_turn(self, observed: Observed, decision: Decision) -> None:
+        """Write how a rollout goes on before it does: the next look has to know why, and the rest comes with that."""
+        before, after = observed.resource.status, decision.status
+        if decision.writes and after is not None and after.rollout != before.rollout:
+            told = before.model_copy(update={"rollout": after.rollout})
+            await self._writer.write_status(observed.resource.owner, told)
 
     async def _replace(self, namespace: str, decision: Decision) -> None:
         """Delete a dead pod, now that the status says so."""

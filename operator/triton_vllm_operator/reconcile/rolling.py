@@ -31,6 +31,7 @@ def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
 
 def _find_moment(observed: Observed, plan: Plan, revision: Revision, deployment: Child, in_force: RolloutWay) -> Moment:
     alive = [pod for pod in observed.pods if pod.lives]
+    mine = [pod for pod in alive if pod.revision == revision.hash]
     others = [pod for pod in alive if pod.revision != revision.hash]
     scheduling = revision.spec.scheduling
     return Moment(
@@ -38,7 +39,8 @@ def _find_moment(observed: Observed, plan: Plan, revision: Revision, deployment:
         in_force=in_force,
         begins=_revision_of(deployment) != revision.hash,
         left=len(others) if plan.live.replicas else 0,
-        waits=any(pod.scheduled_at is None for pod in alive if pod.revision == revision.hash),
+        waits=any(pod.scheduled_at is None for pod in mine),
+        starts=sum(pod.serves for pod in mine) < plan.live.replicas,
         goes=any(pod.terminating for pod in observed.pods),
         leaves_nobody=plan.live.replicas == 1,
         start_seconds=_find_start_seconds(observed),

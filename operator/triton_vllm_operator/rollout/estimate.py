@@ -13,7 +13,7 @@ from typing import Final
 from triton_vllm_operator.api.scheduling import Scheduling, TopologySpreadConstraint, WhenUnsatisfiable
 from triton_vllm_operator.kube.nodes import Node
 from triton_vllm_operator.kube.place_lister import Places
-from triton_vllm_operator.kube.requests import Amounts
+from triton_vllm_operator.kube.requests import PODS, Amounts
 from triton_vllm_operator.memory.admission import admits, selects
 
 _MEBI: Final = 2**20
@@ -69,9 +69,7 @@ def estimate(places: Places, wanted: Wanted, own: Iterable[Own]) -> Estimate:
     short = {node.name: _find_shortage(node, places.taken, wanted) for node in allowed}
     fitting = [name for name, lacks in short.items() if not lacks]
     if fitting:
-        return Estimate(
-            True, True, f"there is room for {_tell(wanted.requests)} on {len(fitting)} of {_nodes(allowed)}"
-        )
+        return Estimate(True, True, f"there is room for {_tell(wanted)} on {len(fitting)} of {_nodes(allowed)}")
     if wanted.accelerator and _are_dynamic(allowed, wanted.accelerator):
         return Estimate(
             None, None, "GPUs of its nodes stand in ResourceSlices (DRA), which tell nothing of what is free"
@@ -149,12 +147,14 @@ def _nodes(nodes: list[Node]) -> str:
     return f"{len(nodes)} {'node' if len(nodes) == 1 else 'nodes'} that would take it"
 
 
-def _tell(requests: Amounts) -> str:
-    named = [f"{_amount(name, amount)} {name}" for name, amount in requests.items() if amount and name != "pods"]
+def _tell(wanted: Wanted) -> str:
+    """What a pod asks for, its GPUs first."""
+    asked = sorted(wanted.requests.items(), key=lambda each: (each[0] != wanted.accelerator, each[0]))
+    named = [f"{_amount(name, amount)} {name}" for name, amount in asked if amount and name != PODS]
     return " and ".join(named) or "one more pod"
 
 
 def _amount(name: str, amount: Decimal) -> str:
     if name in ("memory", "ephemeral-storage") or name.startswith("hugepages-"):
         return f"{amount / _GIBI:.1f}Gi" if amount >= _GIBI else f"{amount / _MEBI:.0f}Mi"
-    return f"{amount:f}"
+    return f"{amount.normalize():f}"

@@ -4,7 +4,7 @@ What a step found stands in the status, so that a restarted operator goes on wit
 in vain for a place, after which the rest of this rollout replaces.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -34,6 +34,8 @@ class Moment:
     """Whether a pod of the revision has no node yet."""
     goes: bool
     """Whether a pod of this LLMDeployment is being deleted: its place is taken until its object is gone."""
+    starts: bool = False
+    """Whether pods of the revision have not generated yet, or are not there."""
     leaves_nobody: bool = False
     """Whether no other pod answers while one is replaced in its place."""
     start_seconds: int | None = None
@@ -62,12 +64,16 @@ class Step:
     look_again_at: datetime | None = None
     wants_places: bool = False
     """Whether it must be known what is free before anything is decided."""
+    frees_place: bool = False
+    """Whether an own pod is being deleted, whose place one that has no node yet may get."""
 
     @property
-    def tries(self) -> bool:
-        """Whether a new pod is tried beside the old ones, of which one goes if there is no place for it."""
-        is_forced = self.status is None or self.status.reason == Reason.REPLACING_PODS
-        return self.way is RolloutWay.SURGE and not is_forced
+    def awaits_place(self) -> bool:
+        """Whether it is no fault yet that a new pod has no node: an old one goes, or will if no place is found."""
+        if self.status is None:
+            return False
+        is_tried = self.way is RolloutWay.SURGE and self.status.reason != Reason.REPLACING_PODS
+        return is_tried or self.frees_place
 
     @property
     def turns_at(self) -> datetime | None:
@@ -80,16 +86,23 @@ def decide_step(
     settings: Rollout, moment: Moment, before: RolloutStatus | None, estimate: Estimate | None, now: datetime
 ) -> Step:
     """What is done next about pods of earlier revisions."""
+    return replace(_decide(settings, moment, before, estimate, now), frees_place=moment.goes)
+
+
+def _decide(
+    settings: Rollout, moment: Moment, before: RolloutStatus | None, estimate: Estimate | None, now: datetime
+) -> Step:
     if moment.paused:
         return Step(moment.in_force, before)
+    known = before if before is not None and before.revision == moment.revision else None
     if moment.left == 0:
-        return Step(moment.in_force)
+        # It is told of until the new pods generate.
+        return Step(moment.in_force, known if moment.goes or moment.starts else None)
     if settings.strategy is RolloutStrategy.SURGE:
         return _step(moment, before, RolloutWay.SURGE, Reason.REPLACING_PODS, "spec.rollout.strategy is Surge")
     if settings.strategy is RolloutStrategy.REPLACE:
         why = f"spec.rollout.strategy is Replace{moment.gap}"
         return _step(moment, before, RolloutWay.REPLACE, Reason.REPLACING_PODS, why)
-    known = before if before is not None and before.revision == moment.revision else None
     if known is not None and known.reason == Reason.SURGE_TIMED_OUT:
         return Step(RolloutWay.REPLACE, known)
     is_surging = known is not None and not moment.begins and moment.in_force is RolloutWay.SURGE
