@@ -98,6 +98,10 @@ def test_with_a_spare_gpu_nobody_notices(namespace: str) -> None:
         print(f"two GPUs: {seen}, {said}")
         assert "there is room for 1 nvidia.com/gpu" in dict(said)["SurgeFits"]
         assert seen["errors"] == []
+        # What surged last does so again, unless it is told otherwise: the second GPU is gone by now.
+        offer_gpus(1)
+        kubectl("-n", namespace, "rollout", "restart", f"deployment/{NAME}")
+        kubectl("-n", namespace, "rollout", "status", f"deployment/{NAME}", "--timeout=120s", timeout=130)
     finally:
         offer_gpus(1)
 

@@ -1,6 +1,7 @@
 """An update, as the children and the status of an LLMDeployment show it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -34,7 +35,7 @@ def serving(**spec: Any) -> World:
 
 
 def make_placed(pod: Pod) -> Pod:
-    return make_pod(**{**{name: getattr(pod, name) for name in pod.__slots__}, "node": "a"})
+    return replace(pod, node="a")
 
 
 def bounds(world: World) -> tuple[object, object]:
@@ -105,6 +106,24 @@ def test_a_new_pod_without_a_node_is_no_fault_until_its_time_is_over() -> None:
     assert world.status.rollout.reason == "SurgeTimedOut"
     del world.changes["places"]
     assert not world.decide().wants_places
+
+
+def test_a_restart_on_the_last_gpu_does_not_wait_for_a_second_one() -> None:
+    """The last update surged, and so would the restart, of which only Kubernetes' own label of the pods tells."""
+    world = edited(serving(), SPARE)
+    old = replace(make_serving(world.revision), node="a", template="1", created_at=world.now)
+    world.pods = (old,)
+    world.settle()
+    assert bounds(world) == (1, 0)
+    world.later(60)
+    new = replace(old, name="llama-2", uid="uid-llama-2", template="2", created_at=world.now, scheduled_at=None,
+                  node="", ready=False, gate=None, running=False, phase="Pending")  # fmt: skip
+    world.pods = (old, new)
+    world.changes["places"] = FULL
+    world.settle()
+    assert bounds(world) == (0, 1)
+    assert world.status.rollout is not None
+    assert world.status.rollout.reason == "ReplacingNoSpareGpu"
 
 
 def test_an_edited_strategy_is_put_back() -> None:

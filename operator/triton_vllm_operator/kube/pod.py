@@ -57,6 +57,8 @@ class Pod:
     name: str
     uid: str
     revision: str
+    template: str = ""
+    """By which Kubernetes tells pods of one template from those of another, also where somebody else changed it."""
     terminating: bool = False
     phase: str = "Pending"
     phase_message: str = ""
@@ -159,6 +161,7 @@ def project_pod(body: Json) -> Pod:
         name=name_of(body),
         uid=str(metadata.get("uid")),
         revision=str(labels.get(names.LABEL_REVISION, "")),
+        template=str(labels.get("pod-template-hash", "")),
         terminating="deletionTimestamp" in metadata,
         phase=str(status.get("phase", "Pending")),
         phase_message=str(status.get("message") or status.get("reason") or ""),

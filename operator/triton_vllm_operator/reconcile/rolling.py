@@ -1,12 +1,14 @@
 """The next step of a rollout, from what is observed. Pure."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.api.timeline import StepName
+from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.requests import pod_requests
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of
 from triton_vllm_operator.manifests.deployment import find_way
@@ -15,6 +17,8 @@ from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.rollout.estimate import Own, Wanted, estimate
 from triton_vllm_operator.rollout.step import Moment, Step, decide_step
+
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
@@ -31,8 +35,8 @@ def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
 
 def _find_moment(observed: Observed, plan: Plan, revision: Revision, deployment: Child, in_force: RolloutWay) -> Moment:
     alive = [pod for pod in observed.pods if pod.lives]
-    mine = [pod for pod in alive if pod.revision == revision.hash]
-    others = [pod for pod in alive if pod.revision != revision.hash]
+    mine = _newest([pod for pod in alive if pod.revision == revision.hash])
+    others = [pod for pod in alive if pod not in mine]
     scheduling = revision.spec.scheduling
     return Moment(
         revision=revision.name,
@@ -47,6 +51,12 @@ def _find_moment(observed: Observed, plan: Plan, revision: Revision, deployment:
         paused=observed.resource.paused,
         preempts=scheduling is not None and scheduling.priority_class_name is not None,
     )
+
+
+def _newest(pods: list[Pod]) -> list[Pod]:
+    """Those of the template of the last that was made: `kubectl rollout restart` changes it, and no revision."""
+    last = max(pods, key=lambda pod: (pod.created_at or _LONG_AGO, pod.scheduled_at is None), default=None)
+    return [pod for pod in pods if last is not None and pod.template == last.template]
 
 
 def _revision_of(deployment: Child) -> str:
