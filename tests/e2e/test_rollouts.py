@@ -119,6 +119,18 @@ def test_a_place_that_the_scheduler_does_not_give_is_not_waited_for_for_ever(nam
         offer_gpus(1)
 
 
+def test_a_pod_waits_for_the_memory_of_its_gpu_and_says_so(namespace: str) -> None:
+    apply(pretended_llm(NAME, namespace, engine={"extraArgs": {"seed": 125}}))
+    said = dict(watch_until_ready(namespace))
+    print(f"memory that is taken for a while: {said}")
+    assert (
+        "waits for GPU memory: GPU 0 has 79.2 GiB free, and the engine asks for 128.6 GiB"
+        in said["WaitingForGpuMemory"]
+    )
+    (pod,) = pods_of(namespace, NAME)
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
 def gate_new_pods(namespace: str) -> None:
     """Until the first pod is gone, no other may stand beside it on the node: of the estimate this is no part."""
     (pod,) = pods_of(namespace, NAME)

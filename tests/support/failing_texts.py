@@ -6,6 +6,11 @@ Where each was seen stands in health/failures/signatures.yaml.
 
 MORE_TEXTS = (
     (
+        "Error: UtilizationTooHigh: 0.999 of GPU 0 is 139.7 GiB, and of an empty one 139.2 GiB can be had: at most 0.995",
+        "UtilizationTooHigh",
+        "0.999 of GPU 0 is 139.7 GiB, and of an empty one 139.2 GiB can be had",
+    ),
+    (
         "ValueError: max_num_seqs (1024) exceeds available Mamba cache blocks (969).",
         "TooManySequences",
         "states of 969 sequences, and 1024 may run",

@@ -23,6 +23,8 @@ APP_FETCH: Final = "triton-vllm-fetch"
 """The name label of pods that fetch a model: the Service and the Deployment must not select them."""
 
 ANNOTATION_APPLIED_HASH: Final = f"{GROUP}/applied-hash"
+WAIT_PROGRAM: Final = "wait_for_gpu.py"
+"""What the serving container runs before the server, on GPUs (sources/wait_for_gpu.py)."""
 ANNOTATION_PAUSED: Final = f"{GROUP}/paused"
 """On an LLMDeployment, with any value but "false": nothing of its is changed meanwhile."""
 """On every child: the hash of what was applied, so that a field we stopped setting is noticed."""

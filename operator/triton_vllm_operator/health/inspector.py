@@ -12,6 +12,7 @@ import aiohttp
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.health.failures.hiding import hide_secrets
 from triton_vllm_operator.health.failures.last_words import LOG_LINES, NO_WORDS, LastWords, find_last_words
 from triton_vllm_operator.health.reading import TooLong, read_all
 from triton_vllm_operator.health.running import Inspection
@@ -22,6 +23,9 @@ from triton_vllm_operator.kube.pod import Pod
 
 _LOG = logging.getLogger(__name__)
 REST_SECONDS: Final = 60.0
+_WAIT_REST_SECONDS: Final = 10.0
+WAIT_MARK: Final = "waiting for GPU memory: "
+"""What sources/wait_for_gpu.py says while it waits."""
 _NOT_CREATED: Final = "FailedCreate"
 _HELD_BY: Final = frozenset(
     {
@@ -53,6 +57,8 @@ class Inspector:
         """When pods that do not start last said something, by uid."""
         self._held: dict[str, str] = {}
         """Why nodes do not start pods, by uid."""
+        self._awaited: dict[str, str] = {}
+        """What GPUs of pods lack that wait for it, by uid."""
         self._words: dict[str, LastWords] = {}
         """By the container that ended. A restart reads them again."""
 
@@ -65,11 +71,11 @@ class Inspector:
             self._rest(pod.uid)
         return inspection
 
-    def _rest(self, asked: str) -> None:
+    def _rest(self, asked: str, seconds: float = REST_SECONDS) -> None:
         # What went while it rested is forgotten with the others.
         now = time.monotonic()
         resting = {each: until for each, until in self._not_before.items() if until > now}
-        self._not_before = {**resting, asked: now + REST_SECONDS}
+        self._not_before = {**resting, asked: now + seconds}
 
     async def _inspect(self, namespace: str, pod: Pod, served_name: str) -> Inspection | None:
         url = f"http://{url_host(pod.ip or '')}:{names.PORT_HTTP}/v2/models/{served_name}/config"
@@ -113,6 +119,21 @@ class Inspector:
         kept = {uid: text for uid, text in self._held.items() if uid in self._not_before}
         self._held = {**kept, pod.uid: said}
         return said
+
+    async def awaited_memory(self, namespace: str, pod: Pod) -> str:
+        """What a pod that loads says that its GPUs lack; empty if it does not wait. It is not asked every time."""
+        if time.monotonic() < self._not_before.get(pod.uid, 0.0):
+            return self._awaited.get(pod.uid, "")
+        self._rest(pod.uid, _WAIT_REST_SECONDS)
+        try:
+            line = await self._client.read_last_line(namespace, pod.name, names.CONTAINER)
+        except ApiError as error:
+            _LOG.warning("cannot read whether %s/%s waits: %s", namespace, pod.name, error)
+            return ""
+        _, mark, said = line.partition(WAIT_MARK)
+        kept = {uid: text for uid, text in self._awaited.items() if uid in self._not_before}
+        self._awaited = {**kept, pod.uid: hide_secrets(said) if mark else ""}
+        return self._awaited[pod.uid]
 
     async def last_words(self, namespace: str, pod: Pod) -> LastWords:
         """What the log of the container that ended says; read once for each, and nothing if it cannot be read now."""

@@ -90,6 +90,10 @@ class Pod:
     """When the init container began that checks or fetches the weights."""
     generates_since: datetime | None = None
     """Since when its gate says so."""
+    waits_first: bool = False
+    """Whether it looks at its GPUs before the engine starts (sources/wait_for_gpu.py)."""
+    waits_for_memory: str = ""
+    """What its GPUs lack, while it waits for that before the engine starts; read from its log."""
     held: str = ""
     """What its node said last of why it does not start it, as `FailedMount: ...`; from Events, where it takes long."""
     node: str = ""
@@ -185,6 +189,7 @@ def project_pod(body: Json) -> Pod:
         prepare_began=_began(prepare),
         generates_since=_true_since(as_dict(conditions.get(names.READINESS_GATE))),
         node=str(as_dict(body.get("spec")).get("nodeName") or ""),
+        waits_first=_waits_first(as_dict(body.get("spec"))),
         job_uid=_job_uid(body),
         prepares="running" in as_dict(prepare.get("state")),
         prepared=_warning_of(_last_end(prepare)),
@@ -265,6 +270,13 @@ def _ended(terminated: Any) -> Ended | None:
         finished_at=str(terminated.get("finishedAt", "")),
         container_id=str(terminated.get("containerID", "")),
     )
+
+
+def _waits_first(spec: dict[str, Any]) -> bool:
+    """Whether what its container runs begins with the program that waits."""
+    container = next((each for each in _list(spec.get("containers")) if each.get("name") == names.CONTAINER), {})
+    arguments = container.get("args")
+    return isinstance(arguments, list) and any(names.WAIT_PROGRAM in str(each) for each in arguments[:3])
 
 
 def _true_since(condition: dict[str, Any]) -> datetime | None:

@@ -10,10 +10,17 @@ from triton_vllm_operator.api.rollout import Drain
 from triton_vllm_operator.api.scheduling import LabelSelector, Scheduling, TopologySpreadConstraint
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.config_map import KEY_CONFIG, repository_files, repository_name
-from triton_vllm_operator.manifests.preparation import build_pod_metadata, build_prepare_container, build_resources
+from triton_vllm_operator.manifests.preparation import (
+    PROGRAMS,
+    build_pod_metadata,
+    build_prepare_container,
+    build_resources,
+    waits_for_memory,
+)
 from triton_vllm_operator.manifests.security import CONTAINER_SECURITY, build_pod_security, build_user_variables
 from triton_vllm_operator.manifests.sources import Commits, build_volume, place_sources
 from triton_vllm_operator.repository.content import Repository
+from triton_vllm_operator.repository.utilization import find_utilization
 
 REPOSITORY: Final = "/models"
 
@@ -22,6 +29,11 @@ _PRE_STOP_SECONDS: Final = 5
 _ENGINE_SECONDS: Final = 15
 """That the engine needs to end, after Triton has waited for requests under way."""
 
+_WAIT_SECONDS: Final = 120
+_WAIT: Final = (
+    f"if [ -f {PROGRAMS}/{names.WAIT_PROGRAM} ]; then exec python3 {PROGRAMS}/{names.WAIT_PROGRAM} {{options}} "
+    '"$@"; fi; exec "$@"'
+)
 # Whoever can call these endpoints can load code into the server:
 # https://github.com/triton-inference-server/server/blob/main/docs/customization_guide/deploy.md
 _RESTRICTED: Final = "model-repository,shared-memory,trace"
@@ -67,7 +79,7 @@ def _build_container(inputs: PodInputs) -> Json:
     return {
         "name": names.CONTAINER,
         "image": inputs.image,
-        "args": _build_arguments(_drain_seconds(inputs.spec)),
+        **_build_start(inputs),
         "env": _build_environment(inputs.spec),
         "ports": [
             {"name": "http", "containerPort": names.PORT_HTTP, "protocol": "TCP"},
@@ -97,6 +109,17 @@ def _build_mounts(inputs: PodInputs) -> list[Json]:
         {"name": "shm", "mountPath": "/dev/shm"},
         {"name": "tmp", "mountPath": "/tmp"},
     ]
+
+
+def _build_start(inputs: PodInputs) -> Json:
+    """The server; on GPUs after the memory that its engine asks for is free."""
+    arguments = _build_arguments(_drain_seconds(inputs.spec))
+    if not waits_for_memory(inputs.spec, inputs.vllm):
+        return {"args": arguments}
+    utilization = find_utilization(inputs.spec, inputs.vllm)
+    options = f"--utilization={utilization:g} --seconds={_WAIT_SECONDS}"
+    # A model-tools image of an earlier version leaves no program.
+    return {"args": ["sh", "-c", _WAIT.format(options=options), "sh", *arguments]}
 
 
 def _drain_seconds(spec: LLMDeploymentSpec) -> int:

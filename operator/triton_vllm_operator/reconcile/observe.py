@@ -33,7 +33,7 @@ from triton_vllm_operator.kube.resources import (
 )
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, parse_controller_revision
-from triton_vllm_operator.reconcile.held import is_held
+from triton_vllm_operator.reconcile.held import is_held, may_wait_for_memory
 from triton_vllm_operator.reconcile.learning import wants_to_hear
 from triton_vllm_operator.reconcile.model import Child, Observed, Resource, UnreadableRevision
 
@@ -92,13 +92,16 @@ def _own_pods(key: Key, cache: Cache, resource: Resource) -> tuple[Pod, ...]:
 
 
 async def _read_held(key: Key, pods: tuple[Pod, ...], inspector: Inspector, now: datetime) -> tuple[Pod, ...]:
-    """The pods, with what Events say of those that their nodes do not start."""
-    return tuple(
-        [
-            replace(pod, held=await inspector.why_held(key.namespace, pod, now)) if is_held(pod, now) else pod
-            for pod in pods
-        ]
-    )
+    """The pods, with what Events say of those that do not start, and their logs of memory that is waited for."""
+    return tuple([await _read_waiting(key, pod, inspector, now) for pod in pods])
+
+
+async def _read_waiting(key: Key, pod: Pod, inspector: Inspector, now: datetime) -> Pod:
+    if is_held(pod, now):
+        return replace(pod, held=await inspector.why_held(key.namespace, pod, now))
+    if may_wait_for_memory(pod, now):
+        return replace(pod, waits_for_memory=await inspector.awaited_memory(key.namespace, pod))
+    return pod
 
 
 def _needs_nodes(resource: Resource) -> bool:

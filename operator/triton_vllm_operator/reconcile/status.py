@@ -28,7 +28,7 @@ from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.reconcile.situation import Situation
 from triton_vllm_operator.reconcile.timeline import find_timeline
-from triton_vllm_operator.repository.arguments import load_arguments
+from triton_vllm_operator.repository.utilization import find_utilization
 from triton_vllm_operator.sources.report import ModelFacts, find_source
 
 _SHOWN_DIFFERENCES: Final = 8
@@ -74,14 +74,9 @@ def _find_generated(observed: Observed, plan: Plan) -> str | None:
 
 def _engine_status(observed: Observed, revision: Revision) -> EngineStatus:
     """With the defaults that vLLM changed between versions."""
-    utilization = revision.spec.engine.gpu_memory_utilization
-    catalogue = load_arguments(revision.runtime.vllm)
-    if utilization is None and catalogue is not None and revision.spec.gpu_resource is not None:
-        default = catalogue.arguments["gpu_memory_utilization"].default
-        utilization = default if isinstance(default, float) else None
     return EngineStatus(
         vllm_version=revision.runtime.vllm,
-        gpu_memory_utilization=utilization,
+        gpu_memory_utilization=find_utilization(revision.spec, revision.runtime.vllm),
         running=find_running_engine(observed, revision),
     )
 

@@ -4,6 +4,7 @@ Exit codes: 0 all sources are good, 3 one is not and trying again does not help,
 """
 
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -14,7 +15,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain
 from triton_vllm_operator.sources.program import run
 from triton_vllm_operator.sources.report import EXIT_FAULT, EXIT_TRY_AGAIN, Fault, Report, fault_report
-from triton_vllm_operator.sources.task import TaskList
+from triton_vllm_operator.sources.task import PROGRAMS_VARIABLE, TaskList
 
 _MESSAGE_FILE: Final = Path("/dev/termination-log")
 
@@ -23,6 +24,8 @@ def main(arguments: list[str], message_file: Path = _MESSAGE_FILE) -> int:
     """Do the tasks of the one argument; the exit code."""
     # Process 1 of a container has no default for it, and what was fetched so far stays.
     signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
+    if folder := os.environ.get(PROGRAMS_VARIABLE):
+        shutil.copy(Path(__file__).with_name("wait_for_gpu.py"), folder)
     code, report = _report(TaskList.model_validate_json(arguments[0]))
     message_file.write_text(report.dump())
     _say(report.fault.message if report.fault else "done")

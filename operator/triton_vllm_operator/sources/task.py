@@ -21,6 +21,8 @@ class Said(Value):
     model_config = ConfigDict(extra="ignore")
 
 
+PROGRAMS_VARIABLE: Final = "TRITON_VLLM_PROGRAMS"
+"""Names the folder in which the program leaves what the serving container runs before the server."""
 CA_BUNDLE_VARIABLE: Final = "CA_BUNDLE"
 """Environment variable with the administrator's certificate authorities, trusted for every repository."""
 

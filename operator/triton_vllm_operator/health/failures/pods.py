@@ -86,6 +86,8 @@ def find_problem(pod: Pod, words: LastWords = NO_WORDS) -> Problem | None:
         return Problem(
             Reason.NODE_CANNOT_START_POD, f"pod {pod.name}: its node cannot start it and tries again: {pod.held}"
         )
+    if pod.waits_for_memory and pod.running:
+        return Problem(Reason.WAITING_FOR_GPU_MEMORY, f"pod {pod.name} waits for GPU memory: {pod.waits_for_memory}")
     if pod.ended is not None and not pod.serves:
         return _crash(pod, pod.ended, words)
     return None
