@@ -11,7 +11,7 @@ import pytest
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.client_pod import run_client
 from support.install import operator_image
-from support.llm import apply, condition, get_llm, pods_of, wait_ready
+from support.llm import apply, condition, get_llm, pods_of, wait_for, wait_ready
 from support.pretended import offer_gpus, pretended_gpus, pretended_llm
 
 pytestmark = pytest.mark.e2e
@@ -129,6 +129,44 @@ def test_a_pod_waits_for_the_memory_of_its_gpu_and_says_so(namespace: str) -> No
     )
     (pod,) = pods_of(namespace, NAME)
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_what_never_generates_goes_back(namespace: str) -> None:
+    offer_gpus(2)
+    try:
+        again = {"rollout": {"onFailure": "Rollback"}, "probe": {"startupDeadlineSeconds": 10, "periodSeconds": 2}}
+        serve(namespace, **again)
+        (first,) = pods_of(namespace, NAME)
+        seen = asked(namespace, 40, lambda: fail_to_update(namespace, again))
+        message = condition(get_llm(namespace, NAME), "Ready")["message"]
+        print(f"rolled back: {seen}, {message}")
+        assert seen["errors"] == []
+        assert "which the spec asks for, did not generate" in message
+        assert [pod["metadata"]["uid"] for pod in pods_of(namespace, NAME)] == [first["metadata"]["uid"]]
+        assert get_llm(namespace, NAME)["spec"]["engine"] == {"extraArgs": {"seed": 99}}, "the spec is its owner's"
+    finally:
+        offer_gpus(1)
+
+
+def fail_to_update(namespace: str, again: dict[str, Any]) -> None:
+    """To an engine that loads for longer than it may."""
+    apply(pretended_llm(NAME, namespace, engine={"extraArgs": {"seed": 99}}, **again))
+    wait_for(namespace, NAME, "is rolled back", 60, lambda x: condition(x, "Ready").get("reason") == "RolledBack")
+
+
+def test_while_it_is_paused_nothing_changes(namespace: str) -> None:
+    serve(namespace)
+    kubectl("-n", namespace, "annotate", "llm", NAME, "triton-vllm.dev/paused=true")
+    before = kubectl_json("-n", namespace, "get", "deployment", NAME)["metadata"]["resourceVersion"]
+    apply(edited(namespace, 1))
+    apply(edited(namespace, 2))
+    wait_for(namespace, NAME, "is paused", 20, lambda x: condition(x, "Ready").get("reason") == "Paused")
+    time.sleep(5)
+    assert kubectl_json("-n", namespace, "get", "deployment", NAME)["metadata"]["resourceVersion"] == before
+    kubectl("-n", namespace, "annotate", "llm", NAME, "triton-vllm.dev/paused-")
+    watch_until_ready(namespace)
+    revisions = kubectl_json("-n", namespace, "get", "controllerrevisions")["items"]
+    assert len(revisions) == 2, "the latest spec alone"
 
 
 def gate_new_pods(namespace: str) -> None:
