@@ -97,7 +97,8 @@ def fill(namespace: str, chance: random.Random) -> list[Own]:
         node = f"estimated-{chance.randrange(NODES)}"
         body = pod(f"there-{number}", namespace, requests, nodeName=node)
         items.append(body)
-        own.append(Own(node, pod_requests(body["spec"]), goes=False))
+        # What they ask for is counted with that of all others.
+        own.append(Own(node, {}, goes=False))
     if items:
         kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     return own

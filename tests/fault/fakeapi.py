@@ -13,7 +13,7 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
 from triton_vllm_operator.kube.client import KubeClient
-from triton_vllm_operator.kube.resources import WATCHED, Kind
+from triton_vllm_operator.kube.resources import NODE, RESOURCE_SLICE, WATCHED, Kind
 
 Body = dict[str, Any]
 Fault = Callable[[str, str], web.Response | None]
@@ -115,7 +115,7 @@ def _parse(path: str) -> tuple[Kind, str, str, str]:
     rest = parts[3:] if parts[0] == "apis" else parts[2:]
     namespace = rest[1] if rest[0] == "namespaces" else ""
     rest = rest[2:] if rest[0] == "namespaces" else rest
-    kind = next(kind for kind in WATCHED if kind.plural == rest[0])
+    kind = next(kind for kind in (*WATCHED, NODE, RESOURCE_SLICE) if kind.plural == rest[0])
     return kind, namespace, rest[1] if len(rest) > 1 else "", rest[2] if len(rest) > 2 else ""
 
 

@@ -202,7 +202,7 @@ async def test_pods_of_one_that_had_the_same_name_are_not_taken_over() -> None:
         operator = await started(client)
         await operator.settle(api)
         (revision,) = api.of_kind(REVISION)
-        serves = _serving_body(revision["metadata"]["name"].rsplit("-", 1)[-1])
+        serves = serving_body(revision["metadata"]["name"].rsplit("-", 1)[-1])
         for created, replicas in (("2026-11-22T23:59:59Z", 0), ("2026-11-23T00:00:00Z", 1)):
             serves["metadata"] |= {"creationTimestamp": created, "resourceVersion": f"50{replicas}"}
             operator.cache.put(POD, serves)
@@ -211,7 +211,7 @@ async def test_pods_of_one_that_had_the_same_name_are_not_taken_over() -> None:
             assert body["status"]["replicas"] == replicas
 
 
-def _serving_body(revision: str) -> dict[str, Any]:
+def serving_body(revision: str) -> dict[str, Any]:
     """A pod of the LLMDeployment `web`."""
     labels = {**child_labels("web"), LABEL_REVISION: revision}
     owner = {"kind": "ReplicaSet", "controller": True, "uid": "u", "name": "web-1"}

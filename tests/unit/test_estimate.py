@@ -70,20 +70,33 @@ def test_of_gpus_that_nodes_do_not_show_nothing_is_known() -> None:
     sliced = make_node("s", {}, 0)
     dynamic = Node(sliced.name, sliced.labels, sliced.taints, sliced.allocatable, has_sliced_gpus=True)
     assert estimate(on(dynamic), asking(), ()) == Estimate(
-        None, None, "GPUs of its nodes stand in ResourceSlices (DRA), which tell nothing of what is free"
+        None, None, None, "GPUs of its nodes stand in ResourceSlices (DRA), which tell nothing of what is free"
     )
     assert estimate(on(dynamic, A), asking(), ()).fits is True
 
 
+ONE = amounts(gpu="1", pods="1")
+
+
 def test_what_own_pods_leave_is_free_soon() -> None:
-    stays, goes = Own("a", asking().requests, False), Own("b", asking().requests, True)
-    found = estimate(on(A, B, taken=FULL), asking(), (stays, goes))
-    assert (found.fits, found.fits_soon) == (False, True)
-    found = estimate(on(A, B, taken=FULL), asking(2), (stays, goes))
-    assert (found.fits, found.fits_soon) == (False, False)
+    """They are counted beside what others take, as they are now: the list of others is some seconds old."""
+    others = {"a": amounts(gpu="1", pods="1")}
+    stays, goes = Own("a", ONE, False), Own("b", ONE, True)
+    found = estimate(on(A, B, taken=others), asking(), (stays, goes))
+    assert (found.fits, found.fits_soon, found.fits_instead) == (False, True, True)
+    found = estimate(on(A, B, taken=others), asking(2), (stays, goes))
+    assert (found.fits, found.fits_soon, found.fits_instead) == (False, False, False)
     # Two that go from one node leave the places of both.
-    both = (Own("a", asking().requests, True), Own("a", asking().requests, True))
-    assert estimate(on(A, B, taken=FULL), asking(2), both).fits_soon is True
+    both = (Own("a", ONE, True), Own("a", ONE, True), Own("b", ONE, False))
+    assert estimate(on(A, B), asking(2), both).fits_soon is True
+
+
+def test_it_is_known_whether_the_place_of_one_more_would_do() -> None:
+    both = (Own("a", ONE, False), Own("a", ONE, False), Own("b", ONE, False))
+    assert estimate(on(A, B), asking(1), both).fits_instead is True
+    # On a, one that goes is not enough.
+    assert estimate(on(A, B), asking(2), both).fits_instead is False
+    assert estimate(on(A, B), asking(3), ()).fits_instead is False
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.verdict import ProbeHistory
 from triton_vllm_operator.kube.pod import Gate
 from triton_vllm_operator.kube.resources import as_dict
+from triton_vllm_operator.reconcile.model import UnreadableRevision
 
 
 def pause(world: World, paused: bool = True) -> World:
@@ -94,6 +95,14 @@ def test_a_rollout_stands_still() -> None:
     assert world.message("Progressing").startswith("changes are paused: a rollout stands still")
     pause(world, paused=False).settle()
     assert "paused" not in deployment(world)
+
+
+def test_where_the_newest_revision_cannot_be_read_nothing_is_written() -> None:
+    """A newer operator was taken back: what runs is of a revision that this one does not know."""
+    world = serving()
+    world.pods = (make_serving("of-tomorrow"),)
+    world.changes["unreadable"] = (UnreadableRevision("llama-of-tomorrow", 9, "odd"),)
+    assert pause(world).decide().writes == ()
 
 
 def test_one_that_is_made_paused_makes_nothing() -> None:

@@ -94,7 +94,7 @@ def test_what_ends_in_vain_is_not_waited_for() -> None:
         # One has generated, it is only slow, or it has no node.
         lambda world: (make_serving(world.revision, "llama-2"), fresh(world)),
         lambda world: (replace(fresh(world), scheduled_at=world.now + timedelta(seconds=DEADLINE - 10)),),
-        lambda world: (replace(fresh(world), scheduled_at=None),),
+        lambda world: (replace(fresh(world), scheduled_at=None, created_at=world.now + timedelta(seconds=9)),),
         lambda _: (),
     ],
 )
@@ -103,6 +103,38 @@ def test_what_may_still_generate_goes_on(pods: Any) -> None:
     world.pods = pods(world)
     world.settle().later(DEADLINE).settle()
     assert (world.status.revision, world.status.rollback) == (bad, None)
+
+
+def test_what_no_node_takes_goes_back_too() -> None:
+    world, good, _ = edited()
+    world.pods = (replace(fresh(world), scheduled_at=None, created_at=world.now, unschedulable="no node"),)
+    world.settle().later(DEADLINE).settle()
+    assert world.status.revision == good
+    assert world.status.rollback is not None
+    assert world.status.rollback.reason == "Unschedulable"
+
+
+def test_rollback_is_chosen_after_no_pod_was_kept() -> None:
+    world, good, bad = edited("Hold")
+    ended = Ended("Error", 1, IN_VAIN, container_id="containerd://1")
+    world.pods = (fresh(world, running=False, ended=ended, restarts=4),)
+    world.changes["last_words"] = {"llama-2": find_last_words(IN_VAIN)}
+    world.settle().settle()
+    assert world.status.stopped is not None
+    world.pods = ()
+    world.edit(rollout={"onFailure": "Rollback", "strategy": "Replace"}).settle()
+    assert (world.status.revision, world.status.stopped) == (good, None)
+    assert world.status.rollback is not None
+    assert world.status.rollback.revision == bad
+
+
+def test_a_good_revision_is_known_that_an_earlier_operator_did_not_note() -> None:
+    world, good, _ = edited()
+    world.status = world.status.model_copy(update={"generated": None})
+    (old,) = world.pods
+    world.pods = (old, fresh(world))
+    world.settle()
+    assert world.status.generated == good
 
 
 def test_another_spec_tries_anew() -> None:

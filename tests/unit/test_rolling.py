@@ -21,9 +21,9 @@ SPEC: dict[str, Any] = {
     "memory": {"policy": "Off"},
 }
 NODE = make_node("a", {}, 2)
-ONE_TAKEN: Mapping[str, Mapping[str, Decimal]] = {"a": {GPU: Decimal(1), "pods": Decimal(1)}}
-BOTH_TAKEN: Mapping[str, Mapping[str, Decimal]] = {"a": {GPU: Decimal(2), "pods": Decimal(2)}}
-SPARE, FULL = Places((NODE,), ONE_TAKEN), Places((NODE,), BOTH_TAKEN)
+OTHERS: Mapping[str, Mapping[str, Decimal]] = {"a": {GPU: Decimal(1), "pods": Decimal(1)}}
+# Beside the own pod, one GPU is free or none is.
+SPARE, FULL = Places((NODE,)), Places((NODE,), OTHERS)
 UNKNOWN = Places(why_unknown="403")
 
 
@@ -101,7 +101,8 @@ def test_a_new_pod_without_a_node_is_no_fault_until_its_time_is_over() -> None:
     assert world.decide().look_again_at == world.now.replace(minute=1)
     world.later(60).settle()
     assert bounds(world) == (0, 1)
-    assert world.condition("Progressing")[1] in ("SurgeTimedOut", "Unschedulable")
+    # The old one has not gone yet.
+    assert world.condition("Progressing")[1] == "Unschedulable"
     assert world.status.rollout is not None
     assert world.status.rollout.reason == "SurgeTimedOut"
     del world.changes["places"]
@@ -124,6 +125,29 @@ def test_a_restart_on_the_last_gpu_does_not_wait_for_a_second_one() -> None:
     assert bounds(world) == (0, 1)
     assert world.status.rollout is not None
     assert world.status.rollout.reason == "ReplacingNoSpareGpu"
+
+
+def test_a_quota_that_lets_no_pod_be_made_ends_a_surge() -> None:
+    world = edited(serving(), SPARE)
+    (deployment,) = world.of_kind(DEPLOYMENT.kind)
+    failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    deployment.body["status"] = {"conditions": [failure]}
+    world.changes.clear()
+    world.settle()
+    assert bounds(world) == (0, 1)
+    assert world.status.rollout is not None
+    assert world.status.rollout.reason == "SurgeRefused"
+
+
+def test_a_volume_that_another_node_holds_is_no_place() -> None:
+    world = edited(serving(), SPARE)
+    held = replace(make_placed(make_pod(world.revision, "llama-2", running=False)), created_at=world.now,
+                   held="FailedAttachVolume: Multi-Attach error")  # fmt: skip
+    world.pods = (*world.pods, held)
+    world.settle()
+    assert bounds(world) == (1, 0)
+    world.later(61).settle()
+    assert bounds(world) == (0, 1)
 
 
 def test_an_edited_strategy_is_put_back() -> None:

@@ -52,17 +52,26 @@ def test_undo_writes_the_spec_as_it_was(cluster: Cluster, capsys: pytest.Capture
     assert written["replicas"] == 3, "what restarts nothing stays"
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [(["--to-revision", "9"], "there is no revision 9; there are 1, 2"), (["--to-revision", "1"], "revision 1")],
-)
-def test_undo_to_a_revision(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str], options: list[str], said: str
-) -> None:
+def test_undo_to_a_revision_that_is_not_there(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     show(cluster, revised())
-    main(["rollout", "undo", "llama", *options])
-    captured = capsys.readouterr()
-    assert said in captured.out + captured.err
+    assert main(["rollout", "undo", "llama", "--to-revision", "9"]) == 2
+    assert "there is no revision 9; there are 1, 2" in capsys.readouterr().err
+
+
+def test_undo_to_the_revision_that_runs(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    show(cluster, revised())
+    assert main(["rollout", "undo", "llama", "--to-revision", "2"]) == 0
+    assert "the spec is as in revision 2" in capsys.readouterr().out
+
+
+def test_of_a_spec_that_was_refused_the_one_that_runs_is_written(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = revised()
+    world.spec |= {"engine": {"maxNumSeqs": "many"}}
+    show(cluster, world)
+    assert main(["rollout", "undo", "llama"]) == 0
+    assert "the spec is as in revision 2" in capsys.readouterr().out
 
 
 def test_without_an_earlier_one_nothing_is_written(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,9 @@ from triton_vllm_operator.rollout.estimate import Estimate
 from triton_vllm_operator.rollout.step import Moment, Step, decide_step
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
-FITS, FULL = Estimate(True, True, "there is room"), Estimate(False, False, "no node has room")
-SOON, UNKNOWN = Estimate(False, True, "not yet"), Estimate(None, None, "403")
+FITS, FULL = Estimate(True, True, True, "there is room"), Estimate(False, False, True, "no node has room")
+SOON, UNKNOWN = Estimate(False, True, True, "not yet"), Estimate(None, None, None, "403")
+NOWHERE = Estimate(False, False, False, "no node takes it")
 SURGE, REPLACE = RolloutWay.SURGE, RolloutWay.REPLACE
 
 
@@ -49,6 +50,8 @@ def told(found: Step) -> tuple[RolloutWay, str]:
         (FULL, {}, (REPLACE, "ReplacingNoSpareGpu")),
         (SOON, {}, (REPLACE, "ReplacingNoSpareGpu")),
         (UNKNOWN, {}, (SURGE, "CapacityUnknown")),
+        # Taking an old one away would not help.
+        (NOWHERE, {}, (SURGE, "Unschedulable")),
         # What only starts early takes nobody's place.
         (UNKNOWN, {"preempts": True}, (REPLACE, "CapacityUnknown")),
         (FITS, {"preempts": True}, (SURGE, "SurgeFits")),
@@ -129,6 +132,45 @@ def test_a_place_that_comes_free_is_used_from_the_next_pod_on() -> None:
     assert (full.way, full.status, full.look_again_at) == (REPLACE, before, NOW + timedelta(seconds=15))
     # The place is that of a new pod already.
     assert step(FITS, before, waits=True, **replacing).way is REPLACE
+
+
+SURGING: dict[str, Any] = {"begins": False, "in_force": SURGE}
+
+
+def test_where_kubernetes_makes_no_new_pod_an_old_one_goes() -> None:
+    found = step(None, under_way(SURGE, "SurgeFits"), refused="exceeded quota: gpus", **SURGING)
+    assert told(found) == (REPLACE, "SurgeRefused")
+    assert found.status is not None
+    assert "exceeded quota: gpus" in found.status.message
+    # The rest of this rollout replaces, whatever fits.
+    assert step(FITS, found.status, begins=False, left=2).way is REPLACE
+
+
+def test_a_surge_that_is_not_remembered_goes_on() -> None:
+    """Somebody restarted the Deployment, or an older CRD keeps no status.rollout: nobody is drained while one loads."""
+    loading = step(None, None, **SURGING)
+    assert (told(loading), loading.wants_places) == ((SURGE, "SurgeFits"), False)
+    assert told(step(FITS, None, waits=True, **SURGING)) == (SURGE, "SurgeFits")
+    assert told(step(FULL, None, waits=True, **SURGING)) == (REPLACE, "ReplacingNoSpareGpu")
+    # Where nothing is kept, the age of the pod ends it.
+    old = {"waits": True, "waits_since": NOW, "end_seconds": 80}
+    assert step(UNKNOWN, None, later=139, **SURGING, **old).way is SURGE
+    assert told(step(UNKNOWN, None, later=140, **SURGING, **old)) == (REPLACE, "SurgeTimedOut")
+
+
+def test_a_pod_that_never_goes_is_not_waited_for_for_ever() -> None:
+    stuck = {"waits": True, "goes": True, "waits_since": NOW, "end_seconds": 80}
+    found = step(UNKNOWN, under_way(SURGE, "CapacityUnknown"), later=100, **SURGING, **stuck)
+    assert (found.way, found.look_again_at) == (SURGE, NOW + timedelta(seconds=140))
+    assert told(step(UNKNOWN, found.status, later=140, **SURGING, **stuck)) == (REPLACE, "SurgeTimedOut")
+
+
+def test_a_place_that_is_nowhere_is_said_by_the_scheduler() -> None:
+    found = step(NOWHERE, under_way(SURGE, "Unschedulable"), waits=True, **SURGING)
+    assert (told(found), found.awaits_place) == ((SURGE, "Unschedulable"), False)
+    # Without an old pod that may go, no place is awaited.
+    tail = step(None, under_way(SURGE, "SurgeFits"), left=0, starts=True, waits=True, **SURGING)
+    assert not tail.awaits_place
 
 
 def test_a_time_that_somebody_else_wrote_begins_anew() -> None:

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     SURGE_FITS = "SurgeFits"
     REPLACING_NO_SPARE_GPU = "ReplacingNoSpareGpu"
     CAPACITY_UNKNOWN = "CapacityUnknown"
+    SURGE_REFUSED = "SurgeRefused"
     SURGE_TIMED_OUT = "SurgeTimedOut"
     PAUSED = "Paused"
     ROLLED_BACK = "RolledBack"

@@ -70,7 +70,7 @@ class Facts:
 
     version: str
     crd: CrdSeen
-    """Whether the CRD is that of this program; None if there is none."""
+    """Whether it is there, and of this program's version."""
     operators: tuple[Operator, ...] | None = None
     nodes: tuple[Node, ...] | None = None
     default_storage: str | None = None

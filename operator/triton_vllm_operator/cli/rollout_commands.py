@@ -28,7 +28,7 @@ def history(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
 def undo(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
     """Write the spec as it was in an earlier revision."""
     running = read_running(options.name, options.namespace)
-    target = find_target(_read_revisions(running), running.status, options.to_revision)
+    target = find_target(_read_revisions(running), running.status, running.spec, options.to_revision)
     cluster.write_spec(running, restore(running.spec, target))
     return DONE, f"{running.name}: the spec is as in revision {target.number} ({target.name})\n"
 

@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from typing import Final
 
+from pydantic import ValidationError
+
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.api.changes import LIVE_FIELDS, find_changes
+from triton_vllm_operator.api.changes import LIVE_FIELDS, find_changes, rolling_part
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.cli.files import Unreadable
 from triton_vllm_operator.kube.resources import name_of
@@ -26,10 +29,11 @@ def read_revisions(bodies: Iterable[Json]) -> tuple[Revision, ...]:
 
 def history_lines(revisions: tuple[Revision, ...], status: LLMDeploymentStatus) -> list[str]:
     """One line each: its number, its name, what changed with it, and whether it runs."""
-    lines = [f"{'REVISION':10}{'NAME':32}CHANGED"]
+    width = max((len(revision.name) for revision in revisions), default=0) + 2
+    lines = [f"{'REVISION':10}{'NAME':{width}}CHANGED"]
     for number, revision in enumerate(revisions):
         changed = _tell_changes(revisions[number - 1], revision) if number else "the first that is kept"
-        lines.append(f"{revision.number:<10}{revision.name:32}{changed}{_tell_state(revision, status)}".rstrip())
+        lines.append(f"{revision.number:<10}{revision.name:{width}}{changed}{_tell_state(revision, status)}".rstrip())
     return lines
 
 
@@ -50,8 +54,12 @@ def _tell_state(revision: Revision, status: LLMDeploymentStatus) -> str:
     return f"  <- {', '.join(words)}" if words else ""
 
 
-def find_target(revisions: tuple[Revision, ...], status: LLMDeploymentStatus, number: int | None) -> Revision:
+def find_target(
+    revisions: tuple[Revision, ...], status: LLMDeploymentStatus, spec: Json, number: int | None
+) -> Revision:
     """The revision to go back to: that of a number, or the one before that which the spec asks for.
+
+    Of a spec that is no revision, as one that was refused, that is what runs.
 
     Raises:
         Unreadable: there is none.
@@ -65,11 +73,21 @@ def find_target(revisions: tuple[Revision, ...], status: LLMDeploymentStatus, nu
     if status.rollback is not None and (to := _named(revisions, status.rollback.to)) is not None:
         # It runs already; with it in the spec, nothing is rolled back any more.
         return to
-    asked = _named(revisions, status.revision)
-    earlier = [revision for revision in revisions if asked is not None and revision.number < asked.number]
+    runs = _named(revisions, status.revision)
+    if runs is not None and not _is_of(spec, runs):
+        return runs
+    earlier = [revision for revision in revisions if runs is not None and revision.number < runs.number]
     if not earlier:
         raise Unreadable("there is no earlier revision")
     return earlier[-1]
+
+
+def _is_of(spec: Json, revision: Revision) -> bool:
+    """Whether a spec asks for a revision."""
+    try:
+        return rolling_part(LLMDeploymentSpec.model_validate(spec)) == revision.spec
+    except ValidationError:
+        return False
 
 
 def _named(revisions: tuple[Revision, ...], name: str | None) -> Revision | None:

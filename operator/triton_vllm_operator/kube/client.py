@@ -207,11 +207,12 @@ class KubeClient:
             ApiError: the events could not be had. It is not tried again.
         """
         query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": str(_PAGE)}
-        listed = json.loads(await self._once("GET", "list", EVENT, EVENT.path(namespace), query))
-        events: list[Json] = listed.get("items") or []
+        path = EVENT.path(namespace)
+        listed = _parse(f"list {path}", await self._once("GET", "list", EVENT, path, query))
+        events = listed.get("items")
         found = [
             Warned(at, str(event.get("reason")), str(event.get("message", "")))
-            for event in events
+            for event in (events if isinstance(events, list) else [])
             if event.get("reason") in reasons
             and (at := time_of(event.get("lastTimestamp") or event.get("eventTime"))) is not None
         ]

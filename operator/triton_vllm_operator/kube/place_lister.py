@@ -12,19 +12,23 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.kube.cache import owner_key
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone, Refused
 from triton_vllm_operator.kube.node_lister import NodeLister
 from triton_vllm_operator.kube.nodes import Node
 from triton_vllm_operator.kube.requests import Amounts, pod_requests
-from triton_vllm_operator.kube.resources import POD, as_dict
+from triton_vllm_operator.kube.resources import POD, Key, as_dict, metadata_of
 
 _LOG = logging.getLogger(__name__)
 _FRESH_SECONDS: Final = 5.0
 """For so long one list serves all decisions."""
 _TIMES_ITS_COST: Final = 20.0
 """A list that took a second serves for as many: listing takes at most a twentieth of the time."""
+_LONGEST_SECONDS: Final = 30.0
+"""For which a list serves that was long in coming: what it shows is no longer so."""
 _REFUSED_SECONDS: Final = 600.0
 """A right that is missing does not come from one minute to the next."""
 _UNFINISHED: Final = "status.phase!=Succeeded,status.phase!=Failed"
@@ -38,8 +42,24 @@ class Places:
     nodes: tuple[Node, ...] = ()
     taken: Mapping[str, Amounts] = field(default_factory=dict)
     """By the name of the node. What a pod that is being deleted asks for is taken until its object is gone."""
+    ours: Mapping[Key, Mapping[str, Amounts]] = field(default_factory=dict)
+    """The same of pods of each LLMDeployment, of which one knows better what its own are by now."""
     why_unknown: str = ""
     """Why they could not be listed; empty if they were."""
+
+    def beside(self, key: Key) -> "Places":
+        """Without what pods of one LLMDeployment ask for."""
+        others = (taken for owner, taken in self.ours.items() if owner != key)
+        taken = {node: dict(amounts) for node, amounts in self.taken.items()}
+        for node, amounts in (each for other in others for each in other.items()):
+            add(taken.setdefault(node, {}), amounts)
+        return Places(self.nodes, taken, why_unknown=self.why_unknown)
+
+
+def add(sums: dict[str, Decimal], amounts: Amounts) -> None:
+    """Add amounts to sums."""
+    for name, amount in amounts.items():
+        sums[name] = sums.get(name, Decimal(0)) + amount
 
 
 class PlaceLister:
@@ -63,7 +83,8 @@ class PlaceLister:
             if self._clock() >= self._until:
                 began = self._clock()
                 self._seen, seconds = await self._list()
-                self._until = self._clock() + max(seconds, _TIMES_ITS_COST * (self._clock() - began))
+                cost = min(_LONGEST_SECONDS, _TIMES_ITS_COST * (self._clock() - began))
+                self._until = self._clock() + max(seconds, cost)
             return self._seen
 
     async def _list(self) -> tuple[Places, float]:
@@ -72,20 +93,23 @@ class PlaceLister:
         if seen.why_unknown:
             return Places(why_unknown=seen.why_unknown), _REFUSED_SECONDS
         try:
-            taken = await _sum_up(self._client.list_all(POD, None, None, _UNFINISHED))
+            taken, ours = await _sum_up(self._client.list_all(POD, None, None, _UNFINISHED))
         except (Refused, Gone) as error:
             _LOG.warning("the pods of the cluster cannot be listed: %s", error)
             return Places(why_unknown=f"the pods of the cluster cannot be listed: {error}"), _REFUSED_SECONDS
-        return Places(seen.nodes, taken), _FRESH_SECONDS
+        return Places(seen.nodes, taken, ours), _FRESH_SECONDS
 
 
-async def _sum_up(bodies: AsyncIterator[Json]) -> dict[str, Amounts]:
+async def _sum_up(bodies: AsyncIterator[Json]) -> tuple[dict[str, Amounts], dict[Key, Mapping[str, Amounts]]]:
+    """What others' pods ask for on each node, and what those of each LLMDeployment do."""
     taken: dict[str, dict[str, Decimal]] = {}
+    ours: dict[Key, dict[str, dict[str, Decimal]]] = {}
     async for body in bodies:
         spec = as_dict(body.get("spec"))
         if not (node := spec.get("nodeName")):
             continue
-        sums = taken.setdefault(str(node), {})
-        for name, amount in pod_requests(spec).items():
-            sums[name] = sums.get(name, Decimal(0)) + amount
-    return dict(taken)
+        is_managed = as_dict(metadata_of(body).get("labels")).get(names.LABEL_MANAGED_BY) == names.MANAGER
+        key = owner_key(POD, body) if is_managed else None
+        of_owner = ours.setdefault(key, {}) if key is not None else taken
+        add(of_owner.setdefault(str(node), {}), pod_requests(spec))
+    return dict(taken), dict(ours)

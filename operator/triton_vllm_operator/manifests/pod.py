@@ -64,7 +64,7 @@ def build_pod_template(inputs: PodInputs) -> Json:
         "automountServiceAccountToken": False,
         # A Service called "vllm" would set VLLM_PORT in every pod, which vLLM reads as its own.
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": _PRE_STOP_SECONDS + _drain_seconds(inputs.spec) + _ENGINE_SECONDS,
+        "terminationGracePeriodSeconds": longest_end(inputs.spec),
         **({"serviceAccountName": account} if (account := inputs.spec.service_account_name) else {}),
         "securityContext": build_pod_security(inputs.pods.set_user),
         "initContainers": [build_prepare_container(inputs.spec, inputs.vllm, inputs.pods, inputs.commits)],
@@ -120,6 +120,11 @@ def _build_start(inputs: PodInputs) -> Json:
     options = f"--utilization={utilization:g} --seconds={_WAIT_SECONDS}"
     # A model-tools image of an earlier version leaves no program.
     return {"args": ["sh", "-c", _WAIT.format(options=options), "sh", *arguments]}
+
+
+def longest_end(spec: LLMDeploymentSpec) -> int:
+    """Seconds that a pod may take to go."""
+    return _PRE_STOP_SECONDS + _drain_seconds(spec) + _ENGINE_SECONDS
 
 
 def _drain_seconds(spec: LLMDeploymentSpec) -> int:

@@ -32,6 +32,7 @@ _UNDER_WAY: Final = frozenset(
         Reason.REPLACING_NO_SPARE_GPU,
         Reason.CAPACITY_UNKNOWN,
         Reason.SURGE_TIMED_OUT,
+        Reason.SURGE_REFUSED,
         Reason.SCALING_DOWN,
     }
 )

@@ -66,7 +66,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     situation = _situation(observed, plan, step, recovered, stopped)
     situation = replace(situation, rollback=rollback)
     if paused:
-        held_back = find_held_back(observed, planned, step)
+        held_back = find_held_back(observed, planned, step, is_stopped)
         situation = replace(situation, paused=True, held_back=held_back)
     status = build_status(observed, plan, situation, recovered.status, now)
     compared = compare_now(observed, status.memory_plan)

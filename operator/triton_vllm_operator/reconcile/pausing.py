@@ -21,19 +21,22 @@ def as_it_runs(observed: Observed, plan: Plan) -> Plan:
     return replace(plan, revision=newest, live=live, fetching=None, memory=None)
 
 
-def find_held_back(observed: Observed, plan: Plan, step: Step) -> tuple[str, ...]:
+def find_held_back(observed: Observed, plan: Plan, step: Step, is_stopped: bool) -> tuple[str, ...]:
     """What a plan would write, as `Deployment web`."""
     if plan.fetching is not None:
-        return ("what the model's sources are looked up for",)
+        return ("a Job that looks up the model",)
     if plan.revision is None:
         return ()
-    wanted = build_children(observed.resource.owner, plan.revision, plan.live, step.way)
+    live = replace(plan.live, replicas=0) if is_stopped else plan.live
+    wanted = build_children(observed.resource.owner, plan.revision, live, step.way)
     return tuple(f"{write.manifest['kind']} {name_of(write.manifest)}" for write in find_writes(observed, plan, wanted))
 
 
 def stop_rollout(observed: Observed, plan: Plan) -> tuple[Write, ...]:
     """What keeps Kubernetes from replacing more pods, if it is about to: its own word for the same."""
     revision = plan.revision
+    if observed.newest_unreadable is not None:
+        return ()
     if revision is None or not any(pod.lives and pod.revision != revision.hash for pod in observed.pods):
         return ()
     return tuple(

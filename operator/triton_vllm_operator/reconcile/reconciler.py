@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
+from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.cache import Cache
@@ -87,12 +88,12 @@ class Reconciler:
             return None
         now = self._clock()
         observed, decision = self._decide(key, observed, now)
-        if decision.wants_places:
-            places = await self._places.places()
-            observed, decision = self._decide(key, replace(observed, places=places), now)
         if await self._writer.write_gates(key.namespace, decision.gates):
             # What is said of the pods comes from what they now say of themselves.
             return 0.0
+        if decision.wants_places:
+            places = await self._places.places()
+            observed, decision = self._decide(key, replace(observed, places=places.beside(key)), now)
         await self._say_turn(observed, decision)
         try:
             applied = await self._writer.write_children(decision.writes)
@@ -155,6 +156,10 @@ class Reconciler:
     async def _say_turn(self, observed: Observed, decision: Decision) -> None:
         """Write how a rollout goes on before it does: the next look has to know why, and the rest comes with that."""
         before, after = observed.resource.status, decision.status
+        accepted = before.condition(ConditionType.ACCEPTED)
+        if accepted is not None and accepted.reason == Reason.REFUSED_BY_API_SERVER:
+            # It is tried again and again, and refused each time.
+            return
         if decision.writes and after is not None and after.rollout != before.rollout:
             told = before.model_copy(update={"rollout": after.rollout})
             await self._writer.write_status(observed.resource.owner, told)

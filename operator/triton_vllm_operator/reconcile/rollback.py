@@ -5,7 +5,7 @@ The spec is its owner's and stays as it is; what was decided stands in the statu
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.rollout import LONGEST_WHY, OnFailure, RollbackStatus
@@ -49,7 +49,9 @@ def roll_back(observed: Observed, plan: Plan, rollback: RollbackStatus | None) -
     if target is None:
         return plan
     newest = max(revision.number for revision in observed.revisions)
-    return replace(plan, revision=target if target.number == newest else replace(target, number=newest + 1))
+    # What was found of memory, and is fetched, is of the other revision.
+    revision = target if target.number == newest else replace(target, number=newest + 1)
+    return replace(plan, revision=revision, memory=None, fetching=None)
 
 
 def _find_revision(observed: Observed, name: str) -> Revision | None:
@@ -58,6 +60,9 @@ def _find_revision(observed: Observed, name: str) -> Revision | None:
 
 def _find_failure(observed: Observed, revision: Revision, startup_seconds: int, now: datetime) -> Problem | None:
     """What all pods of a revision failed for, none of which ever generated; None while one may still do so."""
+    stopped = observed.resource.status.stopped
+    if stopped is not None and stopped.revision == revision.name and stopped.reason in set(Reason):
+        return Problem(Reason(stopped.reason), stopped.message)
     mine = [pod for pod in observed.pods if pod.revision == revision.hash and pod.lives]
     if not mine or any(pod.gate is not None and pod.gate.has_generated for pod in mine):
         return None
@@ -72,6 +77,9 @@ def _find_failure(observed: Observed, revision: Revision, startup_seconds: int, 
 
 
 def _is_late(pod: Pod, startup_seconds: int, now: datetime) -> bool:
+    if pod.scheduled_at is None:
+        # No node takes it, and none may ever.
+        return pod.created_at is not None and now - pod.created_at >= timedelta(seconds=startup_seconds)
     deadline = startup_deadline(pod, startup_seconds)
     return deadline is not None and deadline <= now
 

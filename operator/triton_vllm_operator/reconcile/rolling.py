@@ -1,6 +1,7 @@
 """The next step of a rollout, from what is observed. Pure."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,48 +10,77 @@ from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.api.timeline import StepName
 from triton_vllm_operator.kube.pod import Pod
-from triton_vllm_operator.kube.requests import pod_requests
-from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of
+from triton_vllm_operator.kube.requests import Amounts, pod_requests
+from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of, true_condition
 from triton_vllm_operator.manifests.deployment import find_way
+from triton_vllm_operator.manifests.pod import longest_end
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
-from triton_vllm_operator.rollout.estimate import Own, Wanted, estimate
+from triton_vllm_operator.rollout.estimate import Estimate, Own, Wanted, estimate
 from triton_vllm_operator.rollout.step import Moment, Step, decide_step
 
+_NO_VOLUME: Final = ("FailedAttachVolume", "FailedMount")
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
-    """What is done next about pods of earlier revisions."""
+    """What is done next about old pods."""
     deployment = next(iter(observed.children_of(DEPLOYMENT)), None)
     in_force = find_way(deployment.body) if deployment is not None else RolloutWay.REPLACE
     if plan.revision is None or deployment is None:
         return Step(in_force)
-    moment = _find_moment(observed, plan, plan.revision, deployment, in_force)
-    places = observed.places
-    found = estimate(places, _find_wanted(plan.revision), _find_own(observed)) if places is not None else None
-    return decide_step(plan.live.rollout, moment, observed.resource.status.rollout, found, now)
-
-
-def _find_moment(observed: Observed, plan: Plan, revision: Revision, deployment: Child, in_force: RolloutWay) -> Moment:
     alive = [pod for pod in observed.pods if pod.lives]
-    mine = _newest([pod for pod in alive if pod.revision == revision.hash])
-    others = [pod for pod in alive if pod not in mine]
-    scheduling = revision.spec.scheduling
+    fresh = _newest([pod for pod in alive if pod.revision == plan.revision.hash])
+    old = [pod for pod in alive if pod not in fresh]
+    moment = _find_moment(observed, plan, plan.revision, deployment, fresh, old)
+    found = _without_volume(fresh) or _estimate(observed, plan.revision)
+    step = decide_step(plan.live.rollout, moment, observed.resource.status.rollout, found, now)
+    return replace(step, old=frozenset(pod.name for pod in old))
+
+
+def _find_moment(
+    observed: Observed, plan: Plan, revision: Revision, deployment: Child, fresh: list[Pod], old: list[Pod]
+) -> Moment:
+    scheduling, replicas = revision.spec.scheduling, plan.live.replicas
+    waiting = [pod for pod in fresh if _has_no_place(pod)]
+    failure = true_condition(deployment.body, "ReplicaFailure")
     return Moment(
         revision=revision.name,
-        in_force=in_force,
+        in_force=find_way(deployment.body),
         begins=_revision_of(deployment) != revision.hash,
-        left=len(others) if plan.live.replicas else 0,
-        waits=any(pod.scheduled_at is None for pod in mine),
-        starts=sum(pod.serves for pod in mine) < plan.live.replicas,
+        left=len(old) if replicas else 0,
+        waits=bool(waiting),
+        waits_since=min((pod.created_at for pod in waiting if pod.created_at is not None), default=None),
+        refused=failure.message if failure is not None and len(fresh) < replicas else "",
+        starts=sum(pod.serves for pod in fresh) < replicas,
         goes=any(pod.terminating for pod in observed.pods),
-        leaves_nobody=plan.live.replicas == 1,
+        leaves_nobody=replicas == 1,
         start_seconds=_find_start_seconds(observed),
+        end_seconds=longest_end(revision.spec),
         paused=observed.resource.paused,
         preempts=scheduling is not None and scheduling.priority_class_name is not None,
     )
+
+
+def _has_no_place(pod: Pod) -> bool:
+    """Whether it has no node, or one that cannot get a volume which another node holds."""
+    return pod.scheduled_at is None or pod.held.startswith(_NO_VOLUME)
+
+
+def _without_volume(fresh: list[Pod]) -> Estimate | None:
+    """Of a pod that has a node: what it lacks there is not counted."""
+    held = next((pod.held for pod in fresh if pod.scheduled_at is not None and _has_no_place(pod)), "")
+    return Estimate(None, None, None, f"it has a node, and no volume there: {held}") if held else None
+
+
+def _estimate(observed: Observed, revision: Revision) -> Estimate | None:
+    if observed.places is None:
+        return None
+    spec = revision.spec
+    requests = pod_requests(as_dict(revision.pod_template.get("spec")))
+    wanted = Wanted(requests, spec.scheduling or Scheduling(), spec.gpu_resource or "")
+    return estimate(observed.places, wanted, _find_own(observed, requests))
 
 
 def _newest(pods: list[Pod]) -> list[Pod]:
@@ -75,14 +105,9 @@ def _find_start_seconds(observed: Observed) -> int | None:
     return status.rollout.start_seconds if status.rollout is not None else None
 
 
-def _find_wanted(revision: Revision) -> Wanted:
-    spec = revision.spec
-    requests = pod_requests(as_dict(revision.pod_template.get("spec")))
-    return Wanted(requests, spec.scheduling or Scheduling(), spec.gpu_resource or "")
-
-
-def _find_own(observed: Observed) -> Iterator[Own]:
-    requests = {each.hash: pod_requests(as_dict(each.pod_template.get("spec"))) for each in observed.revisions}
+def _find_own(observed: Observed, requests: Amounts) -> Iterator[Own]:
+    """Own pods that have a node; of one whose revision is gone, with what a new one asks for."""
+    of_revisions = {each.hash: pod_requests(as_dict(each.pod_template.get("spec"))) for each in observed.revisions}
     for pod in observed.pods:
         if pod.node and pod.phase not in ("Succeeded", "Failed"):
-            yield Own(pod.node, requests.get(pod.revision, {}), pod.terminating)
+            yield Own(pod.node, of_revisions.get(pod.revision, requests), pod.terminating)

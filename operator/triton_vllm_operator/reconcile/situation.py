@@ -87,9 +87,9 @@ class Situation:
     @property
     def current(self) -> tuple[Pod, ...]:
         """The pods of the revision that should run."""
-        return tuple(pod for pod in self.alive if pod.revision == self.revision)
+        return tuple(pod for pod in self.alive if pod.revision == self.revision and pod.name not in self.step.old)
 
     @property
     def leftover(self) -> tuple[Pod, ...]:
-        """The pods of other revisions."""
-        return tuple(pod for pod in self.alive if pod.revision != self.revision)
+        """The pods of other revisions, and those that are restarted."""
+        return tuple(pod for pod in self.alive if pod not in self.current)

@@ -69,7 +69,12 @@ def _find_generated(observed: Observed, plan: Plan) -> str | None:
     revision = plan.revision
     if revision is not None and any(pod.serves and pod.revision == revision.hash for pod in observed.pods):
         return revision.name
-    return observed.resource.status.generated
+    if observed.resource.status.generated is not None:
+        return observed.resource.status.generated
+    # An earlier version of the operator did not note it.
+    serving = {pod.revision for pod in observed.pods if pod.serves}
+    good = [each for each in observed.revisions if each.hash in serving]
+    return max(good, key=lambda each: each.number).name if good else None
 
 
 def _engine_status(observed: Observed, revision: Revision) -> EngineStatus:

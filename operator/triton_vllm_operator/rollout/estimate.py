@@ -12,7 +12,7 @@ from typing import Final
 
 from triton_vllm_operator.api.scheduling import Scheduling, TopologySpreadConstraint, WhenUnsatisfiable
 from triton_vllm_operator.kube.nodes import Node
-from triton_vllm_operator.kube.place_lister import Places
+from triton_vllm_operator.kube.place_lister import Places, add
 from triton_vllm_operator.kube.requests import PODS, Amounts
 from triton_vllm_operator.memory.admission import admits, selects
 
@@ -49,33 +49,49 @@ class Estimate:
     """None where that cannot be known."""
     fits_soon: bool | None
     """The same, once own pods that are being deleted are gone."""
+    fits_instead: bool | None
+    """The same, once one more own pod is gone."""
     message: str
     """What was counted."""
 
 
 def estimate(places: Places, wanted: Wanted, own: Iterable[Own]) -> Estimate:
-    """Whether one more pod fits onto one of the nodes."""
+    """Whether one more pod fits onto one of the nodes; `places` is without the own pods."""
     own = tuple(own)
     if why := places.why_unknown or _find_unknown(wanted.scheduling):
-        return Estimate(None, None, why)
+        return Estimate(None, None, None, why)
     admitted = [node for node in places.nodes if admits(node, wanted.scheduling, wanted.accelerator)]
     if not admitted:
-        why = f"none of {len(places.nodes)} nodes takes the pod by its labels and taints"
-        return Estimate(False, False, why)
+        return _nowhere(f"none of {len(places.nodes)} nodes takes the pod by its labels and taints")
     counted = [node for node in places.nodes if selects(node, wanted.scheduling)]
     allowed = [node for node in admitted if _keeps_spread(node, counted, wanted.scheduling, own)]
-    if not allowed:
-        return Estimate(False, False, f"none of {len(admitted)} nodes keeps spec.scheduling.topologySpreadConstraints")
-    short = {node.name: _find_shortage(node, places.taken, wanted) for node in allowed}
+    taken = _with(places.taken, own)
+    short = {node.name: _find_shortage(node, taken, wanted) for node in allowed}
     fitting = [name for name, lacks in short.items() if not lacks]
     if fitting:
-        return Estimate(True, True, f"there is room for {_tell(wanted)} on {len(fitting)} of {_nodes(allowed)}")
+        room = f"there is room for {_tell(wanted)} on {len(fitting)} of {_nodes(allowed)}"
+        return Estimate(True, True, True, room)
     if wanted.accelerator and _are_dynamic(allowed, wanted.accelerator):
-        return Estimate(
-            None, None, "GPUs of its nodes stand in ResourceSlices (DRA), which tell nothing of what is free"
-        )
-    soon = any(not _find_shortage(node, _without(places.taken, own), wanted) for node in allowed)
-    return Estimate(False, soon, _tell_shortage(short, allowed, wanted))
+        dynamic = "GPUs of its nodes stand in ResourceSlices (DRA), which tell nothing of what is free"
+        return Estimate(None, None, None, dynamic)
+    staying = tuple(each for each in own if not each.goes)
+    soon = _has_room(admitted, counted, places, wanted, staying)
+    without_one = (staying[:place] + staying[place + 1 :] for place in range(len(staying)))
+    instead = soon or any(_has_room(admitted, counted, places, wanted, rest) for rest in without_one)
+    return Estimate(False, soon, instead, _tell_shortage(short, allowed, admitted, wanted))
+
+
+def _nowhere(why: str) -> Estimate:
+    return Estimate(False, False, False, why)
+
+
+def _has_room(admitted: list[Node], counted: list[Node], places: Places, wanted: Wanted, own: tuple[Own, ...]) -> bool:
+    """Whether there would be room if these were the own pods."""
+    taken = _with(places.taken, own)
+    return any(
+        _keeps_spread(node, counted, wanted.scheduling, own) and not _find_shortage(node, taken, wanted)
+        for node in admitted
+    )
 
 
 def _find_unknown(scheduling: Scheduling) -> str:
@@ -113,13 +129,12 @@ def _keeps_spread(node: Node, counted: list[Node], scheduling: Scheduling, own: 
     return True
 
 
-def _without(taken: Mapping[str, Amounts], own: tuple[Own, ...]) -> Mapping[str, Amounts]:
-    """What is taken once own pods that are being deleted are gone."""
-    left = {node: dict(amounts) for node, amounts in taken.items()}
+def _with(taken: Mapping[str, Amounts], own: tuple[Own, ...]) -> Mapping[str, Amounts]:
+    """What is taken, own pods among it."""
+    sums = {node: dict(amounts) for node, amounts in taken.items()}
     for each in own:
-        for name, amount in each.requests.items() if each.goes and each.node in left else ():
-            left[each.node][name] = left[each.node].get(name, Decimal(0)) - amount
-    return left
+        add(sums.setdefault(each.node, {}), each.requests)
+    return sums
 
 
 def _find_shortage(node: Node, taken: Mapping[str, Amounts], wanted: Wanted) -> Amounts:
@@ -133,14 +148,16 @@ def _are_dynamic(nodes: list[Node], resource: str) -> bool:
     return any(node.has_sliced_gpus and not node.allocatable.get(resource) for node in nodes)
 
 
-def _tell_shortage(short: Mapping[str, Amounts], nodes: list[Node], wanted: Wanted) -> str:
+def _tell_shortage(short: Mapping[str, Amounts], allowed: list[Node], admitted: list[Node], wanted: Wanted) -> str:
     """Of the node that comes nearest: counts, and no names, since what is taken is other people's."""
+    if not allowed:
+        return f"none of {len(admitted)} nodes keeps spec.scheduling.topologySpreadConstraints"
     nearest = min(short.values(), key=lambda lacks: (len(lacks), -lacks.get(wanted.accelerator, Decimal(0))))
     lacks = ", ".join(
         f"{_amount(name, max(free, Decimal(0)))} of {_amount(name, wanted.requests[name])} {name}"
         for name, free in sorted(nearest.items())
     )
-    return f"no node has room for one more pod: of {_nodes(nodes)}, the nearest has {lacks} free"
+    return f"no node has room for one more pod: of {_nodes(allowed)}, the nearest has {lacks} free"
 
 
 def _nodes(nodes: list[Node]) -> str:

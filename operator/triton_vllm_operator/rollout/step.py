@@ -29,17 +29,23 @@ class Moment:
     begins: bool
     """Whether the Deployment does not know of the revision yet."""
     left: int
-    """Pods of earlier revisions that are there to stay."""
+    """Old pods that are there to stay."""
     waits: bool
-    """Whether a pod of the revision has no node yet."""
+    """Whether a new pod has no place yet: no node, or a volume that another node holds."""
     goes: bool
     """Whether a pod of this LLMDeployment is being deleted: its place is taken until its object is gone."""
+    waits_since: datetime | None = None
+    """When the new pod was made that waits."""
+    refused: str = ""
+    """Why Kubernetes makes no new pod; empty if it does."""
     starts: bool = False
-    """Whether pods of the revision have not generated yet, or are not there."""
+    """Whether new pods have not generated yet, or are not there."""
     leaves_nobody: bool = False
     """Whether no other pod answers while one is replaced in its place."""
     start_seconds: int | None = None
     """How long the last start took; None if none has come to its end."""
+    end_seconds: int = 0
+    """How long a pod may take to go."""
     paused: bool = False
     """Whether nothing is to be changed."""
     preempts: bool = False
@@ -64,15 +70,19 @@ class Step:
     look_again_at: datetime | None = None
     wants_places: bool = False
     """Whether it must be known what is free before anything is decided."""
+    has_left: bool = False
+    """Whether an old pod is there to stay."""
     frees_place: bool = False
     """Whether an own pod is being deleted, whose place one that has no node yet may get."""
+    old: frozenset[str] = frozenset()
+    """Names of the pods that are to be replaced."""
 
     @property
     def awaits_place(self) -> bool:
         """Whether it is no fault yet that a new pod has no node: an old one goes, or will if no place is found."""
         if self.status is None:
             return False
-        is_tried = self.way is RolloutWay.SURGE and self.status.reason != Reason.REPLACING_PODS
+        is_tried = self.way is RolloutWay.SURGE and self.has_left and self.status.reason not in _NOT_TRIED
         return is_tried or self.frees_place
 
     @property
@@ -82,39 +92,66 @@ class Step:
         return self.look_again_at if waits else None
 
 
+_NOT_TRIED: Final = frozenset({Reason.REPLACING_PODS, Reason.UNSCHEDULABLE})
+"""With these a new pod waits for its place, and no old one goes for it."""
+_IN_VAIN: Final = frozenset({Reason.SURGE_TIMED_OUT, Reason.SURGE_REFUSED})
+"""After these the rest of a rollout replaces."""
+
+
 def decide_step(
     settings: Rollout, moment: Moment, before: RolloutStatus | None, estimate: Estimate | None, now: datetime
 ) -> Step:
-    """What is done next about pods of earlier revisions."""
-    return replace(_decide(settings, moment, before, estimate, now), frees_place=moment.goes)
-
-
-def _decide(
-    settings: Rollout, moment: Moment, before: RolloutStatus | None, estimate: Estimate | None, now: datetime
-) -> Step:
-    if moment.paused:
-        return Step(moment.in_force, before)
+    """What is done next about old pods."""
     known = before if before is not None and before.revision == moment.revision else None
-    if moment.left == 0:
+    if moment.paused:
+        step = Step(moment.in_force, before)
+    elif moment.left == 0:
         # It is told of until the new pods generate.
-        return Step(moment.in_force, known if moment.goes or moment.starts else None)
-    if settings.strategy is RolloutStrategy.SURGE:
-        return _step(moment, before, RolloutWay.SURGE, Reason.REPLACING_PODS, "spec.rollout.strategy is Surge")
-    if settings.strategy is RolloutStrategy.REPLACE:
-        why = f"spec.rollout.strategy is Replace{moment.gap}"
-        return _step(moment, before, RolloutWay.REPLACE, Reason.REPLACING_PODS, why)
-    if known is not None and known.reason == Reason.SURGE_TIMED_OUT:
+        step = Step(moment.in_force, known if moment.goes or moment.starts else None)
+    elif settings.strategy is RolloutStrategy.AUTO:
+        step = _choose(settings, moment, known, estimate, now)
+    else:
+        step = _obey(settings.strategy, moment, known)
+    return replace(step, has_left=moment.left > 0, frees_place=moment.goes)
+
+
+def _obey(strategy: RolloutStrategy, moment: Moment, known: RolloutStatus | None) -> Step:
+    way = RolloutWay.SURGE if strategy is RolloutStrategy.SURGE else RolloutWay.REPLACE
+    gap = moment.gap if way is RolloutWay.REPLACE else ""
+    return _step(moment, known, way, Reason.REPLACING_PODS, f"spec.rollout.strategy is {strategy}{gap}")
+
+
+def _choose(
+    settings: Rollout, moment: Moment, known: RolloutStatus | None, estimate: Estimate | None, now: datetime
+) -> Step:
+    if known is not None and known.reason in _IN_VAIN:
         return Step(RolloutWay.REPLACE, known)
-    is_surging = known is not None and not moment.begins and moment.in_force is RolloutWay.SURGE
-    if known is not None and is_surging and not moment.waits:
-        return Step(RolloutWay.SURGE, known.model_copy(update={"waiting_since": None}))
+    is_surging = not moment.begins and moment.in_force is RolloutWay.SURGE
+    if is_surging and moment.refused:
+        why = f"Kubernetes makes no pod beside the old ones: {moment.refused}{moment.gap}"
+        return _step(moment, known, RolloutWay.REPLACE, Reason.SURGE_REFUSED, why)
+    if is_surging and not moment.waits:
+        return _without_waiting(_surge(moment, known, "a new pod has its place beside the old ones"))
     if estimate is None:
         return Step(moment.in_force, known, wants_places=True)
+    if is_surging:
+        return _go_on_surging(settings, moment, _surge(moment, known, estimate.message), estimate, now)
     if moment.begins or known is None:
         return _begin(moment, known, estimate, now)
-    if moment.in_force is RolloutWay.REPLACE:
-        return _go_on_replacing(moment, known, estimate, now)
-    return _go_on_surging(settings, moment, known, estimate, now)
+    if estimate.fits and not moment.waits:
+        return _step(moment, known, RolloutWay.SURGE, Reason.SURGE_FITS, estimate.message)
+    return Step(RolloutWay.REPLACE, known, now + _AGAIN)
+
+
+def _surge(moment: Moment, known: RolloutStatus | None, message: str) -> RolloutStatus:
+    """What is known of a surge that is under way; made anew where it was lost, or somebody else began it."""
+    if known is not None and known.way is RolloutWay.SURGE:
+        return known
+    return _status(moment, RolloutWay.SURGE, Reason.SURGE_FITS, message)
+
+
+def _without_waiting(known: RolloutStatus) -> Step:
+    return Step(RolloutWay.SURGE, known.model_copy(update={"waiting_since": None}))
 
 
 def _begin(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now: datetime) -> Step:
@@ -129,44 +166,46 @@ def _begin(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now:
     return _step(moment, known, RolloutWay.SURGE, Reason.CAPACITY_UNKNOWN, why)
 
 
-def _go_on_replacing(moment: Moment, known: RolloutStatus, estimate: Estimate, now: datetime) -> Step:
-    if estimate.fits and not moment.waits:
-        return _step(moment, known, RolloutWay.SURGE, Reason.SURGE_FITS, estimate.message)
-    return Step(RolloutWay.REPLACE, known, now + _AGAIN)
-
-
 def _go_on_surging(settings: Rollout, moment: Moment, known: RolloutStatus, estimate: Estimate, now: datetime) -> Step:
     # The place that an old pod leaves may be the one that the new pod waits for.
     if (estimate.fits_soon if moment.goes else estimate.fits) is False:
         return _replace(moment, known, estimate, now)
-    if moment.goes:
-        return Step(RolloutWay.SURGE, known.model_copy(update={"waiting_since": None}))
+    timeout = timedelta(seconds=settings.surge_timeout_seconds)
+    latest = (moment.waits_since or now) + timeout + timedelta(seconds=moment.end_seconds)
     since = parse_time(known.waiting_since or "") or now
-    until = since + timedelta(seconds=settings.surge_timeout_seconds)
+    until = latest if moment.goes else min(latest, since + timeout)
     if until <= now:
         why = (
-            f"the scheduler found no place for a new pod within {settings.surge_timeout_seconds} s "
-            f"(spec.rollout.surgeTimeoutSeconds); by the operator's own count, {estimate.message}{moment.gap}"
+            f"a new pod had no place within {settings.surge_timeout_seconds} s (spec.rollout.surgeTimeoutSeconds); "
+            f"by the operator's own count, {estimate.message}{moment.gap}"
         )
         return _step(moment, known, RolloutWay.REPLACE, Reason.SURGE_TIMED_OUT, why)
-    return Step(RolloutWay.SURGE, known.model_copy(update={"waiting_since": format_time(since)}), until)
+    waiting = None if moment.goes else format_time(since)
+    return Step(RolloutWay.SURGE, known.model_copy(update={"waiting_since": waiting}), until)
 
 
 def _replace(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now: datetime) -> Step:
-    why = f"{estimate.message}{moment.gap}"
-    step = _step(moment, known, RolloutWay.REPLACE, Reason.REPLACING_NO_SPARE_GPU, why)
+    if estimate.fits_instead is False:
+        why = f"{estimate.message}; nor would there be in the place of an old pod, so none of them goes"
+        step = _step(moment, known, RolloutWay.SURGE, Reason.UNSCHEDULABLE, why)
+    else:
+        why = f"{estimate.message}{moment.gap}"
+        step = _step(moment, known, RolloutWay.REPLACE, Reason.REPLACING_NO_SPARE_GPU, why)
     return Step(step.way, step.status, now + _AGAIN)
 
 
 def _step(moment: Moment, known: RolloutStatus | None, way: RolloutWay, reason: Reason, message: str) -> Step:
     """What was counted is told once for each turn: it changes all the time."""
-    if known is not None and (known.revision, known.way, known.reason) == (moment.revision, way, reason):
+    if known is not None and (known.way, known.reason) == (way, reason):
         return Step(way, known)
-    status = RolloutStatus(
+    return Step(way, _status(moment, way, reason, message))
+
+
+def _status(moment: Moment, way: RolloutWay, reason: Reason, message: str) -> RolloutStatus:
+    return RolloutStatus(
         revision=moment.revision,
         way=way,
         reason=reason,
         message=shorten(message, LONGEST_WHY),
         start_seconds=moment.start_seconds,
     )
-    return Step(way, status)

@@ -1,0 +1,106 @@
+"""Updates by what is free, where the API server is in the way."""
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from fault.fakeapi import FakeApi, serving
+from fault.test_faults import WEB, Operator, new_cluster, serving_body, started
+from support.nodes import H100, node_body
+from triton_vllm_operator.kube.resources import DEPLOYMENT, LLM_DEPLOYMENT, NODE, POD, REVISION
+from triton_vllm_operator.reconcile.reconciler import NotSettled
+
+GPUS = {"accelerator": {"nvidiaGPU": {}}, "runtime": {"version": "26.08"}, "memory": {"policy": "Off"}}
+
+
+async def served(api: FakeApi, operator: Operator) -> None:
+    """One pod of the LLMDeployment holds the only GPU of the only node."""
+    await operator.settle(api)
+    api.put(NODE, {**node_body("a", H100, 1), "metadata": {"name": "a", "namespace": ""}})
+    (revision,) = api.of_kind(REVISION)
+    pod = serving_body(revision["metadata"]["name"].rsplit("-", 1)[-1])
+    pod["spec"] = {
+        "nodeName": "a",
+        "containers": [{"name": "triton", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
+    }
+    api.put(POD, pod)
+    await operator.settle(api)
+
+
+def edit(api: FakeApi) -> None:
+    body = api.objects[LLM_DEPLOYMENT, "ns", "web"]
+    body["spec"] |= {"engine": {"maxNumSeqs": 9}}
+    body["metadata"]["generation"] += 1
+    api.put(LLM_DEPLOYMENT, body)
+
+
+def rollout(api: FakeApi) -> dict[str, Any]:
+    (body,) = api.of_kind(LLM_DEPLOYMENT)
+    return dict(body["status"].get("rollout") or {})
+
+
+def strategy(api: FakeApi) -> object:
+    (body,) = api.of_kind(DEPLOYMENT)
+    return body["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+
+
+async def test_the_turn_is_said_before_the_deployment_takes_it() -> None:
+    """An operator that is killed between the two finds why pods are replaced."""
+    api = new_cluster(**GPUS)
+    async with serving(api) as client:
+        operator = await started(client)
+        await served(api, operator)
+        edit(api)
+        seen: list[tuple[str, object]] = []
+
+        def note(method: str, path: str) -> web.Response | None:
+            if method == "PATCH" and "/deployments/" in path:
+                seen.append((str(rollout(api).get("reason")), strategy(api)))
+            return None
+
+        api.fault = note
+        await operator.settle(api)
+    assert seen == [("ReplacingNoSpareGpu", 0)]
+    assert rollout(api)["way"] == "Replace"
+
+
+async def test_what_may_not_be_listed_is_unknown_and_a_new_pod_is_tried() -> None:
+    api = new_cluster(**GPUS)
+    async with serving(api) as client:
+        operator = await started(client)
+        await served(api, operator)
+        edit(api)
+        refusal = web.Response(status=403, text=json.dumps({"message": "no"}), content_type="application/json")
+        api.fault = lambda method, path: refusal if (method, path) == ("GET", "/api/v1/pods") else None
+        await operator.settle(api)
+    assert (rollout(api)["reason"], strategy(api)) == ("CapacityUnknown", 1)
+
+
+async def test_an_edit_that_is_refused_again_and_again_is_said_once() -> None:
+    api = new_cluster(**GPUS)
+    async with serving(api) as client:
+        operator = await started(client)
+        await served(api, operator)
+        edit(api)
+
+        def refuse(method: str, path: str) -> web.Response | None:
+            is_new = method == "PATCH" and "/deployments/" in path
+            return web.Response(status=403, text=json.dumps({"message": "no"})) if is_new else None
+
+        api.fault = refuse
+        for _ in range(2):
+            await _try(operator, api)
+        api.writes.clear()
+        for _ in range(3):
+            await _try(operator, api)
+    assert [write for write in api.writes if "LLMDeployment" in write] == []
+    assert rollout(api) == {}
+
+
+async def _try(operator: Operator, api: FakeApi) -> None:
+    operator.see(api)
+    try:
+        await operator.work(WEB)
+    except NotSettled:
+        return
