@@ -246,9 +246,9 @@ class ProbeWatcher:
 
         try:
             return await self._probe(target, connected)
-        except Exception as error:  # a probe that ends unseen would leave its last verdict standing for ever
+        except Exception as error:  # the probes must go on; what is wrong with this process proves nothing of a pod
             _LOG.exception("the probe of pod %s broke", target.pod_name)
-            return ProbeResult(Outcome.FAILED, f"the probe broke: {error!r}", 0.0)
+            return ProbeResult(Outcome.UNREACHABLE, f"the probe broke: {error!r}", 0.0)
         finally:
             for timer in held:
                 timer.cancel()
