@@ -75,7 +75,8 @@ policy.yaml: |
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
-# Deleted are pods of LLMDeployments whose engines are dead, so that others start.
+# Deleted are pods of LLMDeployments whose engines are dead, so that others start. All pods are listed while a model is updated, for what of each
+# node is free: sums, of which nothing else is kept.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, delete]
@@ -83,7 +84,7 @@ policy.yaml: |
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
-# Why Kubernetes makes no pod for a Job: nothing else says it. And to tell that a plan of memory was wrong.
+# Why Kubernetes makes no pod for a Job, and why a node does not start one: nothing else says it. And to tell what happens.
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create]

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 import aiohttp
@@ -20,7 +20,8 @@ from kubernetes.aio.client import ApiClient
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.times import parse_time
-from triton_vllm_operator.kube.errors import ApiError, Gone, Refused, Unavailable, error_for
+from triton_vllm_operator.kube.answers import as_error, parse_answer
+from triton_vllm_operator.kube.errors import Gone, Refused, Unavailable
 from triton_vllm_operator.kube.resources import EVENT, LEASE, POD, Kind, kind_of, metadata_of, name_of, time_of
 
 Measure = Callable[[str, str, int, float], None]
@@ -208,7 +209,7 @@ class KubeClient:
         """
         query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": str(_PAGE)}
         path = EVENT.path(namespace)
-        listed = _parse(f"list {path}", await self._once("GET", "list", EVENT, path, query))
+        listed = parse_answer(f"list {path}", await self._once("GET", "list", EVENT, path, query))
         events = listed.get("items")
         found = [
             Warned(at, str(event.get("reason")), str(event.get("message", "")))
@@ -263,7 +264,7 @@ class KubeClient:
         what = f"{verb} {path}"
         for attempt in range(1, _TRIES + 1):
             try:
-                return _parse(what, await self._once(method, verb, kind, path, query, body))
+                return parse_answer(what, await self._once(method, verb, kind, path, query, body))
             except Unavailable as error:
                 if attempt == _TRIES:
                     raise
@@ -297,28 +298,7 @@ class KubeClient:
             self._measure(verb, kind.plural, status, time.monotonic() - started)
         if 200 <= status < 300:
             return text
-        raise _as_error(status, f"{verb} {path}", text, response.headers)
-
-
-def _parse(what: str, text: bytes) -> Json:
-    try:
-        parsed: Json = json.loads(text)
-    except ValueError as error:
-        # Something before the API server answered in its place.
-        raise Unavailable(0, what, f"the answer is no JSON ({error})") from error
-    return parsed
-
-
-def _as_error(status: int, what: str, text: bytes, headers: Any) -> ApiError:
-    try:
-        message = str(json.loads(text).get("message"))
-    except (ValueError, AttributeError):
-        message = text[:200].decode("utf-8", "replace")
-    error = error_for(status, what, message)
-    wait = headers.get("Retry-After", "")
-    if isinstance(error, Unavailable) and wait.isdigit():
-        error.retry_after = float(wait)
-    return error
+        raise as_error(status, f"{verb} {path}", text, response.headers)
 
 
 def _pause(attempt: int, error: Unavailable) -> float:

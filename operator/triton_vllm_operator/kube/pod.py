@@ -113,6 +113,11 @@ class Pod:
         return self.phase != "Failed" and not self.terminating
 
     @property
+    def has_generated(self) -> bool:
+        """Whether a container of it ever has."""
+        return self.gate is not None and self.gate.has_generated
+
+    @property
     def has_proof(self) -> bool:
         """Whether the present container has generated, as far as its gate tells."""
         gate = self.gate

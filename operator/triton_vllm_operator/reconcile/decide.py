@@ -19,7 +19,7 @@ from triton_vllm_operator.kube.resources import DEPLOYMENT, ObjectCondition, tru
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.service import build_service
 from triton_vllm_operator.reconcile.children import build_children, find_prunes, find_writes
-from triton_vllm_operator.reconcile.conditions import (
+from triton_vllm_operator.reconcile.deadlines import (
     refusal_deadline,
     startup_deadline,
     unreachable_from,

@@ -15,7 +15,7 @@ from triton_vllm_operator.health.failures.last_words import NO_WORDS
 from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.manifests.revision import Revision
-from triton_vllm_operator.reconcile.conditions import startup_deadline
+from triton_vllm_operator.reconcile.deadlines import startup_deadline
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.reconcile.stopping import find_end, find_restart

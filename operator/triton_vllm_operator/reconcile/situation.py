@@ -9,8 +9,8 @@ from triton_vllm_operator.api.recovery import ReplacedPod
 from triton_vllm_operator.api.rollout import RollbackStatus
 from triton_vllm_operator.api.status import ConditionStatus
 from triton_vllm_operator.api.stopped import StoppedStatus
-from triton_vllm_operator.health.failures.last_words import LastWords
-from triton_vllm_operator.health.failures.pods import Problem
+from triton_vllm_operator.health.failures.last_words import NO_WORDS, LastWords
+from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.rollout.step import Step
 
@@ -22,6 +22,16 @@ class Finding:
     status: ConditionStatus
     reason: Reason
     message: str
+
+
+def holds(reason: Reason, message: str) -> Finding:
+    """A condition that is True."""
+    return Finding(ConditionStatus.TRUE, reason, message)
+
+
+def fails(reason: Reason, message: str) -> Finding:
+    """A condition that is False."""
+    return Finding(ConditionStatus.FALSE, reason, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,14 @@ class Situation:
     """Whether nothing is changed since its owner wants it so."""
     held_back: tuple[str, ...] = ()
     """What would be written else, as `Deployment web`."""
+
+    def find_problem(self, pod: Pod) -> Problem | None:
+        """What the status of a pod names, and its log."""
+        return find_problem(pod, self.last_words.get(pod.name, NO_WORDS))
+
+    def find_gate_failure(self, pod: Pod) -> Problem | None:
+        """What the probes found wrong with a pod, and what is done about it."""
+        return find_gate_failure(pod, self.remedies.get(pod.name, ""))
 
     @property
     def alive(self) -> tuple[Pod, ...]:
