@@ -71,6 +71,17 @@ def test_an_update_goes_by_what_is_free(places: Places, wanted: tuple[int, int],
     assert world.condition("Available")[0] == "True"
 
 
+def test_an_update_on_processors_goes_by_what_is_free_too() -> None:
+    resources = {"requests": {"cpu": "2"}}
+    for others, wanted in ((Places((NODE,)), (0, 1)), (Places((NODE, make_node("b", {}, 0))), (1, 0))):
+        world = World()
+        world.spec |= {"resources": resources}
+        world.settle()
+        world.pods = (make_placed(make_serving(world.revision)),)
+        world.settle()
+        assert bounds(edited(world, others)) == wanted
+
+
 def test_nobody_is_asked_what_is_free_without_an_update() -> None:
     world = serving()
     assert not world.decide().wants_places

@@ -23,11 +23,14 @@ _OPERATORS: Final[Mapping[str, Callable[[str | None, list[str]], bool]]] = {
 
 
 def admits(node: Node, scheduling: Scheduling, resource: str) -> bool:
-    """Whether labels and taints of a node let the pods in. `resource` is what they ask for, as nvidia.com/gpu."""
+    """Whether labels and taints of a node let the pods in.
+
+    `resource` is what they ask for, as nvidia.com/gpu; empty on a CPU.
+    """
     # Kubernetes may give a pod that asks for GPUs this toleration by itself.
     # https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#extendedresourcetoleration
-    own = Toleration(key=resource, operator=TolerationOperator.EXISTS)
-    tolerations = (*(scheduling.tolerations or ()), own)
+    own = (Toleration(key=resource, operator=TolerationOperator.EXISTS),) if resource else ()
+    tolerations = (*(scheduling.tolerations or ()), *own)
     kept_away = (taint for taint in node.taints if taint.effect in _KEEPS_AWAY)
     if any(not any(_tolerates(toleration, taint) for toleration in tolerations) for taint in kept_away):
         return False
