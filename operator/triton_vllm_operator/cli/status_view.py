@@ -40,16 +40,19 @@ class StepRow:
 
 def is_ready(running: Running) -> bool:
     """Whether there is nothing to wait for: of the spec as it is, and not as it was before an edit."""
-    ready = running.status.condition(ConditionType.READY)
-    is_of_now = running.status.observed_generation == running.generation
-    return is_of_now and ready is not None and ready.status is ConditionStatus.TRUE
+    return _is_true(running, ConditionType.READY)
 
 
 def is_stalled(running: Running) -> bool:
     """Whether nothing comes of waiting."""
-    stalled = running.status.condition(ConditionType.STALLED)
+    return _is_true(running, ConditionType.STALLED)
+
+
+def _is_true(running: Running, kind: ConditionType) -> bool:
+    """Whether a condition that speaks of the present spec is True."""
+    condition = running.status.condition(kind)
     is_of_now = running.status.observed_generation == running.generation
-    return is_of_now and stalled is not None and stalled.status is ConditionStatus.TRUE
+    return is_of_now and condition is not None and condition.status is ConditionStatus.TRUE
 
 
 def headline(running: Running) -> str:

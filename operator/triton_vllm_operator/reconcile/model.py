@@ -124,6 +124,11 @@ class Observed:
     refusal: Refusal | None = None
 
     @property
+    def newest(self) -> Revision | None:
+        """The newest revision that can be read."""
+        return max(self.revisions, key=lambda revision: revision.number, default=None)
+
+    @property
     def newest_unreadable(self) -> UnreadableRevision | None:
         """The revision that should run, if it cannot be read: going back to an earlier one would be nobody's wish."""
         readable = max((revision.number for revision in self.revisions), default=0)

@@ -13,12 +13,11 @@ from triton_vllm_operator.rollout.step import Step
 
 def as_it_runs(observed: Observed, plan: Plan) -> Plan:
     """The plan without anything that would change: the newest revision, with as many pods as there are to be now."""
-    newest = max(observed.revisions, key=lambda revision: revision.number, default=None)
     live = replace(plan.live, recovery=Recovery(policy=RecoveryPolicy.REPORT))
     for deployment in observed.children_of(DEPLOYMENT):
         replicas = as_dict(deployment.body.get("spec")).get("replicas")
         live = replace(live, replicas=replicas if isinstance(replicas, int) else live.replicas)
-    return replace(plan, revision=newest, live=live, fetching=None, memory=None)
+    return replace(plan, revision=observed.newest, live=live, fetching=None, memory=None)
 
 
 def find_held_back(observed: Observed, plan: Plan, step: Step, is_stopped: bool) -> tuple[str, ...]:

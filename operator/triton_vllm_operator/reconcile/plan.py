@@ -47,7 +47,7 @@ class Plan:
 def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
     """What to make of the spec as it is now."""
     verdict, pods = accept(observed, catalogue), catalogue.policy.pods
-    newest = max(observed.revisions, key=lambda revision: revision.number, default=None)
+    newest = observed.newest
     if isinstance(verdict, NotAccepted):
         # What was accepted last keeps running; what restarts nothing is still taken from the live spec.
         live = (
