@@ -8,8 +8,6 @@ import os
 import sys
 from typing import Final
 
-import uvloop
-
 from triton_vllm_operator import __version__
 from triton_vllm_operator.controller.lease import LeaseLost
 from triton_vllm_operator.controller.logs import configure_logging
@@ -47,15 +45,14 @@ def main() -> int:
     logging.getLogger(__name__).info("triton-vllm-operator %s", __version__)
     if settings.kubeconfig is not None:
         os.environ["KUBECONFIG"] = str(settings.kubeconfig)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return _run(runner, settings, catalogue)
+    return _run(settings, catalogue)
 
 
-def _run(runner: asyncio.Runner, settings: Settings, catalogue: Catalogue) -> int:
+def _run(settings: Settings, catalogue: Catalogue) -> int:
     code = 0
     with contextlib.suppress(asyncio.CancelledError):
         try:
-            runner.run(run(settings, catalogue))
+            asyncio.run(run(settings, catalogue))
         except* LeaseLost as lost:
             # Its container is started again, and waits for its turn.
             logging.getLogger(__name__).warning("ending: %s", lost.exceptions[0])

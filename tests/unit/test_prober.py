@@ -177,27 +177,6 @@ async def test_a_pod_that_says_too_much_takes_no_memory(
     assert peak < 10 * LIMIT_BYTES
 
 
-@pytest.mark.parametrize(
-    ("text", "is_known"), [("File descriptor 19 is used by transport <TCP>", True), ("odd", False)]
-)
-async def test_a_descriptor_that_the_loop_left_behind_is_no_verdict(
-    text: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every connection that gets it fails, to whichever pod: uvloop#653."""
-
-    async def fail(*_: object, **__: object) -> None:
-        raise RuntimeError(text)
-
-    monkeypatch.setattr("aiohttp.connector.TCPConnector.connect", fail)
-    async with open_session() as session:
-        target = ProbeTarget("uid", "pod", "containerd://1", "127.0.0.1", "m", Probe(), True)
-        if is_known:
-            assert (await probe(session, target, lambda: None)).outcome is Outcome.UNREACHABLE
-        else:
-            with pytest.raises(RuntimeError):
-                await probe(session, target, lambda: None)
-
-
 async def test_metrics_without_an_end_are_no_word_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     triton = Triton(frames({"text_output": "x"}))
     triton.metrics = floods(b"vllm:generation_tokens_total 1\n" * 100)  # type: ignore[method-assign, assignment]

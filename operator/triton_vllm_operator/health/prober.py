@@ -25,7 +25,6 @@ from triton_vllm_operator.health.warm_up import (
     split_logprobs,
 )
 from triton_vllm_operator.health.work import Work, read_work
-from triton_vllm_operator.kube.errors import is_left_behind
 
 # Texts of a backend whose engine or stub has died; facts in docs/design/readiness.md.
 _DEAD: Final = ("EngineCore encountered an issue", "EngineDeadError", "Stub process", "unhealthy vLLM engine")
@@ -78,10 +77,6 @@ async def probe(session: aiohttp.ClientSession, target: ProbeTarget, connected: 
         found = _Finding(Outcome.UNREACHABLE, str(error) or type(error).__name__)
     except TooLong as error:
         found = _Finding(Outcome.FAILED, str(error))
-    except RuntimeError as error:
-        if not is_left_behind(error):
-            raise
-        found = _Finding(Outcome.UNREACHABLE, str(error))
     seconds = time.monotonic() - started if took is None else took
     return ProbeResult(found.outcome, found.detail, seconds, found.adapter_faults, found.is_varied, found.tells_prefill)
 
@@ -230,10 +225,6 @@ async def look(session: aiohttp.ClientSession, target: ProbeTarget) -> Work | No
         async with session.get(target.metrics_url, timeout=_METRICS_TIMEOUT, allow_redirects=False) as response:
             text = await read_all(response, METRICS_LIMIT_BYTES)
     except (TimeoutError, TooLong, *_NO_ANSWER):
-        return None
-    except RuntimeError as error:
-        if not is_left_behind(error):
-            raise
         return None
     return read_work(text)
 

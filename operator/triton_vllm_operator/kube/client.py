@@ -21,7 +21,7 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.times import parse_time
 from triton_vllm_operator.kube.answers import as_error, parse_answer
-from triton_vllm_operator.kube.errors import Gone, Refused, Unavailable, is_left_behind
+from triton_vllm_operator.kube.errors import Gone, Refused, Unavailable
 from triton_vllm_operator.kube.resources import EVENT, LEASE, POD, Kind, kind_of, metadata_of, name_of, time_of
 
 Measure = Callable[[str, str, int, float], None]
@@ -294,10 +294,6 @@ class KubeClient:
             text: bytes = await response.read()
         except _LOST as error:
             raise Unavailable(0, f"{verb} {path}", f"no answer ({error or type(error).__name__})") from error
-        except RuntimeError as error:
-            if not is_left_behind(error):
-                raise
-            raise Unavailable(0, f"{verb} {path}", f"no connection ({error})") from error
         finally:
             self._measure(verb, kind.plural, status, time.monotonic() - started)
         if 200 <= status < 300:

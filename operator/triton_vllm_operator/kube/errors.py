@@ -32,15 +32,6 @@ class Gone(ApiError):
     """The object is not there (404), or its namespace is on its way out (403)."""
 
 
-def is_left_behind(error: RuntimeError) -> bool:
-    """Whether a connection failed by a file descriptor that uvloop takes for one in use.
-
-    Another connection that did not come about has left it so, and the next try has another one:
-    https://github.com/MagicStack/uvloop/issues/653.
-    """
-    return "is used by transport" in str(error)
-
-
 _NAMESPACE_GOING = "because it is being terminated"
 _TYPED_PATCH = "failed to create typed patch object"
 """How the API server says, with HTTP 500, that an applied manifest does not fit the schema of its kind:
