@@ -28,6 +28,8 @@ ANNOTATION_PAUSED: Final = f"{GROUP}/paused"
 """On an LLMDeployment, with any value but "false": nothing of its is changed meanwhile."""
 WAIT_PROGRAM: Final = "wait_for_gpu.py"
 """What the serving container runs before the server, on GPUs (sources/wait_for_gpu.py)."""
+CACHE_PROGRAM: Final = "compile_cache.py"
+"""What it runs before the server where compiled code is kept (sources/compile_cache.py)."""
 
 READINESS_GATE: Final = f"{GROUP}/generates"
 """The pod condition that the generate probe writes."""
@@ -54,6 +56,7 @@ ADAPTERS: Final = "/adapters"
 ADAPTER_VOLUME: Final = "adapter-"
 """Followed by the place of the adapter in the list, from 0."""
 TOKENIZER_VOLUME: Final = "tokenizer"
+CACHE_VOLUME: Final = "compile-cache"
 PORT_HTTP: Final = 8000
 PORT_GRPC: Final = 8001
 PORT_METRICS: Final = 8002

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, Form, ObjectName, Quantity, rule
+from triton_vllm_operator.api.cache import CompileCache
 from triton_vllm_operator.api.engine import Engine
 from triton_vllm_operator.api.model import ImageReference, LoraAdapter, Model, ModelSource
 from triton_vllm_operator.api.pods import EnvVariable, Fetch, PodMetadata, ServiceSettings
@@ -209,6 +210,9 @@ class LLMDeploymentSpec(ApiModel):
         json_schema_extra={LIST_TYPE: "map", LIST_MAP_KEYS: ["name"]},
     )
     memory: Memory | None = Field(None, description="What is done about a model that does not fit; unset: Enforce.")
+    cache: CompileCache | None = Field(
+        None, description="Where what the engine compiles is kept for the next start; unset: in the pod."
+    )
     recovery: Recovery | None = Field(
         None,
         description="What is done about a pod that generated and is dead; unset: it is replaced, 4 in an hour at most.",

@@ -11,8 +11,8 @@ from triton_vllm_operator.api.changes import ChangeClass
 from triton_vllm_operator.cli.explain import Explanation
 from triton_vllm_operator.health.failures.pods import Problem
 from triton_vllm_operator.manifests.config_map import KEY_CONFIG, repository_files
-from triton_vllm_operator.manifests.pod import REPOSITORY
 from triton_vllm_operator.manifests.revision import Revision
+from triton_vllm_operator.manifests.start import REPOSITORY
 
 
 class Format(StrEnum):

@@ -5,38 +5,26 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.api.cache import CompileCache
 from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.rollout import Drain
 from triton_vllm_operator.api.scheduling import LabelSelector, Scheduling, TopologySpreadConstraint
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.config_map import KEY_CONFIG, repository_files, repository_name
 from triton_vllm_operator.manifests.preparation import (
-    PROGRAMS,
     build_pod_metadata,
     build_prepare_container,
     build_resources,
-    waits_for_memory,
 )
 from triton_vllm_operator.manifests.security import CONTAINER_SECURITY, build_pod_security, build_user_variables
 from triton_vllm_operator.manifests.sources import Commits, build_volume, place_sources
+from triton_vllm_operator.manifests.start import CACHE, REPOSITORY, build_start
 from triton_vllm_operator.repository.content import Repository
-from triton_vllm_operator.repository.utilization import find_utilization
-
-REPOSITORY: Final = "/models"
 
 _PRE_STOP_SECONDS: Final = 5
 """A pod leaves the Service when it is deleted; this is the time that takes to reach every node."""
 _ENGINE_SECONDS: Final = 15
 """That the engine needs to end, after Triton has waited for requests under way."""
-
-_WAIT_SECONDS: Final = 120
-_WAIT: Final = (
-    f"if [ -f {PROGRAMS}/{names.WAIT_PROGRAM} ]; then exec python3 {PROGRAMS}/{names.WAIT_PROGRAM} {{options}} "
-    '"$@"; fi; exec "$@"'
-)
-# Whoever can call these endpoints can load code into the server:
-# https://github.com/triton-inference-server/server/blob/main/docs/customization_guide/deploy.md
-_RESTRICTED: Final = "model-repository,shared-memory,trace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +67,7 @@ def _build_container(inputs: PodInputs) -> Json:
     return {
         "name": names.CONTAINER,
         "image": inputs.image,
-        **_build_start(inputs),
+        "args": build_start(inputs.spec, inputs.vllm, inputs.image, _drain_seconds(inputs.spec)),
         "env": _build_environment(inputs.spec),
         "ports": [
             {"name": "http", "containerPort": names.PORT_HTTP, "protocol": "TCP"},
@@ -103,23 +91,14 @@ def _build_container(inputs: PodInputs) -> Json:
 
 
 def _build_mounts(inputs: PodInputs) -> list[Json]:
+    cache: list[Json] = [{"name": names.CACHE_VOLUME, "mountPath": CACHE}] if inputs.spec.cache else []
     return [
         {"name": "repository", "mountPath": f"{REPOSITORY}/{inputs.served_name}", "readOnly": True},
         *({"name": p.volume, "mountPath": p.mount, "readOnly": True} for p in place_sources(inputs.spec)),
+        *cache,
         {"name": "shm", "mountPath": "/dev/shm"},
         {"name": "tmp", "mountPath": "/tmp"},
     ]
-
-
-def _build_start(inputs: PodInputs) -> Json:
-    """The server; on GPUs after the memory that its engine asks for is free."""
-    arguments = _build_arguments(_drain_seconds(inputs.spec))
-    if not waits_for_memory(inputs.spec, inputs.vllm):
-        return {"args": arguments}
-    utilization = find_utilization(inputs.spec, inputs.vllm)
-    options = f"--utilization={utilization:g} --seconds={_WAIT_SECONDS}"
-    # A model-tools image of an earlier version leaves no program.
-    return {"args": ["sh", "-c", _WAIT.format(options=options), "sh", *arguments]}
 
 
 def longest_end(spec: LLMDeploymentSpec) -> int:
@@ -129,18 +108,6 @@ def longest_end(spec: LLMDeploymentSpec) -> int:
 
 def _drain_seconds(spec: LLMDeploymentSpec) -> int:
     return (spec.drain or Drain()).timeout_seconds
-
-
-def _build_arguments(exit_timeout_seconds: int) -> list[str]:
-    restricted = f"{_RESTRICTED}:triton-vllm-operator=$(POD_UID)"
-    return [
-        "tritonserver",
-        f"--model-repository={REPOSITORY}",
-        "--model-control-mode=none",
-        f"--exit-timeout-secs={exit_timeout_seconds}",
-        f"--http-restricted-api={restricted}",
-        f"--grpc-restricted-protocol={restricted}",
-    ]
 
 
 def _build_environment(spec: LLMDeploymentSpec) -> list[Json]:
@@ -174,9 +141,17 @@ def _build_volumes(inputs: PodInputs) -> list[Json]:
     return [
         {"name": "repository", "configMap": {"name": config_map, "items": items}},
         *map(build_volume, place_sources(inputs.spec)),
+        *_build_cache(inputs.spec.cache),
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory_size(inputs.spec)}},
         {"name": "tmp", "emptyDir": {}},
     ]
+
+
+def _build_cache(cache: CompileCache | None) -> list[Json]:
+    if cache is None:
+        return []
+    claim = {"claimName": cache.persistent_volume_claim.claim_name}
+    return [{"name": names.CACHE_VOLUME, "persistentVolumeClaim": claim}]
 
 
 def shared_memory_size(spec: LLMDeploymentSpec) -> str:

@@ -8,7 +8,7 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.platform import Pods, Proxy
 from triton_vllm_operator.api.pods import PodMetadata
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
-from triton_vllm_operator.api.spec import MIG_RESOURCE, LLMDeploymentSpec
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
 from triton_vllm_operator.manifests.security import CONTAINER_SECURITY, build_pod_security, build_user_variables
 from triton_vllm_operator.manifests.sources import (
@@ -19,7 +19,7 @@ from triton_vllm_operator.manifests.sources import (
     build_volume,
     place_sources,
 )
-from triton_vllm_operator.repository.utilization import find_utilization
+from triton_vllm_operator.manifests.start import PROGRAMS, find_programs
 from triton_vllm_operator.sources.report import EXIT_FAULT
 from triton_vllm_operator.sources.task import CA_BUNDLE_VARIABLE, PROGRAMS_VARIABLE, SHAPED, Action, TaskList
 
@@ -27,8 +27,6 @@ from triton_vllm_operator.sources.task import CA_BUNDLE_VARIABLE, PROGRAMS_VARIA
 _FETCH_RESOURCES: Final = {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1Gi"}
 _LOOK_UP_RESOURCES: Final = {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "256Mi"}
 _RETRIES: Final = 6
-PROGRAMS: Final = "/tmp"
-"""Which both containers of a pod share."""
 _LOOK: Final = "look"
 """In the names of Jobs that fetch nothing."""
 _PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -78,21 +76,11 @@ def build_prepare_container(spec: LLMDeploymentSpec, vllm: str, pods: Pods, comm
     ]
     asking = tuple(source for source in placed if source.volume in fetched)
     built = _build_container(names.PREPARE_CONTAINER, pods, tasks, asking, mounts, build_resources(spec.resources))
-    if not waits_for_memory(spec, vllm):
+    if not find_programs(spec, vllm):
         return built
     environment = built["env"]
     assert isinstance(environment, list)
     return {**built, "env": [*environment, {"name": PROGRAMS_VARIABLE, "value": PROGRAMS}]}
-
-
-def waits_for_memory(spec: LLMDeploymentSpec, vllm: str) -> bool:
-    """Whether the serving container looks at its GPUs before the server starts.
-
-    Of slices of a GPU nvidia-smi tells no memory; where the cache has a size of its own the share is not what counts.
-    """
-    is_sliced = (spec.gpu_resource or "").startswith(MIG_RESOURCE)
-    has_share = find_utilization(spec, vllm) is not None and spec.engine.kv_cache_memory_bytes is None
-    return has_share and not is_sliced
 
 
 def build_fetch_job(

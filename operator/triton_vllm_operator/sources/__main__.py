@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain
 from triton_vllm_operator.sources.program import run
@@ -25,7 +26,8 @@ def main(arguments: list[str], message_file: Path = _MESSAGE_FILE) -> int:
     # Process 1 of a container has no default for it, and what was fetched so far stays.
     signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
     if folder := os.environ.get(PROGRAMS_VARIABLE):
-        shutil.copy(Path(__file__).with_name("wait_for_gpu.py"), folder)
+        for program in (names.WAIT_PROGRAM, names.CACHE_PROGRAM):
+            shutil.copy(Path(__file__).with_name(program), folder)
     code, report = _report(TaskList.model_validate_json(arguments[0]))
     message_file.write_text(report.dump())
     _say(report.fault.message if report.fault else "done")

@@ -1,0 +1,102 @@
+"""What the serving container runs: Triton, and before it what an engine's start needs."""
+
+import shlex
+from dataclasses import dataclass
+from typing import Final
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.spec import MIG_RESOURCE, LLMDeploymentSpec
+from triton_vllm_operator.manifests.identity import content_hash
+from triton_vllm_operator.repository.arguments import load_arguments
+from triton_vllm_operator.repository.content import Places, engine_arguments
+from triton_vllm_operator.repository.utilization import find_utilization
+
+PROGRAMS: Final = "/tmp"
+"""Which both containers of a pod share."""
+REPOSITORY: Final = "/models"
+CACHE: Final = "/compile-cache"
+
+_WAIT_SECONDS: Final = 120
+# Whoever can call these endpoints can load code into the server:
+# https://github.com/triton-inference-server/server/blob/main/docs/customization_guide/deploy.md
+_RESTRICTED: Final = "model-repository,shared-memory,trace"
+_START_PLAN: Final = "VLLM_ENABLE_STARTUP_PLAN"
+_OF_MEMORY: Final = frozenset({"gpu_memory_utilization", "kv_cache_memory_bytes"})
+"""Arguments that change nothing of what is compiled (vllm/config/cache.py, compute_hash)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program of ours that ends by becoming what comes after it."""
+
+    file: str
+    options: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Where the init container leaves it."""
+        return f"{PROGRAMS}/{self.file}"
+
+
+def find_programs(spec: LLMDeploymentSpec, vllm: str) -> tuple[str, ...]:
+    """The files of the programs that run before the server, in their order."""
+    waits = (names.WAIT_PROGRAM,) if _waits_for_memory(spec, vllm) else ()
+    keeps = (names.CACHE_PROGRAM,) if spec.cache is not None else ()
+    return (*waits, *keeps)
+
+
+def build_start(spec: LLMDeploymentSpec, vllm: str, image: str, exit_timeout_seconds: int) -> list[str]:
+    """The arguments of the container: the server, and before it the programs."""
+    server = _build_server(exit_timeout_seconds)
+    programs = [_build_program(file, spec, vllm, image) for file in find_programs(spec, vllm)]
+    if not programs:
+        return server
+    # A model-tools image of an earlier version leaves no program.
+    there = " && ".join(f"[ -f {program.path} ]" for program in programs)
+    run = " ".join(f"python3 {program.path} {shlex.join(program.options)}" for program in programs)
+    return ["sh", "-c", f'if {there}; then exec {run} "$@"; fi; exec "$@"', "sh", *server]
+
+
+def _build_program(file: str, spec: LLMDeploymentSpec, vllm: str, image: str) -> Program:
+    if file == names.WAIT_PROGRAM:
+        utilization = find_utilization(spec, vllm)
+        return Program(file, (f"--utilization={utilization:g}", f"--seconds={_WAIT_SECONDS}"))
+    plan = ("--start-plan",) if _has_start_plan(spec, vllm) else ()
+    return Program(file, (f"--volume={CACHE}", f"--settings={_name_settings(spec, vllm, image)}", *plan))
+
+
+def _waits_for_memory(spec: LLMDeploymentSpec, vllm: str) -> bool:
+    """Whether the serving container looks at its GPUs before the server starts.
+
+    Of slices of a GPU nvidia-smi tells no memory; where the cache has a size of its own the share is not what counts.
+    """
+    is_sliced = (spec.gpu_resource or "").startswith(MIG_RESOURCE)
+    has_share = find_utilization(spec, vllm) is not None and spec.engine.kv_cache_memory_bytes is None
+    return has_share and not is_sliced
+
+
+def _has_start_plan(spec: LLMDeploymentSpec, vllm: str) -> bool:
+    """Whether that vLLM can keep what it profiled; where the KV cache has a size of its own it profiles nothing."""
+    known = load_arguments(vllm)
+    can = known is not None and _START_PLAN in known.environment
+    return can and spec.gpu_resource is not None and spec.engine.kv_cache_memory_bytes is None
+
+
+def _name_settings(spec: LLMDeploymentSpec, vllm: str, image: str) -> str:
+    """What an engine is told, whatever the commit of its weights, or the memory that it may take."""
+    arguments = engine_arguments(spec.engine, Places(model=names.WEIGHTS))
+    told = {name: value for name, value in arguments.items() if name not in _OF_MEMORY}
+    adapters = len(spec.model.adapters)
+    return content_hash({"image": image, "vllm": vllm, "arguments": told, "adapters": adapters})
+
+
+def _build_server(exit_timeout_seconds: int) -> list[str]:
+    restricted = f"{_RESTRICTED}:triton-vllm-operator=$(POD_UID)"
+    return [
+        "tritonserver",
+        f"--model-repository={REPOSITORY}",
+        "--model-control-mode=none",
+        f"--exit-timeout-secs={exit_timeout_seconds}",
+        f"--http-restricted-api={restricted}",
+        f"--grpc-restricted-protocol={restricted}",
+    ]
