@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Final, Self, TypeVar
 
 from pydantic import (
@@ -83,8 +84,9 @@ class ApiModel(BaseModel):
     )
 
     @classmethod
+    @cache
     def rules(cls) -> tuple[Rule, ...]:
-        """The rules of this type, in the order of the source."""
+        """The rules of this type, in the order of the source. Each value that is read is held against them."""
         members = (member for owner in reversed(cls.__mro__) for member in vars(owner).values())
         return tuple(member for member in members if isinstance(member, Rule))
 
