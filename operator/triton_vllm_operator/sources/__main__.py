@@ -11,7 +11,6 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.sources.fault import SourceFault, TryAgain
 from triton_vllm_operator.sources.program import run
@@ -19,6 +18,8 @@ from triton_vllm_operator.sources.report import EXIT_FAULT, EXIT_TRY_AGAIN, Faul
 from triton_vllm_operator.sources.task import PROGRAMS_VARIABLE, TaskList
 
 _MESSAGE_FILE: Final = Path("/dev/termination-log")
+_PROGRAMS: Final = ("wait_for_gpu.py", "compile_cache.py")
+"""What the serving container runs before the server."""
 
 
 def main(arguments: list[str], message_file: Path = _MESSAGE_FILE) -> int:
@@ -26,7 +27,7 @@ def main(arguments: list[str], message_file: Path = _MESSAGE_FILE) -> int:
     # Process 1 of a container has no default for it, and what was fetched so far stays.
     signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
     if folder := os.environ.get(PROGRAMS_VARIABLE):
-        for program in (names.WAIT_PROGRAM, names.CACHE_PROGRAM):
+        for program in _PROGRAMS:
             shutil.copy(Path(__file__).with_name(program), folder)
     code, report = _report(TaskList.model_validate_json(arguments[0]))
     message_file.write_text(report.dump())
