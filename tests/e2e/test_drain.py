@@ -1,0 +1,90 @@
+"""No request is lost while pods go: 100 clients over the Service, on the real server, each answer held to be whole."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import pytest
+
+from cluster.kubectl import kubectl, wait_until
+from support.client_pod import run_client
+from support.llm import SMOLLM2, apply, make_llm, pods_of, wait_ready
+
+pytestmark = [pytest.mark.e2e, pytest.mark.full]
+NAME: Final = "drained"
+CLIENTS: Final = 100
+SECONDS: Final = 150
+"""For which they ask: a pod starts and another one goes within it, on two cores that compute for both."""
+PROBE: Final = {"periodSeconds": 10, "timeoutSeconds": 60, "failureThreshold": 3}
+EVICTION: Final = {"apiVersion": "policy/v1", "kind": "Eviction"}
+
+
+@pytest.fixture(scope="module")
+def namespace(shared_namespace: str) -> Iterator[str]:
+    """With two pods that serve."""
+    apply(two_pods(shared_namespace))
+    wait_ready(shared_namespace, NAME, 600)
+    yield shared_namespace
+    kubectl("-n", shared_namespace, "delete", "llm", NAME, "--ignore-not-found", timeout=180)
+
+
+def two_pods(namespace: str, **changes: Any) -> dict[str, Any]:
+    return make_llm(NAME, namespace, **{"replicas": 2, "probe": PROBE, **changes})
+
+
+def asked(namespace: str, work: Callable[[], object], *options: str) -> dict[str, Any]:
+    """What the clients saw while something is done."""
+    url = f"http://{NAME}.{namespace}.svc:8000/v2/models/{NAME}/generate"
+    words = (url, str(CLIENTS), str(SECONDS), *options)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(run_client, namespace, "drained.py", *words, seconds=SECONDS + 400)
+        wait_until("the clients are answered", 120, lambda: is_answered(namespace))
+        work()
+        wait_ready(namespace, NAME, 600)
+        return dict(json.loads(found.result()))
+
+
+def is_answered(namespace: str) -> bool:
+    return "answered" in kubectl("-n", namespace, "logs", "client", "--ignore-errors")
+
+
+def delete_one(namespace: str) -> None:
+    name = pods_of(namespace, NAME)[0]["metadata"]["name"]
+    kubectl("-n", namespace, "delete", "pod", name, timeout=180)
+
+
+def evict_one(namespace: str) -> None:
+    name = pods_of(namespace, NAME)[0]["metadata"]["name"]
+    body = {**EVICTION, "metadata": {"name": name, "namespace": namespace}}
+    path = f"/api/v1/namespaces/{namespace}/pods/{name}/eviction"
+    kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+
+
+def scale_down_and_up(namespace: str) -> None:
+    for replicas in (1, 2):
+        kubectl("-n", namespace, "scale", "llm", NAME, f"--replicas={replicas}")
+        wait_until(f"{replicas} pods", 300, lambda count=replicas: len(pods_of(namespace, NAME)) == count)
+
+
+def roll(namespace: str) -> None:
+    apply(two_pods(namespace, engine={**SMOLLM2["engine"], "maxNumSeqs": 127}))
+
+
+WAYS: Final = {"deletion": delete_one, "eviction": evict_one, "scaling": scale_down_and_up, "rollout": roll}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_answer_is_lost(namespace: str, way: str) -> None:
+    seen = asked(namespace, lambda: WAYS[way](namespace))
+    print(f"{way}: {seen}")
+    assert seen["failed"] == 0, seen
+    assert seen["answered"] > CLIENTS
+
+
+def test_what_clients_lose_that_keep_their_connections(namespace: str) -> None:
+    """What began is answered; a request that meets the end of its connection is the client's to send again."""
+    seen = asked(namespace, lambda: delete_one(namespace), "--keep-alive")
+    print(f"keep-alive: {seen}")
+    assert all("Disconnected" in error or "ClientOSError" in error for error in seen["errors"]), seen
+    assert seen["failed"] <= CLIENTS
