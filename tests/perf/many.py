@@ -1,10 +1,13 @@
-"""Many LLMDeployments without pods: `python -m perf.many [COUNT]`, run by `make bench`.
+"""Many LLMDeployments: `python -m perf.many [COUNT] [--replicas N]`, run by `make bench`.
 
 Measured on this machine with the whole control plane on the same cores:
 - how many Deployments a second this API server takes from one client that does nothing else,
 - the operator's start until all children of COUNT new LLMDeployments are there,
 - its restart until it has seen all of them, and the writes of that restart,
-- its memory.
+- its memory,
+- how long the API server took for one write of each kind of child.
+
+With replicas the pods are made too, by the controller manager beside it, and wait for a node, of which most get none.
 """
 
 import argparse
@@ -54,13 +57,16 @@ class Result:
     memory_mib: float
     cpu_seconds: dict[str, float]
     """Until all children were there, by process."""
+    milliseconds_by_kind: dict[str, float]
+    """Of one apply of a child until then, mean."""
 
 
 def main(arguments: list[str]) -> int:
     """Measure, and print the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="?", default=1000)
-    count = parser.parse_args(arguments).count
+    parser.add_argument("--replicas", type=int, default=0)
+    options = parser.parse_args(arguments)
     node.start()
     install_operator()
     # The operator under test runs as a process of this machine, where its memory and start are seen exactly.
@@ -69,7 +75,7 @@ def main(arguments: list[str]) -> int:
     try:
         with step("what the API server can do"):
             reference = _reference()
-        result = _measure(count, reference)
+        result = _measure(options.count, options.replicas, reference)
     finally:
         with step("deleting them"):
             kubectl("delete", "namespace", NAMESPACE, timeout=600)
@@ -105,10 +111,10 @@ async def _apply_deployments() -> float:
     return REFERENCE_COUNT / seconds
 
 
-def _measure(count: int, reference: float) -> Result:
+def _measure(count: int, replicas: int, reference: float) -> Result:
     kubectl("create", "namespace", NAMESPACE)
     with step(f"creating {count} LLMDeployments"):
-        items = [make_llm(f"llm-{number}", NAMESPACE, replicas=0) for number in range(count)]
+        items = [make_llm(f"llm-{number}", NAMESPACE, replicas=replicas) for number in range(count)]
         kubectl(
             "create", "-f", "-", stdin=json.dumps({"kind": "List", "apiVersion": "v1", "items": items}), timeout=600
         )
@@ -118,6 +124,7 @@ def _measure(count: int, reference: float) -> Result:
         wait_until("all children are applied", 600, lambda: _applied_children() >= 4 * count)
         children_seconds = time.monotonic() - started
         cpu = {name: round(used - before[name], 1) for name, used in cpu_seconds(process.pid).items()}
+        by_kind = {kind: _milliseconds(kind) for kind in CHILD_KINDS}
         assert _children() == 4 * count, "the API server holds what the operator has applied"
         wait_until("all statuses are written", 600, lambda: _settled() >= count)
         settled_seconds = time.monotonic() - started
@@ -137,6 +144,7 @@ def _measure(count: int, reference: float) -> Result:
         int(writes),
         round(memory, 1),
         cpu,
+        by_kind,
     )
 
 
@@ -191,6 +199,12 @@ def cpu_seconds(operator: int) -> dict[str, float]:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         used[name] = (int(fields[11]) + int(fields[12])) / ticks
     return used
+
+
+def _milliseconds(kind: str) -> float:
+    """Of one apply of a child of that kind, as the operator saw it."""
+    part = f'{{resource="{kind}",verb="apply"}}'
+    return round(1000 * _metric(part, "api_request_seconds_sum") / _metric(part, "api_request_seconds_count"), 1)
 
 
 def _settled() -> int:

@@ -27,7 +27,7 @@ class Metrics:
         )
         self._requests = self._counter("api_requests", "Requests to the API server.", ["verb", "resource", "code"])
         self._request_seconds = Histogram(
-            f"{PREFIX}_api_request_seconds", "Seconds of one request.", ["verb"], registry=self.registry
+            f"{PREFIX}_api_request_seconds", "Seconds of one request.", ["verb", "resource"], registry=self.registry
         )
         self._probes = self._counter("probes", "Generate probes by outcome.", ["outcome"])
         self._probe_seconds = Histogram(
@@ -61,7 +61,7 @@ class Metrics:
     def requested(self, verb: str, resource: str, status: int, seconds: float) -> None:
         """One request to the API server is over; status 0 means no answer."""
         self._requests.labels(verb, resource, str(status)).inc()
-        self._request_seconds.labels(verb).observe(seconds)
+        self._request_seconds.labels(verb, resource).observe(seconds)
 
     def probed(self, result: ProbeResult) -> None:
         """One probe is over."""
