@@ -73,6 +73,23 @@ def test_an_edited_child_is_put_back(llm: str, kind: str, patch: str, path: str,
     )
 
 
+def test_several_pods_have_a_budget_that_is_kept(namespace: str) -> None:
+    nowhere = {"nodeSelector": {"example.com/none": "here"}}
+    apply(make_llm("web", namespace, replicas=2, scheduling=nowhere))
+    label = "{.metadata.labels.app\\.kubernetes\\.io/managed-by}"
+
+    def read(path: str) -> str:
+        return kubectl("-n", namespace, "get", "pdb", "web", "--ignore-not-found", "-o", f"jsonpath={path}")
+
+    wait_until("there is a budget", 20, lambda: read("{.spec.unhealthyPodEvictionPolicy}") == "AlwaysAllow")
+    kubectl("-n", namespace, "label", "pdb", "web", "app.kubernetes.io/managed-by-")
+    wait_until("its label is back", HEALED_WITHIN_SECONDS, lambda: read(label) == "triton-vllm-operator")
+    kubectl("-n", namespace, "patch", "pdb", "web", "--type=merge", "-p", '{"spec":{"maxUnavailable":2}}')
+    wait_until("it is put back", HEALED_WITHIN_SECONDS, lambda: read("{.spec.maxUnavailable}") == "1")
+    kubectl("-n", namespace, "scale", "llm", "web", "--replicas=1")
+    wait_until("it is gone", 20, lambda: read("{.metadata.name}") == "")
+
+
 def test_what_others_set_stays(llm: str) -> None:
     kubectl("-n", llm, "annotate", "service", "web", "somebody.else/note=kept")
     kubectl("-n", llm, "patch", "deployment", "web", "--type=merge", "-p", '{"spec":{"minReadySeconds":7}}')

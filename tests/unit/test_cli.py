@@ -42,7 +42,10 @@ def test_render_prints_what_the_operator_would_apply(write: Any, capsys: pytest.
 def test_render_shows_the_job_that_fetches_and_what_follows(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "-f", str(LLAMA), "-o", "yaml"]) == 0
     rendered = list(yaml.safe_load_all(capsys.readouterr().out))
-    assert [m["kind"] for m in rendered] == ["Job", "Service", "ConfigMap", "Deployment", "ControllerRevision"]
+    assert [m["kind"] for m in rendered] == [
+        *("Job", "Service", "ConfigMap", "Deployment", "ControllerRevision"),
+        "PodDisruptionBudget",
+    ]
 
 
 def test_render_shows_the_repository_and_stays_yaml(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +53,7 @@ def test_render_shows_the_repository_and_stays_yaml(capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     assert "# /models/llama2-7b-chat-v1.0/1/model.json:\n#   {\n" in text
     assert '#     "gpu_memory_utilization": 0.9,' in text
-    assert len(list(yaml.safe_load_all(text))) == 5
+    assert len(list(yaml.safe_load_all(text))) == 6
 
 
 def test_render_as_json_is_a_list(capsys: pytest.CaptureFixture[str]) -> None:

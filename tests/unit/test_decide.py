@@ -65,7 +65,7 @@ def test_what_others_add_stays() -> None:
 def test_scaling_makes_no_new_revision() -> None:
     world = World().settle()
     revision = world.status.revision
-    assert kinds(world.edit(replicas=3)) == ["Deployment"]
+    assert kinds(world.edit(replicas=3)) == ["Deployment", "PodDisruptionBudget"]
     assert world.status.revision == revision
 
 
@@ -146,7 +146,7 @@ def test_an_unknown_runtime_harms_nothing_that_ran() -> None:
 def test_a_refused_edit_still_scales_and_is_healed_by_the_next() -> None:
     world = World().settle()
     world.edit(runtime={"version": "99.99"}, replicas=4)
-    (deployment,) = world.step().manifests
+    deployment, _ = world.step().manifests
     assert deployment["spec"]["replicas"] == 4  # type: ignore[index]
     world.edit(runtime={"version": "cpu-0.32.0"}).settle()
     assert world.condition("Accepted") == ("True", "Valid")

@@ -75,6 +75,9 @@ policy.yaml: |
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
 # Deleted are pods of LLMDeployments whose engines are dead, so that others start. All pods are listed while a model is updated, for what of each
 # node is free: sums, of which nothing else is kept.
 - apiGroups: [""]

@@ -25,6 +25,7 @@ RIGHTS: Final[tuple[tuple[str, str, str], ...]] = (
     ("apps", "controllerrevisions", "get list watch create patch delete"),
     ("", "configmaps", "get list watch create patch delete"),
     ("batch", "jobs", "get list watch create patch delete"),
+    ("policy", "poddisruptionbudgets", "get list watch create patch delete"),
     ("", "pods", "list watch delete"),
     ("", "pods/log", "get"),
     ("", "events", "list create"),

@@ -12,6 +12,7 @@ from triton_vllm_operator.cli.plan import Answer, Unknown, answer, named_options
 from triton_vllm_operator.cli.plan_printing import print_plan, verdict_of
 from triton_vllm_operator.cli.plan_running import print_running
 from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests, refusal_lines
+from triton_vllm_operator.manifests.disruption_budget import LEAST_REPLICAS
 from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, render_revision
 from triton_vllm_operator.memory.verdict import Verdict
@@ -35,7 +36,7 @@ def render(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]
     pods, vllm = catalogue.policy.pods, verdict.runtime.vllm
     revision = render_revision(owner, Resolved(spec, verdict.runtime, pods), number=1)
     jobs = (build_fetch_job(owner, spec, vllm, pods, {}),) if needs_fetch(spec) else ()
-    manifests = (*jobs, *build_children(owner, revision, live_part(spec)))
+    manifests = (*jobs, *build_children(owner, revision, live_part(spec), spec.replicas >= LEAST_REPLICAS))
     return ACCEPTED, print_manifests(manifests, revision, options.output)
 
 

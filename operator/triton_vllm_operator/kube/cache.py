@@ -16,6 +16,7 @@ from triton_vllm_operator.kube.pod import Pod, project_pod
 from triton_vllm_operator.kube.resources import (
     CONFIG_MAP,
     DEPLOYMENT,
+    DISRUPTION_BUDGET,
     JOB,
     LLM_DEPLOYMENT,
     POD,
@@ -40,6 +41,7 @@ _CONTENT: Final = {
     CONFIG_MAP: ("data", "immutable"),
     REVISION: ("data", "revision"),
     JOB: ("spec", "status"),
+    DISRUPTION_BUDGET: ("spec",),
 }
 _READ_CONDITIONS: Final = {DEPLOYMENT: ("ReplicaFailure",), JOB: ("Complete", "Failed")}
 """Of a status only these conditions are read; its counters change all the time."""

@@ -45,12 +45,13 @@ SERVICE: Final = Kind("", "v1", "services", "Service")
 CONFIG_MAP: Final = Kind("", "v1", "configmaps", "ConfigMap")
 JOB: Final = Kind("batch", "v1", "jobs", "Job")
 POD: Final = Kind("", "v1", "pods", "Pod")
+DISRUPTION_BUDGET: Final = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 EVENT: Final = Kind("", "v1", "events", "Event")
 NODE: Final = Kind("", "v1", "nodes", "Node")
 LEASE: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 RESOURCE_SLICE: Final = Kind("resource.k8s.io", "v1", "resourceslices", "ResourceSlice")
 
-CHILDREN: Final = (CONFIG_MAP, DEPLOYMENT, SERVICE, REVISION, JOB)
+CHILDREN: Final = (CONFIG_MAP, DEPLOYMENT, SERVICE, REVISION, JOB, DISRUPTION_BUDGET)
 WATCHED: Final = (LLM_DEPLOYMENT, *CHILDREN, POD)
 
 _BY_NAME: Final = {kind.kind: kind for kind in (*WATCHED, LEASE)}

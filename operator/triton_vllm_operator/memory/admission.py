@@ -70,10 +70,11 @@ def _matches(node: Node, term: Json) -> bool:
     if not labels and not fields:
         return False
     named = {_NAME: node.name}
-    return all(_holds(rule, node.labels) for rule in labels) and all(_holds(rule, named) for rule in fields)
+    return all(holds(rule, node.labels) for rule in labels) and all(holds(rule, named) for rule in fields)
 
 
-def _holds(rule: Json, values: Mapping[str, str]) -> bool:
+def holds(rule: Json, values: Mapping[str, str]) -> bool:
+    """Whether an expression of a selector holds for labels."""
     compare = _OPERATORS.get(str(rule.get("operator")))
     wanted = rule.get("values")
     listed = [str(value) for value in wanted] if isinstance(wanted, list) else []

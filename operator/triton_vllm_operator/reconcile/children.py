@@ -7,6 +7,7 @@ from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.kube.resources import CONFIG_MAP, JOB, REVISION, SERVICE, kind_of, name_of
 from triton_vllm_operator.manifests.config_map import build_config_map, repository_name
 from triton_vllm_operator.manifests.deployment import build_deployment
+from triton_vllm_operator.manifests.disruption_budget import build_disruption_budget
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, build_controller_revision
 from triton_vllm_operator.manifests.service import build_service, is_headless
@@ -19,12 +20,12 @@ _KEPT_REVISIONS: Final = 10
 
 
 def build_children(
-    owner: Owner, revision: Revision, live: Live, way: RolloutWay = RolloutWay.REPLACE
+    owner: Owner, revision: Revision, live: Live, is_guarded: bool, way: RolloutWay = RolloutWay.REPLACE
 ) -> tuple[Json, ...]:
     """The children of a revision in the order in which they are applied.
 
     The Service is first: a name that is taken must be noticed before a pod is made. The revision is last:
-    it says that the API server has taken everything that belongs to it.
+    it says that the API server has taken everything that its pods need.
     """
     deadline = live.probe.startup_deadline_seconds
     return (
@@ -32,6 +33,7 @@ def build_children(
         build_config_map(owner, revision.repository),
         build_deployment(owner, revision.hash, revision.pod_template, live.replicas, deadline, way),
         build_controller_revision(owner, revision),
+        *([build_disruption_budget(owner)] if is_guarded else []),
     )
 
 

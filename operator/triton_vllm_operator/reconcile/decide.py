@@ -16,7 +16,6 @@ from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import CUT_OFF, PROOFS, ProbeHistory, judge
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import DEPLOYMENT, ObjectCondition, true_condition
-from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.service import build_service
 from triton_vllm_operator.reconcile.children import build_children, find_prunes, find_writes
 from triton_vllm_operator.reconcile.deadlines import (
@@ -25,6 +24,7 @@ from triton_vllm_operator.reconcile.deadlines import (
     unreachable_from,
     unready_from,
 )
+from triton_vllm_operator.reconcile.disruption import is_guarded
 from triton_vllm_operator.reconcile.held import ask_again_at
 from triton_vllm_operator.reconcile.learning import compare_now, find_news
 from triton_vllm_operator.reconcile.model import Decision, GatePatch, Observed
@@ -61,7 +61,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     # Only what the status says already: it is what is left when the pods are gone.
     is_stopped = stopped is not None and stopped == observed.resource.status.stopped
     step = find_step(observed, plan, now)
-    wanted = _children(observed.resource.owner, plan, is_stopped, step.way)
+    wanted = _children(observed, plan, is_stopped, step.way)
     recovered = _recover(observed, plan, now)
     situation = _situation(observed, plan, step, recovered, stopped)
     situation = replace(situation, rollback=rollback)
@@ -91,11 +91,12 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     )
 
 
-def _children(owner: Owner, plan: Plan, is_stopped: bool, way: RolloutWay) -> tuple[Json, ...]:
+def _children(observed: Observed, plan: Plan, is_stopped: bool, way: RolloutWay) -> tuple[Json, ...]:
+    owner = observed.resource.owner
     job = (plan.fetching.job,) if plan.fetching is not None and plan.fetching.job is not None else ()
     if plan.revision is not None:
         live = replace(plan.live, replicas=0) if is_stopped else plan.live
-        return (*build_children(owner, plan.revision, live, way), *job)
+        return (*build_children(owner, plan.revision, live, is_guarded(observed, plan.revision, live), way), *job)
     # A name that is taken must be noticed before gigabytes are fetched.
     return (build_service(owner, plan.live.service), *job) if plan.fetching is not None else ()
 

@@ -11,6 +11,7 @@ from triton_vllm_operator.health.failures.last_words import LastWords
 from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import GateState, ProbeHistory
+from triton_vllm_operator.kube.budget_lister import BudgetsSeen
 from triton_vllm_operator.kube.node_lister import NodesSeen
 from triton_vllm_operator.kube.place_lister import Places
 from triton_vllm_operator.kube.pod import Pod
@@ -112,6 +113,8 @@ class Observed:
     """Whether another Job may look into a model: only so many do at once."""
     nodes: NodesSeen | None = None
     """The nodes, where a decision of this spec may depend on them; None if what the status says of them still holds."""
+    budgets: BudgetsSeen = field(default_factory=BudgetsSeen)
+    """PodDisruptionBudgets of other people in the namespace, where one of ours may be wanted."""
     places: Places | None = None
     """What the nodes have and what is taken of it; asked for when a rollout has to know."""
     last_words: Mapping[str, LastWords] = field(default_factory=dict)

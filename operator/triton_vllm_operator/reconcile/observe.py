@@ -14,6 +14,7 @@ from triton_vllm_operator.health.failures.pods import wants_words
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.watcher import ProbeWatcher
+from triton_vllm_operator.kube.budget_lister import BudgetLister, BudgetsSeen
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.node_lister import NodeLister
@@ -31,6 +32,7 @@ from triton_vllm_operator.kube.resources import (
     name_of,
     time_of,
 )
+from triton_vllm_operator.manifests.disruption_budget import LEAST_REPLICAS
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, parse_controller_revision
 from triton_vllm_operator.reconcile.held import is_held, may_wait_for_memory
@@ -50,12 +52,13 @@ async def observe(
     probes: ProbeWatcher,
     inspector: Inspector,
     lister: NodeLister,
+    budgets: BudgetLister,
     now: datetime,
 ) -> Observed | None:
     """What there is; None if the LLMDeployment is gone or going.
 
     Raises:
-        ApiError: an object that had our name could not be looked up, or the nodes not be listed.
+        ApiError: an object that had our name could not be looked up, or the nodes or budgets not be listed.
     """
     body = cache.resource(key)
     if body is None or "deletionTimestamp" in metadata_of(body):
@@ -77,6 +80,7 @@ async def observe(
         podless=await _read_refusals(key, inspector, children, fetch_pods),
         inspection=await _inspect(key, inspector, resource.status, revisions, pods),
         nodes=await lister.nodes() if _needs_nodes(resource) else None,
+        budgets=await budgets.budgets(key.namespace) if _may_be_guarded(resource) else BudgetsSeen(),
         last_words={pod.name: await inspector.last_words(key.namespace, pod) for pod in pods if wants_words(pod)},
         last_said=await _read_last_said(key, inspector, resource.status, pods),
         probes=probes.histories(key),
@@ -114,6 +118,11 @@ def _needs_nodes(resource: Resource) -> bool:
     ready, fits = resource.status.condition(ConditionType.READY), resource.status.condition(ConditionType.MEMORY_FITS)
     is_settled = ready is not None and ready.status is ConditionStatus.TRUE
     return not is_settled or fits is None or fits.observed_generation != resource.generation
+
+
+def _may_be_guarded(resource: Resource) -> bool:
+    replicas = resource.spec.get("replicas")
+    return isinstance(replicas, int) and replicas >= LEAST_REPLICAS
 
 
 async def _read_progress(key: Key, inspector: Inspector, fetch_pods: tuple[Pod, ...]) -> dict[str, str]:

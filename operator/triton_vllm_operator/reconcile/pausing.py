@@ -6,6 +6,7 @@ from triton_vllm_operator.api.recovery import Recovery, RecoveryPolicy
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, name_of
 from triton_vllm_operator.manifests.deployment import build_deployment, find_way
 from triton_vllm_operator.reconcile.children import build_children, find_writes
+from triton_vllm_operator.reconcile.disruption import is_guarded
 from triton_vllm_operator.reconcile.model import Observed, Write
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.rollout.step import Step
@@ -27,7 +28,8 @@ def find_held_back(observed: Observed, plan: Plan, step: Step, is_stopped: bool)
     if plan.revision is None:
         return ()
     live = replace(plan.live, replicas=0) if is_stopped else plan.live
-    wanted = build_children(observed.resource.owner, plan.revision, live, step.way)
+    guarded = is_guarded(observed, plan.revision, live)
+    wanted = build_children(observed.resource.owner, plan.revision, live, guarded, step.way)
     return tuple(f"{write.manifest['kind']} {name_of(write.manifest)}" for write in find_writes(observed, plan, wanted))
 
 

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.watcher import ProbeWatcher
+from triton_vllm_operator.kube.budget_lister import BudgetLister
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone
@@ -69,6 +70,7 @@ class Reconciler:
         self._writer = Writer(client, cache)
         self._nodes = NodeLister(client)
         self._places = PlaceLister(client)
+        self._budgets = BudgetLister(client)
         self._turns = Turns()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -79,7 +81,7 @@ class Reconciler:
             ApiError: the API server could not be reached.
         """
         observed = await observe(
-            key, self._cache, self._client, self._probes, self._inspector, self._nodes, self._clock()
+            key, self._cache, self._client, self._probes, self._inspector, self._nodes, self._budgets, self._clock()
         )
         if observed is None:
             self._probes.sync(key, ())
