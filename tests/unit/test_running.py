@@ -1,6 +1,7 @@
 """What an engine says of itself, and what is made of it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from triton_vllm_operator.health.running import (
     Inspection,
     find_config_differences,
     find_engine_differences,
+    find_unused_cache,
     parse_engine_line,
 )
 from triton_vllm_operator.memory.versions import GIB
 from triton_vllm_operator.reconcile.learning import wants_to_hear
+from triton_vllm_operator.sources import compile_cache
 
 # The line of vLLM 0.20.2 on an H200, cut at the end.
 LINE = (
@@ -201,3 +204,12 @@ def test_no_more_than_sixteen_pods_are_heard_at_a_time() -> None:
     full = world.status.memory_plan.model_copy(update={"measured_pods": heard})
     assert wants_to_hear(world.status, "web-16")
     assert not wants_to_hear(world.status.model_copy(update={"memory_plan": full}), "web-16")
+
+
+def test_a_cache_that_is_not_used_is_said_with_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert compile_cache.choose(tmp_path / "nowhere", "settings") is None
+    log = f"{capsys.readouterr().out}{LINE}\n"
+    (said,) = find_unused_cache(log)
+    assert said.startswith("spec.cache is not used: ")
+    assert "nowhere" in said
+    assert find_unused_cache(f"compile cache: /compile-cache/x, empty\n{LINE}") == ()

@@ -30,6 +30,8 @@ _NAMES: Final = {
 _CHOSEN_BY_THE_ENGINE: Final = (None, "auto", -1)
 _OTHER_NAMES: Final = {"half": "float16", "float": "float32"}
 _BACKEND: Final = "vllm"
+_NO_CACHE: Final = re.compile(r"^compile cache: none, everything is compiled anew: (.+)$", re.MULTILINE)
+"""What sources/compile_cache.py says where it leaves spec.cache alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,12 @@ def _same(name: str, given: JsonValue, found: str) -> bool:
 
 def _as_printed(value: JsonValue) -> str:
     return _OTHER_NAMES.get(value, value) if isinstance(value, str) else str(value)
+
+
+def find_unused_cache(log: str) -> tuple[str, ...]:
+    """Why the engine did without spec.cache; one clause, if it did."""
+    found = _NO_CACHE.search(log)
+    return (f"spec.cache is not used: {found[1]}",) if found else ()
 
 
 def find_config_differences(config: Json) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from triton_vllm_operator.api.status import (
 from triton_vllm_operator.health.running import (
     find_config_differences,
     find_engine_differences,
+    find_unused_cache,
     parse_engine_line,
 )
 from triton_vllm_operator.manifests.revision import Revision
@@ -92,7 +93,7 @@ def find_running_engine(observed: Observed, revision: Revision) -> RunningEngine
     known = before.engine.running if before.engine and before.revision == revision.name else None
     if (inspection := observed.inspection) is None or known is not None:
         return known
-    differences = find_config_differences(inspection.model_config)
+    differences = (*find_config_differences(inspection.model_config), *find_unused_cache(inspection.log))
     if (line := parse_engine_line(inspection.log)) is None:
         return RunningEngine(differences=_shortened(differences))
     differences += find_engine_differences(line, revision.repository.model_json, revision.runtime.vllm)
