@@ -80,7 +80,6 @@ class Folder:
         """There once a server with it was ready."""
         self.cleared = root / f"{key}.cleared"
         """There from its being emptied until a server with it is ready."""
-        self.lock = -1
 
     @property
     def is_filled(self) -> bool:
@@ -93,12 +92,16 @@ class Folder:
         self.path.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
         self.whole.unlink(missing_ok=True)
+        self.path.mkdir(exist_ok=True)
 
     def take(self) -> bool:
-        """Keep other starts out until this one is ready; False if another one keeps it."""
-        self.lock = os.open(self.used, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+        """Keep other starts out until this one is ready; False if another one keeps it.
+
+        The process that watches has the descriptor too, and with it the lock, after this one became the server.
+        """
+        lock = os.open(self.used, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -138,15 +141,15 @@ def _open(folder: Folder) -> "Folder | None":
         if folder.cleared.exists():
             return _without(f"{folder.path} was emptied once, and the server did not become ready with it")
         folder.clear()
-        folder.path.mkdir(exist_ok=True)
         folder.cleared.touch()
         TRIAL.unlink()
         say(f"emptied {folder.path}: the server did not become ready with what it held")
     if _torch_version() < SHARED_SINCE_TORCH and not folder.take():
         return _without(f"another pod compiles into {folder.path}, and this torch cannot share it")
-    if folder.is_filled:
+    is_filled = folder.is_filled
+    if is_filled:
         TRIAL.touch()
-    say(f"{folder.path}, {'with what earlier starts compiled' if folder.is_filled else 'empty'}")
+    say(f"{folder.path}, {'with what earlier starts compiled' if is_filled else 'empty'}")
     return folder
 
 
