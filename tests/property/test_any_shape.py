@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from support.checkpoints import LLAMA, make_tensors
@@ -37,6 +37,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
+@example({"sliding_window": 2**53})
 def test_a_shape_is_read_or_it_is_said_why_not(changes: dict[str, Any]) -> None:
     found = read_shape({**SMALL, **changes}, TENSORS)
     assert isinstance(found, ModelShape | str)

@@ -42,8 +42,8 @@ def find_language_type(config: Json) -> str:
 
 
 def as_count(value: object) -> int | None:
-    """A positive whole number; None for all else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    """A positive whole number that a shape can hold; None for all else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST else None
 
 
 def as_factor(value: object) -> float | None:
@@ -53,6 +53,7 @@ def as_factor(value: object) -> float | None:
     return value if 0 < value < _LARGEST_FACTOR else None
 
 
+_LARGEST: Final = 2**53
 _LARGEST_FACTOR: Final = 2.0**53
 
 
