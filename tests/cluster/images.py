@@ -103,7 +103,7 @@ def ensure_images(wanted: tuple[Image, ...] = ALL) -> None:
     steps = Steps(len(stale), "image")
     for image in stale:
         with steps.step(f"building {image.name}"):
-            _build(image)
+            _build(image, image.name, paths.REPOSITORY)
         with step(f"importing {image.name}"):
             _import(image.name)
         paths.IMAGE_MARKS.mkdir(parents=True, exist_ok=True)
@@ -173,14 +173,25 @@ def _ensure_base() -> None:
             run(["buildah", "rm", container])
 
 
-def _build(image: Image) -> None:
+def import_as(image: Image, name: str, folder: Path) -> None:
+    """Build an image of another tree, and give it to containerd under a name of its own.
+
+    Raises:
+        ClusterError: a build or an import failed.
+    """
+    if name not in _imported_names():
+        _build(image, name, folder)
+        _import(name)
+
+
+def _build(image: Image, name: str, folder: Path) -> None:
     command: list[str | Path] = ["buildah", "build", "--pull-never", "--isolation", "chroot", "--layers"]
     # Where TLS is intercepted, pip inside the build needs the host's certificates.
     command += ["-v", f"{_HOST_CERTIFICATES}:{_MOUNTED_CERTIFICATES}:ro"]
     command += ["--build-arg", f"PIP_CERT={_MOUNTED_CERTIFICATES}"]
-    for name, value in image.arguments:
-        command += ["--build-arg", f"{name}={value}"]
-    run([*command, "-t", image.name, "-f", image.dockerfile, "."], cwd=paths.REPOSITORY)
+    for argument, value in image.arguments:
+        command += ["--build-arg", f"{argument}={value}"]
+    run([*command, "-t", name, "-f", image.dockerfile, "."], cwd=folder)
 
 
 def _import(name: str) -> None:

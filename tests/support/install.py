@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cluster.images import MODEL_TOOLS, OPERATOR
@@ -40,6 +41,22 @@ def install_operator(settings: Sequence[str] = (), release: str = RELEASE, names
         "--timeout=150s",
         *options,
     )
+
+
+def install_earlier(chart: Path, operator: str, tools: str) -> None:
+    """`helm upgrade --install` of another commit's chart with its images.
+
+    Raises:
+        ClusterError: it did not start.
+    """
+    images = {"image": operator, "modelTools.image": tools}
+    settings = []
+    for key, name in images.items():
+        repository, _, tag = name.rpartition(":")
+        settings += [f"{key}.repository={repository}", f"{key}.tag={tag}"]
+    options = [word for setting in settings for word in ("--set", setting)]
+    _remove_unfinished_release(RELEASE, SYSTEM_NAMESPACE)
+    helm("upgrade", "--install", RELEASE, chart, "-n", SYSTEM_NAMESPACE, "--wait", "--timeout=150s", *options)
 
 
 def _remove_unfinished_release(release: str, namespace: str) -> None:

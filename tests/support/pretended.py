@@ -7,6 +7,7 @@ is offered and counted like any other.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from cluster.images import OPERATOR, SMOLLM2, Image, ensure_images
@@ -21,23 +22,30 @@ PRETENDED: Final = Image(
     arguments=(("OPERATOR", OPERATOR.name),),
     needs=(OPERATOR,),
 )
+AGAIN: Final = replace(PRETENDED, repository="pretended-again", arguments=(*PRETENDED.arguments, ("AGAIN", "1")))
+"""The same under another name: an image that no pod has yet."""
 GPU: Final = "nvidia.com/gpu"
 VERSION = "pretended"
+ANOTHER_VERSION: Final = "pretended-again"
+MISSING_VERSION: Final = "pretended-missing"
+"""Of an image that there is not."""
+_IMAGES: Final = {
+    VERSION: PRETENDED.name,
+    ANOTHER_VERSION: AGAIN.name,
+    MISSING_VERSION: "localhost/triton-vllm-operator/missing:1",
+}
 _VLLM = "0.27.1"
 
 
 @contextmanager
 def pretended_gpus(count: int) -> Iterator[None]:
-    """The node has so many GPUs, and the operator a runtime that takes them."""
-    ensure_images((PRETENDED,))
-    runtime = {
-        "version": VERSION,
-        "image": PRETENDED.name,
-        "triton": "0.0.0",
-        "vllm": _VLLM,
-        "accelerator": "NvidiaGPU",
-    }
-    install_operator([f"extraRuntimes[0].{name}={value}" for name, value in runtime.items()])
+    """The node has so many GPUs, and the operator runtimes that take them."""
+    ensure_images((PRETENDED, AGAIN))
+    settings: list[str] = []
+    for number, (version, image) in enumerate(_IMAGES.items()):
+        runtime = {"version": version, "image": image, "triton": "0.0.0", "vllm": _VLLM, "accelerator": "NvidiaGPU"}
+        settings += [f"extraRuntimes[{number}].{name}={value}" for name, value in runtime.items()]
+    install_operator(settings)
     offer_gpus(count)
     try:
         yield
@@ -48,8 +56,7 @@ def pretended_gpus(count: int) -> Iterator[None]:
 
 def offer_gpus(count: int) -> None:
     """Say that the node has so many."""
-    (node,) = kubectl_json("get", "nodes")["items"]
-    name = node["metadata"]["name"]
+    name = real_node()
     patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(count)}]
     kubectl("patch", "node", name, "--subresource=status", "--type=json", "-p", json.dumps(patch))
 
@@ -74,3 +81,10 @@ def pretended_llm(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
             **spec,
         },
     }
+
+
+def real_node() -> str:
+    """The name of the node that has a kubelet."""
+    nodes = kubectl_json("get", "nodes")["items"]
+    (name,) = (node["metadata"]["name"] for node in nodes if node["status"].get("nodeInfo", {}).get("kubeletVersion"))
+    return str(name)

@@ -50,7 +50,7 @@ class Engine:
         load = self.load(now)
         step = max(0.05, LONGEST_STEP * load**4)
         done = math.floor(now / step) if load else 0
-        return Work(b"%d" % done, self.tells_prefill, under_way=load > 0)
+        return Work(b"%d" % done, self.tells_prefill, requests=int(load > 0))
 
     async def probe(self) -> ProbeResult:
         """Its answer waits for those that were there before; like the prober, it is given up after its timeout."""

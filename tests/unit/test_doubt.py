@@ -94,7 +94,7 @@ async def test_one_long_step_takes_nothing_away_for_good() -> None:
         return str(max(0.0, now() - HANGS_AT) // step).encode()
 
     async def look(_: ProbeTarget) -> Work:
-        return Work(steps(), tells_prefill=True, under_way=now() > HANGS_AT)
+        return Work(steps(), tells_prefill=True, requests=int(now() > HANGS_AT))
 
     async def answer(_asked: ProbeTarget, _: Callable[[], None]) -> ProbeResult:
         if now() < HANGS_AT:

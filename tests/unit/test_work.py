@@ -74,7 +74,7 @@ def test_a_server_without_an_engine_tells_nothing() -> None:
 
 
 def counted(tokens: int, under_way: bool = False, died: bool = False) -> Work:
-    return Work(b"%d" % tokens, under_way=under_way, died=died)
+    return Work(b"%d" % tokens, requests=int(under_way), died=died)
 
 
 @pytest.mark.parametrize(

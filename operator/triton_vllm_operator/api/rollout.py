@@ -50,6 +50,13 @@ class Rollout(ApiModel):
         description="With Auto: seconds that a new pod may wait for a node beside the old ones, before one of those "
         "goes.",
     )
+    wait_for_idle_seconds: int = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="Seconds that an old pod in whose place nobody answers may have requests before it goes; it goes "
+        "as soon as it has none.",
+    )
     on_failure: OnFailure = Field(
         OnFailure.HOLD,
         description="What becomes of pods that do not generate within their startup deadline: Hold keeps them, and the "
@@ -83,6 +90,14 @@ class Drain(ApiModel):
     )
 
 
+class HeldStatus(ApiModel):
+    """Why no old pod goes yet."""
+
+    reason: str = Field(max_length=64, description="As PreparingNode or WaitingForIdle.")
+    message: str = Field(max_length=LONGEST_WHY, description="The same in a sentence.")
+    time: str = Field(max_length=TIME_LENGTH, description="Since when, in UTC.")
+
+
 class RolloutStatus(ApiModel):
     """The rollout that is under way."""
 
@@ -96,3 +111,4 @@ class RolloutStatus(ApiModel):
     waiting_since: str | None = Field(
         None, max_length=TIME_LENGTH, description="Since when a new pod waits for a node while no old one goes, in UTC."
     )
+    held: HeldStatus | None = Field(None, description="Why no old pod goes yet; unset if one does.")

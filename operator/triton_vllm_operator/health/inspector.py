@@ -1,9 +1,11 @@
 """Reads once from a pod that serves what its engine and its server say of themselves. This module does I/O."""
 
+import asyncio
 import json
 import logging
 import re
 import time
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
@@ -14,9 +16,10 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.health.failures.hiding import hide_secrets
 from triton_vllm_operator.health.failures.last_words import LOG_LINES, NO_WORDS, LastWords, find_last_words
+from triton_vllm_operator.health.prober import read_counters
 from triton_vllm_operator.health.reading import TooLong, read_all
 from triton_vllm_operator.health.running import Inspection
-from triton_vllm_operator.health.target import url_host
+from triton_vllm_operator.health.target import metrics_url, url_host
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError
 from triton_vllm_operator.kube.pod import Pod
@@ -91,6 +94,16 @@ class Inspector:
             _LOG.warning("%s answers %d and no configuration", url, response.status)
             return None
         return Inspection(log, config, pod.name)
+
+    async def loads(self, pods: Iterable[Pod]) -> dict[str, int]:
+        """How many requests pods have that serve, by their names; those that do not say it are left out."""
+        serving = [pod for pod in pods if pod.serves and pod.ip]
+        found = await asyncio.gather(*(read_counters(self._session, metrics_url(pod.ip or "")) for pod in serving))
+        return {
+            pod.name: work.requests
+            for pod, work in zip(serving, found, strict=True)
+            if work is not None and work.requests is not None
+        }
 
     async def why_no_pod(self, namespace: str, job_uid: str) -> str:
         """Why Kubernetes makes no pod for a Job, which stands in events alone; empty if it does, or is late."""

@@ -220,9 +220,14 @@ def _as_count(value: object) -> int:
 
 
 async def look(session: aiohttp.ClientSession, target: ProbeTarget) -> Work | None:
+    """The counters of a container, which cost it nothing; None if it does not say."""
+    return await read_counters(session, target.metrics_url)
+
+
+async def read_counters(session: aiohttp.ClientSession, metrics_url: str) -> Work | None:
     """What the engine has done since it started, which costs it nothing; None if it does not say."""
     try:
-        async with session.get(target.metrics_url, timeout=_METRICS_TIMEOUT, allow_redirects=False) as response:
+        async with session.get(metrics_url, timeout=_METRICS_TIMEOUT, allow_redirects=False) as response:
             text = await read_all(response, METRICS_LIMIT_BYTES)
     except (TimeoutError, TooLong, *_NO_ANSWER):
         return None

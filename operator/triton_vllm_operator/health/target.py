@@ -11,6 +11,11 @@ def url_host(ip: str) -> str:
     return f"[{ip}]" if ":" in ip else ip
 
 
+def metrics_url(ip: str) -> str:
+    """Where the counters of a pod's engine stand."""
+    return f"http://{url_host(ip)}:{names.PORT_METRICS}/metrics"
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeTarget:
     """One container to probe, and how."""
@@ -38,4 +43,4 @@ class ProbeTarget:
     @property
     def metrics_url(self) -> str:
         """Where the counters of the engine stand."""
-        return f"http://{url_host(self.ip)}:{names.PORT_METRICS}/metrics"
+        return metrics_url(self.ip)

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,10 +33,15 @@ class Work:
     """That which changes while it works, in a form that can be compared."""
     tells_prefill: bool = False
     """Whether something changes while it computes a long prompt."""
-    under_way: bool = False
-    """Whether it has requests."""
+    requests: int | None = None
+    """That it computes, or that wait for it; None if its backend does not say."""
     died: bool = False
     """Whether its backend says so: a hint, of which a probe is the proof."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it is known to have requests."""
+        return bool(self.requests)
 
 
 class Sign(StrEnum):
@@ -57,7 +63,7 @@ def read_work(metrics: bytes) -> Work | None:
     return Work(
         hashlib.blake2b(b"\n".join(counters), digest_size=16).digest(),
         tells_prefill=any(line.startswith(_BLOCKS) for line in counters),
-        under_way=any(_value(line) > 0 for line in lines if line.startswith(_REQUESTS)),
+        requests=_count_requests(lines),
         died=any(_value(line) == 0 for line in lines if line.startswith(_UP)),
     )
 
@@ -73,6 +79,11 @@ def compare(before: Work | None, now: Work | None, worked: bool) -> Sign:
     if now.counters != before.counters:
         return Sign.WORKS
     return Sign.SUSPICIOUS if worked or now.under_way else Sign.RESTS
+
+
+def _count_requests(lines: list[bytes]) -> int | None:
+    values = [value for line in lines if line.startswith(_REQUESTS) and math.isfinite(value := _value(line))]
+    return math.ceil(sum(values)) if values else None
 
 
 def _value(line: bytes) -> float:

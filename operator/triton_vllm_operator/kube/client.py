@@ -133,10 +133,13 @@ class KubeClient:
         fresh = {**manifest, "metadata": {**metadata_of(manifest), "resourceVersion": _NO_VERSION}}
         return await self.apply(fresh, dry_run=dry_run)
 
-    async def apply(self, manifest: Json, subresource: str | None = None, dry_run: bool = False) -> Json:
+    async def apply(
+        self, manifest: Json, subresource: str | None = None, dry_run: bool = False, manager: str = names.MANAGER
+    ) -> Json:
         """Server-side apply under the operator's field manager; the object as it is afterwards.
 
-        A dry run changes nothing: the object is what it would be.
+        A dry run changes nothing: the object is what it would be. What one manager no longer applies is taken away,
+        so that what is written apart needs a manager of its own.
 
         Raises:
             Conflict: the object of this name has not the uid that the manifest names.
@@ -147,7 +150,7 @@ class KubeClient:
         namespace = str(metadata_of(manifest)["namespace"])
         path = kind.path(namespace, name_of(manifest), subresource)
         # An apply knows no unknown field: without Ignore the API server parses the body a second time to find them.
-        query = {"fieldManager": names.MANAGER, "force": "true", "fieldValidation": "Ignore"}
+        query = {"fieldManager": manager, "force": "true", "fieldValidation": "Ignore"}
         if dry_run:
             query["dryRun"] = "All"
         return await self._call("PATCH", "apply", kind, path, query, manifest)

@@ -30,6 +30,8 @@ class Node:
     allocatable: Amounts
     has_sliced_gpus: bool = False
     """Whether GPUs of it stand in ResourceSlices (dynamic resource allocation), for which pods ask in another way."""
+    not_ready: str = ""
+    """Why Kubernetes calls it not ready; empty if it does not."""
 
 
 def project_node(body: Json) -> Node:
@@ -45,6 +47,7 @@ def project_node(body: Json) -> Node:
         labels={str(key): str(value) for key, value in labels.items()},
         taints=tuple(_taint(taint) for taint in taints or () if isinstance(taint, dict)),
         allocatable=dict(read_amounts(as_dict(status.get("allocatable")))),
+        not_ready=_why_not_ready(status.get("conditions")),
     )
 
 
@@ -55,6 +58,15 @@ def find_sliced(slices: Iterable[Json]) -> frozenset[str]:
     """
     specs = (as_dict(body.get("spec")) for body in slices)
     return frozenset(str(spec.get("nodeName")) for spec in specs if spec.get("driver") == _GPU_DRIVER)
+
+
+def _why_not_ready(conditions: object) -> str:
+    """A node of which nothing is said yet counts as ready."""
+    listed = [as_dict(condition) for condition in conditions] if isinstance(conditions, list) else []
+    ready = next((condition for condition in listed if condition.get("type") == "Ready"), None)
+    if ready is None or ready.get("status") == "True":
+        return ""
+    return str(ready.get("message") or ready.get("reason") or "it does not say why")
 
 
 def _taint(taint: Mapping[str, Any]) -> Taint:

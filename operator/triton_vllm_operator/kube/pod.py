@@ -61,7 +61,12 @@ class Pod:
     """By which Kubernetes tells pods of one template from those of another, also where somebody else changed it."""
     terminating: bool = False
     phase: str = "Pending"
+    phase_reason: str = ""
     phase_message: str = ""
+    disruption: str = ""
+    """Why Kubernetes deletes it, if somebody had it deleted: a drain, a pod of a higher priority, a lost node."""
+    ends_at: datetime | None = None
+    """When it should be gone, once it is being deleted."""
     ip: str | None = None
     ready: bool = False
     gate: Gate | None = None
@@ -98,6 +103,8 @@ class Pod:
     """What its node said last of why it does not start it, as `FailedMount: ...`; from Events, where it takes long."""
     node: str = ""
     """Where it is placed; empty if nowhere yet."""
+    deletion_cost: int | None = None
+    """By which Kubernetes chooses, of pods of which some are to go."""
     job_uid: str = ""
     """Of the Job that this pod fetches a model for; empty for a serving pod."""
     prepares: bool = False
@@ -173,7 +180,10 @@ def project_pod(body: Json) -> Pod:
         template=str(labels.get("pod-template-hash", "")),
         terminating="deletionTimestamp" in metadata,
         phase=str(status.get("phase", "Pending")),
+        phase_reason=str(status.get("reason") or ""),
         phase_message=str(status.get("message") or status.get("reason") or ""),
+        disruption=_disruption(as_dict(conditions.get("DisruptionTarget"))),
+        ends_at=time_of(metadata.get("deletionTimestamp")),
         ip=status.get("podIP"),
         ready=as_dict(conditions.get("Ready")).get("status") == "True",
         gate=_gate(conditions.get(names.READINESS_GATE)),
@@ -195,6 +205,7 @@ def project_pod(body: Json) -> Pod:
         generates_since=_true_since(as_dict(conditions.get(names.READINESS_GATE))),
         node=str(as_dict(body.get("spec")).get("nodeName") or ""),
         waits_first=_waits_first(as_dict(body.get("spec"))),
+        deletion_cost=_deletion_cost(metadata),
         job_uid=_job_uid(body),
         prepares="running" in as_dict(prepare.get("state")),
         prepared=_warning_of(_last_end(prepare)),
@@ -275,6 +286,20 @@ def _ended(terminated: Any) -> Ended | None:
         finished_at=str(terminated.get("finishedAt", "")),
         container_id=str(terminated.get("containerID", "")),
     )
+
+
+def _disruption(condition: dict[str, Any]) -> str:
+    """https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions."""
+    if condition.get("status") != "True":
+        return ""
+    return f"{condition.get('reason', '')}: {condition.get('message', '')}"
+
+
+def _deletion_cost(metadata: dict[str, Any]) -> int | None:
+    try:
+        return int(as_dict(metadata.get("annotations"))[names.ANNOTATION_DELETION_COST])
+    except (KeyError, ValueError):
+        return None
 
 
 def _waits_first(spec: dict[str, Any]) -> bool:

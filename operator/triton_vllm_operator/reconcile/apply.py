@@ -30,6 +30,7 @@ from triton_vllm_operator.reconcile.model import (
     IMAGE_VOLUMES_DROPPED,
     Applied,
     Child,
+    CostPatch,
     GatePatch,
     News,
     Refusal,
@@ -40,6 +41,7 @@ from triton_vllm_operator.reconcile.model import (
 _LOG = logging.getLogger(__name__)
 _ACTED_ON: Final = ("recovery", "stopped")
 """Members of a status by which pods are deleted."""
+_COST_MANAGER: Final = f"{names.MANAGER}-costs"
 _SECONDS_OF_THE_DEAD: Final = 5
 """Until kubelet kills a pod that is replaced: a server waits for its engine, and this one will not come."""
 
@@ -149,6 +151,19 @@ class Writer:
             _LOG.info("pod %s/%s %s: %s", namespace, patch.pod_name, verdict, patch.state.message)
         return written
 
+    async def write_costs(self, namespace: str, patches: tuple[CostPatch, ...]) -> None:
+        """Write to pods by what Kubernetes chooses which of them go; a pod that is gone needs nothing.
+
+        Raises:
+            ApiError: a pod could not be written to.
+        """
+        for patch in patches:
+            try:
+                stored = await self._client.apply(_cost_manifest(namespace, patch), "status", manager=_COST_MANAGER)
+            except (Gone, Conflict):
+                continue
+            self._cache.put(POD, stored)
+
     async def replace(self, namespace: str, replacement: Replacement) -> bool:
         """Delete a pod whose engine is dead, so that another one starts; False if another pod has its name by now.
 
@@ -210,6 +225,13 @@ def _gate_manifest(namespace: str, patch: GatePatch) -> Json:
         "lastTransitionTime": format_time(patch.since),
     }
     return {**_header(POD, namespace, patch.pod_name, patch.pod_uid), "status": {"conditions": [condition]}}
+
+
+def _cost_manifest(namespace: str, patch: CostPatch) -> Json:
+    """Of the status: metadata may be written with it, and pods themselves the operator may not change."""
+    header = _header(POD, namespace, patch.pod_name, patch.pod_uid)
+    annotations = {names.ANNOTATION_DELETION_COST: str(patch.cost)}
+    return {**header, "metadata": {**metadata_of(header), "annotations": annotations}}
 
 
 def _header(kind: Kind, namespace: str, name: str, uid: str) -> Json:

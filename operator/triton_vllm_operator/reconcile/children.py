@@ -1,10 +1,11 @@
 """The children of an LLMDeployment: which are to be there, which of them are written, and which are pruned. Pure."""
 
+from datetime import UTC, datetime
 from typing import Final
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.rollout import RolloutWay
-from triton_vllm_operator.kube.resources import CONFIG_MAP, JOB, REVISION, SERVICE, kind_of, name_of
+from triton_vllm_operator.kube.resources import CONFIG_MAP, JOB, POD, REVISION, SERVICE, kind_of, name_of
 from triton_vllm_operator.manifests.config_map import build_config_map, repository_name
 from triton_vllm_operator.manifests.deployment import build_deployment
 from triton_vllm_operator.manifests.disruption_budget import build_disruption_budget
@@ -17,6 +18,8 @@ from triton_vllm_operator.reconcile.model import Child, Observed, Write
 from triton_vllm_operator.reconcile.plan import Plan
 
 _KEPT_REVISIONS: Final = 10
+_KEPT_FAILED: Final = 5
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def build_children(
@@ -85,6 +88,16 @@ def find_prunes(observed: Observed, plan: Plan, wanted: tuple[Json, ...]) -> tup
             or (there in anew and _must_be_made_anew(anew[there], child))
         )
     )
+
+
+def find_litter(observed: Observed) -> tuple[Child, ...]:
+    """Failed pods but the newest: a node that refuses each pod that it is given makes one a second.
+
+    Kubernetes itself collects them from the 12,500th on.
+    """
+    failed = [pod for pod in observed.pods if pod.phase == "Failed" and not pod.terminating and pod.created_at]
+    oldest_first = sorted(failed, key=lambda pod: (pod.created_at or _NEVER, pod.name))
+    return tuple(Child(POD, pod.name, pod.uid, {}) for pod in oldest_first[:-_KEPT_FAILED])
 
 
 def _must_be_made_anew(manifest: Json, there: Child) -> bool:

@@ -110,16 +110,26 @@ def _degraded_pod(situation: Situation, now: datetime) -> Finding | None:
         # What has not worked yet cannot have failed: it is Progressing that speaks of it.
         if not pod.has_generated or pod.serves:
             continue
-        if problem := situation.find_gate_failure(pod) or situation.find_problem(pod) or _find_unready(pod, now):
+        if (
+            problem := situation.find_gate_failure(pod)
+            or situation.find_problem(pod)
+            or _find_unready(pod, situation, now)
+        ):
             return holds(problem.reason, problem.message)
     return None
 
 
-def _find_unready(pod: Pod, now: datetime) -> Problem | None:
+def _find_unready(pod: Pod, situation: Situation, now: datetime) -> Problem | None:
     """Of a pod that generates by its last proof, and that Kubernetes calls not ready."""
     lost_at = unready_from(pod)
     if lost_at is None or now < lost_at:
         return None
+    if (why := situation.lost_nodes.get(pod.node)) is not None:
+        return Problem(
+            Reason.NODE_NOT_READY,
+            f"pod {pod.name} is out of the Service, since its node {pod.node} does not answer: {why.rstrip('.')}; "
+            "Kubernetes makes another pod minutes after a node was lost, at once after: kubectl delete node",
+        )
     return Problem(
         Reason.POD_NOT_READY,
         f"pod {pod.name} generated, but Kubernetes calls it not ready: its node does not answer, or its server does "

@@ -39,6 +39,11 @@ def unreachable_from(pod: Pod, situation: Situation) -> datetime | None:
     return pod.containers_ready_at + _UNREACHABLE_AFTER
 
 
+def stuck_from(pod: Pod) -> datetime | None:
+    """When a pod that is being deleted should be gone for long: then its node does not let it go."""
+    return pod.ends_at + _SEEN_WITHIN if pod.ends_at is not None else None
+
+
 def unready_from(pod: Pod) -> datetime | None:
     """When a pod that generates is called not ready: Kubernetes takes a moment to see that it does."""
     if pod.gate is None or not pod.gate.generates or pod.ready or not pod.running or pod.generates_since is None:

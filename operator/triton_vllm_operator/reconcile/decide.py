@@ -17,15 +17,17 @@ from triton_vllm_operator.health.verdict import CUT_OFF, PROOFS, ProbeHistory, j
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import DEPLOYMENT, ObjectCondition, true_condition
 from triton_vllm_operator.manifests.service import build_service
-from triton_vllm_operator.reconcile.children import build_children, find_prunes, find_writes
+from triton_vllm_operator.reconcile.children import build_children, find_litter, find_prunes, find_writes
 from triton_vllm_operator.reconcile.deadlines import (
     refusal_deadline,
     startup_deadline,
+    stuck_from,
     unreachable_from,
     unready_from,
 )
 from triton_vllm_operator.reconcile.disruption import is_guarded
 from triton_vllm_operator.reconcile.held import ask_again_at
+from triton_vllm_operator.reconcile.holding import find_hold
 from triton_vllm_operator.reconcile.learning import compare_now, find_news
 from triton_vllm_operator.reconcile.model import Decision, GatePatch, Observed
 from triton_vllm_operator.reconcile.pausing import as_it_runs, find_held_back, stop_rollout
@@ -34,6 +36,7 @@ from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_rec
 from triton_vllm_operator.reconcile.remarks import find_differences, find_warnings
 from triton_vllm_operator.reconcile.rollback import find_rollback, roll_back
 from triton_vllm_operator.reconcile.rolling import find_step
+from triton_vllm_operator.reconcile.scaling import Costs, find_costs
 from triton_vllm_operator.reconcile.situation import Finding, Situation
 from triton_vllm_operator.reconcile.status import build_status
 from triton_vllm_operator.reconcile.stopping import find_stopped
@@ -48,6 +51,7 @@ _SLOWEST_DISK: Final = 100_000_000
 """Bytes a second, of a shared volume that others use as well."""
 _SILENT_LOAD: Final = timedelta(minutes=10)
 """Without a line in its log, after which a pod that should have started is taken to hang: compiling takes minutes."""
+_LOOK_AT_NODE: Final = timedelta(seconds=31)
 _INSPECT_AGAIN: Final = timedelta(seconds=61)
 
 
@@ -61,7 +65,10 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     # Only what the status says already: it is what is left when the pods are gone.
     is_stopped = stopped is not None and stopped == observed.resource.status.stopped
     step = find_step(observed, plan, now)
-    wanted = _children(observed, plan, is_stopped, step.way)
+    if (hold := find_hold(observed, plan, step, now)) is not None:
+        plan, step = hold.plan, hold.step
+    wanted = (*_children(observed, plan, is_stopped, step.way), *(hold.jobs if hold is not None else ()))
+    costs = Costs() if paused or is_stopped else find_costs(observed, plan.live)
     recovered = _recover(observed, plan, now)
     situation = _situation(observed, plan, step, recovered, stopped)
     situation = replace(situation, rollback=rollback)
@@ -72,7 +79,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     compared = compare_now(observed, status.memory_plan)
     return Decision(
         writes=stop_rollout(observed, plan) if paused else find_writes(observed, plan, wanted),
-        prunes=() if paused else find_prunes(observed, plan, wanted),
+        prunes=() if paused else (*find_prunes(observed, plan, wanted), *find_litter(observed)),
         gates=_gates(observed, plan.live.probe, now),
         probes=_probes(observed, plan),
         status=None if status == observed.resource.status else status,
@@ -87,6 +94,8 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
         ),
         replacement=recovered.replacement,
         wants_places=step.wants_places,
+        wants_loads=costs.wants_loads or (hold is not None and hold.wants_loads),
+        costs=costs.patches,
         plan_error=compared.error if compared is not None else None,
     )
 
@@ -194,6 +203,7 @@ def _situation(
         last_words=observed.last_words,
         remedies=recovered.remedies,
         replaced=open_replacement(recovered.status),
+        lost_nodes=observed.lost_nodes,
         stopped=stopped,
         cut_off=tuple(
             pod.name
@@ -247,6 +257,10 @@ def _look_again_at(
         # When it last said something is read again.
         moments.append(now + _INSPECT_AGAIN)
     moments += [moment for pod in waiting for moment in (ask_again_at(pod, now), unready_from(pod))]
+    if any(unready_from(pod) is not None for pod in waiting):
+        # The nodes are not watched.
+        moments.append(now + _LOOK_AT_NODE)
+    moments += [stuck_from(pod) for pod in situation.pods]
     if situation.pods_refused:
         moments.append(refusal_deadline(situation))
     moments += [recovered.look_again_at, situation.step.look_again_at]

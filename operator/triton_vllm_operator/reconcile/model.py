@@ -113,10 +113,14 @@ class Observed:
     """Whether another Job may look into a model: only so many do at once."""
     nodes: NodesSeen | None = None
     """The nodes, where a decision of this spec may depend on them; None if what the status says of them still holds."""
+    lost_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Nodes of own pods that do not answer, by their names, with what Kubernetes says of them."""
     budgets: BudgetsSeen = field(default_factory=BudgetsSeen)
     """PodDisruptionBudgets of other people in the namespace, where one of ours may be wanted."""
     places: Places | None = None
     """What the nodes have and what is taken of it; asked for when a rollout has to know."""
+    loads: Mapping[str, int] | None = None
+    """How many requests pods have that serve, by their names, as far as they say; asked for when some are to go."""
     last_words: Mapping[str, LastWords] = field(default_factory=dict)
     """What the logs of pods say whose containers ended with too little of a message, by their names."""
     last_said: Mapping[str, datetime] = field(default_factory=dict)
@@ -151,6 +155,15 @@ class GatePatch:
     pod_uid: str
     state: GateState
     since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CostPatch:
+    """What Kubernetes compares when some of the pods are to go."""
+
+    pod_name: str
+    pod_uid: str
+    cost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +203,9 @@ class Decision:
     """A pod to delete once the status says that it was."""
     wants_places: bool = False
     """Whether it must be known first what is free on the nodes: then this decision is not to be carried out."""
+    wants_loads: bool = False
+    """The same of the requests that pods have."""
+    costs: tuple[CostPatch, ...] = ()
     plan_error: float | None = None
     """Of the tokens of a start that was measured now, as a part of what was measured."""
 

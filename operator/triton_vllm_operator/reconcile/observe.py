@@ -35,6 +35,7 @@ from triton_vllm_operator.kube.resources import (
 from triton_vllm_operator.manifests.disruption_budget import LEAST_REPLICAS
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision, parse_controller_revision
+from triton_vllm_operator.reconcile.deadlines import stuck_from, unready_from
 from triton_vllm_operator.reconcile.held import is_held, may_wait_for_memory
 from triton_vllm_operator.reconcile.learning import wants_to_hear
 from triton_vllm_operator.reconcile.model import Child, Observed, Resource, UnreadableRevision
@@ -80,6 +81,7 @@ async def observe(
         podless=await _read_refusals(key, inspector, children, fetch_pods),
         inspection=await _inspect(key, inspector, resource.status, revisions, pods),
         nodes=await lister.nodes() if _needs_nodes(resource) else None,
+        lost_nodes=await _find_lost_nodes(pods, lister, now),
         budgets=await budgets.budgets(key.namespace) if _may_be_guarded(resource) else BudgetsSeen(),
         last_words={pod.name: await inspector.last_words(key.namespace, pod) for pod in pods if wants_words(pod)},
         last_said=await _read_last_said(key, inspector, resource.status, pods),
@@ -118,6 +120,15 @@ def _needs_nodes(resource: Resource) -> bool:
     ready, fits = resource.status.condition(ConditionType.READY), resource.status.condition(ConditionType.MEMORY_FITS)
     is_settled = ready is not None and ready.status is ConditionStatus.TRUE
     return not is_settled or fits is None or fits.observed_generation != resource.generation
+
+
+async def _find_lost_nodes(pods: tuple[Pod, ...], lister: NodeLister, now: datetime) -> dict[str, str]:
+    """Of pods that Kubernetes calls not ready although they generate, and of those that do not go."""
+    stuck = [pod for pod in pods if (since := stuck_from(pod)) is not None and since <= now]
+    asked = {pod.node for pod in (*stuck, *(pod for pod in pods if unready_from(pod) is not None)) if pod.node}
+    if not asked:
+        return {}
+    return {node.name: node.not_ready for node in (await lister.nodes()).nodes if node.name in asked and node.not_ready}
 
 
 def _may_be_guarded(resource: Resource) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import ConditionType, Reason
@@ -42,6 +43,8 @@ class Plan:
     """For a spec that is no revision yet, while `revision` is an earlier one; or again, for `revision` itself."""
     memory: MemoryFinding | None = None
     """Of the spec; None if what the status says of it still holds, or nothing can be said yet."""
+    source_job: Json | None = None
+    """The Job that found out what the revision needs, which nothing stores until there is one."""
 
 
 def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
@@ -71,7 +74,7 @@ def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
         return Plan(newest, live, unchecked=verdict.unchecked, fetching=_beside(observed, waiting), memory=memory)
     resolved = Resolved(verdict.spec, verdict.runtime, pods, fetched.sources)
     revision = render_revision(observed.resource.owner, resolved, newest.number + 1 if newest else 1)
-    return Plan(revision, live, unchecked=verdict.unchecked, memory=memory)
+    return Plan(revision, live, unchecked=verdict.unchecked, memory=memory, source_job=fetched.job)
 
 
 def _look_up(

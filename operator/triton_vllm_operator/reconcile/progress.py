@@ -28,6 +28,8 @@ UNDER_WAY: Final = frozenset(
         Reason.CAPACITY_UNKNOWN,
         Reason.SURGE_TIMED_OUT,
         Reason.SURGE_REFUSED,
+        Reason.PREPARING_NODE,
+        Reason.WAITING_FOR_IDLE,
         Reason.SCALING_DOWN,
     }
 )
@@ -113,10 +115,26 @@ def _problem(situation: Situation) -> Problem | None:
     told = (pod for pod in situation.current if pod.scheduled_at is not None or not situation.step.awaits_place)
     found = (situation.find_problem(pod) or situation.find_gate_failure(pod) for pod in told)
     problem = next((problem for problem in found if problem), None)
-    if problem is not None and problem.reason is Reason.UNSCHEDULABLE and (why := _lacks_nodes(situation)):
-        # What the scheduler counts says less.
-        return replace(problem, message=f"{why}; {problem.message}")
-    return problem
+    if problem is None or problem.reason is not Reason.UNSCHEDULABLE:
+        return problem
+    # What the scheduler counts says less.
+    before = f"{why}; " if (why := _lacks_nodes(situation)) else ""
+    return replace(problem, message=f"{before}{problem.message}{_say_gone(situation)}")
+
+
+def _say_gone(situation: Situation) -> str:
+    """What became of the pods before those that start."""
+    lost = (pod for pod in situation.pods if pod.terminating and pod.node in situation.lost_nodes)
+    if (pod := next(lost, None)) is not None:
+        holds_on = f"pod {pod.name} is not gone and keeps its place, since its node {pod.node} does not answer"
+        return f"; {holds_on}: kubectl delete node {pod.node}, if it will not come back"
+    refused = [pod for pod in situation.pods if pod.phase == "Failed" and pod not in situation.alive]
+    problems = [problem for pod in refused if (problem := situation.find_problem(pod)) is not None]
+    told = [problem for problem in problems if problem.reason is Reason.NODE_REFUSED_POD]
+    if told:
+        return f"; before it, {len(told)} {'pod was' if len(told) == 1 else 'pods were'} not taken: {told[-1].message}"
+    disrupted = (pod for pod in situation.pods if pod.terminating and pod.disruption)
+    return f"; pod {pod.name} goes: {pod.disruption}" if (pod := next(disrupted, None)) is not None else ""
 
 
 def _lacks_nodes(situation: Situation) -> str:
@@ -153,7 +171,7 @@ def _starting(situation: Situation) -> Finding:
     """What the pods of the revision are at."""
     current, wanted = len(situation.current), situation.replicas
     if current < wanted:
-        return holds(Reason.CREATING_PODS, f"{current} of {wanted} pods exist")
+        return holds(Reason.CREATING_PODS, f"{current} of {wanted} pods exist{_say_gone(situation)}")
     starting = [pod for pod in situation.current if not pod.serves and not _is_seen_soon(pod)]
     for pod in starting:
         if situation.scheduler and pod.scheduled_at is None:
@@ -165,7 +183,7 @@ def _starting(situation: Situation) -> Finding:
             return holds(Reason.STARTING, f"pod {pod.name} fetches or checks its weights; see {where}")
     if not starting:
         return holds(Reason.STARTING, "the last pods have generated, and are not in the Service yet")
-    return holds(Reason.STARTING, f"pod {starting[0].name} has not generated yet")
+    return holds(Reason.STARTING, f"pod {starting[0].name} has not generated yet{_say_gone(situation)}")
 
 
 def _is_seen_soon(pod: Pod) -> bool:
@@ -174,7 +192,7 @@ def _is_seen_soon(pod: Pod) -> bool:
 
 def _rolling(step: Step, left: str) -> Finding:
     """Which way pods are replaced, and why."""
-    if (rollout := step.status) is None or rollout.reason not in set(Reason):
+    if step.status is None or (rollout := step.status.held or step.status).reason not in set(Reason):
         return holds(Reason.REPLACING_PODS, left)
     until = (
         f"; the new pod has no node yet, and an old one goes at {format_time(step.turns_at)}" if step.turns_at else ""

@@ -93,11 +93,10 @@ class Reconciler:
         if await self._writer.write_gates(key.namespace, decision.gates):
             # What is said of the pods comes from what they now say of themselves.
             return 0.0
-        if decision.wants_places:
-            places = await self._places.places()
-            observed, decision = self._decide(key, replace(observed, places=places.beside(key)), now)
+        observed, decision = await self._decide_knowing(key, observed, decision, now)
         await self._say_turn(observed, decision)
         try:
+            await self._writer.write_costs(key.namespace, decision.costs)
             applied = await self._writer.write_children(decision.writes)
         except Gone:
             # The namespace is being deleted, children first: there is nothing to bring back.
@@ -136,6 +135,18 @@ class Reconciler:
         decision = decide(observed, self._catalogue, now)
         if any(kind_of(write.manifest) == JOB and only_looks(name_of(write.manifest)) for write in decision.writes):
             self._turns.note(key, now)
+        return observed, decision
+
+    async def _decide_knowing(
+        self, key: Key, observed: Observed, decision: Decision, now: datetime
+    ) -> tuple[Observed, Decision]:
+        """The decision, with what it asks for: it is looked at when pods are to go, and at no other time."""
+        if decision.wants_places:
+            places = await self._places.places()
+            observed, decision = self._decide(key, replace(observed, places=places.beside(key)), now)
+        if decision.wants_loads:
+            loads = await self._inspector.loads(observed.pods)
+            observed, decision = self._decide(key, replace(observed, loads=loads), now)
         return observed, decision
 
     async def _say(self, owner: Owner, decision: Decision, now: datetime) -> bool:

@@ -48,7 +48,7 @@ def _find_moment(
     return Moment(
         revision=revision.name,
         in_force=find_way(deployment.body),
-        begins=_revision_of(deployment) != revision.hash,
+        begins=deployed_revision(deployment) != revision.hash,
         left=len(old) if replicas else 0,
         waits=bool(waiting),
         waits_since=min((pod.created_at for pod in waiting if pod.created_at is not None), default=None),
@@ -89,7 +89,7 @@ def _newest(pods: list[Pod]) -> list[Pod]:
     return [pod for pod in pods if last is not None and pod.template == last.template]
 
 
-def _revision_of(deployment: Child) -> str:
+def deployed_revision(deployment: Child) -> str:
     """The revision whose pods a Deployment makes."""
     template = as_dict(as_dict(deployment.body.get("spec")).get("template"))
     return str(as_dict(metadata_of(template).get("labels")).get(names.LABEL_REVISION, ""))

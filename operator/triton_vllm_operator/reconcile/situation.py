@@ -78,6 +78,8 @@ class Situation:
     """The last pod that was replaced, while its successor has not generated."""
     stopped: StoppedStatus | None = None
     """Why no pod is kept."""
+    lost_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Nodes of own pods that do not answer, by their names, with what Kubernetes says of them."""
     rollback: RollbackStatus | None = None
     """Why another revision runs than the spec asks for."""
     paused: bool = False

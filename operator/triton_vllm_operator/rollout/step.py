@@ -76,6 +76,12 @@ class Step:
     """Whether an own pod is being deleted, whose place one that has no node yet may get."""
     old: frozenset[str] = frozenset()
     """Names of the pods that are to be replaced."""
+    begins: bool = False
+    """Whether the Deployment does not know of the revision yet."""
+    in_force: RolloutWay = RolloutWay.REPLACE
+    """What the Deployment does now."""
+    takes_away: bool = False
+    """Whether an old pod goes first with this step, and did not before it."""
 
     @property
     def awaits_place(self) -> bool:
@@ -102,7 +108,9 @@ def decide_step(
     settings: Rollout, moment: Moment, before: RolloutStatus | None, estimate: Estimate | None, now: datetime
 ) -> Step:
     """What is done next about old pods."""
-    known = before if before is not None and before.revision == moment.revision else None
+    # What held it back is found anew.
+    is_of_this = before is not None and before.revision == moment.revision
+    known = before.model_copy(update={"held": None}) if before is not None and is_of_this else None
     if moment.paused:
         step = Step(moment.in_force, before)
     elif moment.left == 0:
@@ -112,7 +120,16 @@ def decide_step(
         step = _choose(settings, moment, known, estimate, now)
     else:
         step = _obey(settings.strategy, moment, known)
-    return replace(step, has_left=moment.left > 0, frees_place=moment.goes)
+    turns = moment.begins or moment.in_force is RolloutWay.SURGE
+    takes_away = step.way is RolloutWay.REPLACE and moment.left > 0 and turns and not moment.paused
+    return replace(
+        step,
+        has_left=moment.left > 0,
+        frees_place=moment.goes,
+        begins=moment.begins,
+        in_force=moment.in_force,
+        takes_away=takes_away,
+    )
 
 
 def _obey(strategy: RolloutStrategy, moment: Moment, known: RolloutStatus | None) -> Step:

@@ -16,6 +16,7 @@ from triton_vllm_operator.health.failures.last_words import (
     is_telling,
     lacks_words,
 )
+from triton_vllm_operator.health.failures.nodes import find_given_up
 from triton_vllm_operator.health.failures.signatures import Named, Weight, name_failure
 from triton_vllm_operator.kube.pod import Ended, Image, Pod
 from triton_vllm_operator.sources.report import parse_report
@@ -126,6 +127,9 @@ def _failed(pod: Pod) -> Problem:
         return Problem(
             named.reason, f"pod {pod.name} failed: {named.says}; what helps: {named.do}; the node says: {said}"
         )
+    if (given_up := find_given_up(pod.phase_reason, pod.phase_message)) is not None:
+        done = "was not taken by its node" if given_up.reason is Reason.NODE_REFUSED_POD else "was given up by its node"
+        return Problem(given_up.reason, f"pod {pod.name} {done}: {said}; {given_up.helps}; another pod is made")
     return Problem(Reason.POD_FAILED, f"pod {pod.name} failed: {said}")
 
 

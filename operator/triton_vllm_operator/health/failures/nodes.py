@@ -1,0 +1,55 @@
+"""What a kubelet says of a pod that it gave up, and what helps. Pure.
+
+Reasons: https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/lifecycle/predicate.go,
+cm/admission/errors.go, cm/topologymanager/topology_manager.go, eviction/helpers.go,
+nodeshutdown/nodeshutdown_manager.go.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from triton_vllm_operator.api.reasons import Reason
+
+_REJECTED: Final = "Pod was rejected: "
+"""Before all that a kubelet says of a pod that it does not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Why a node gave a pod up."""
+
+    reason: Reason
+    helps: str
+
+
+_BY_REASON: Final[Mapping[str, GivenUp]] = {
+    "UnexpectedAdmissionError": GivenUp(
+        Reason.NODE_REFUSED_POD,
+        "its devices are others than the scheduler was told of; if it happens again, restart its device plugin",
+    ),
+    "TopologyAffinityError": GivenUp(
+        Reason.NODE_REFUSED_POD,
+        "its Topology Manager finds no GPUs and processors that lie together; ask for fewer, or change its policy",
+    ),
+    "SMTAlignmentError": GivenUp(Reason.NODE_REFUSED_POD, "ask for whole processor cores in spec.resources"),
+    "NodeAffinity": GivenUp(Reason.NODE_REFUSED_POD, "the labels of the node are others than spec.scheduling asks for"),
+    "NodeShutdown": GivenUp(Reason.NODE_REFUSED_POD, "the node shuts down"),
+    "Terminated": GivenUp(Reason.NODE_EVICTED_POD, "the node shut down"),
+    "Evicted": GivenUp(
+        Reason.NODE_EVICTED_POD, "raise spec.resources.requests to what the pod uses, and others are evicted before it"
+    ),
+    "Preempting": GivenUp(Reason.NODE_EVICTED_POD, "a pod that the node itself needs took its place"),
+}
+_OUT_OF: Final = "OutOf"
+_FULLER: Final = GivenUp(Reason.NODE_REFUSED_POD, "the node was fuller than the scheduler knew")
+_OTHERWISE: Final = GivenUp(Reason.NODE_REFUSED_POD, "kubectl describe node says more")
+
+
+def find_given_up(reason: str, message: str) -> GivenUp | None:
+    """Of a pod that failed, by what its status says; None if that speaks of its containers."""
+    if (known := _BY_REASON.get(reason)) is not None:
+        return known
+    if reason.startswith(_OUT_OF):
+        return _FULLER
+    return _OTHERWISE if message.startswith(_REJECTED) else None

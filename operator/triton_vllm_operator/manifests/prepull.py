@@ -1,0 +1,88 @@
+"""The Job that brings the images of a pod to a node, before another pod there goes for it."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.kube.resources import as_dict
+from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
+from triton_vllm_operator.manifests.security import CONTAINER_SECURITY
+
+_PREPULL: Final = "prepull"
+"""In the names of these Jobs."""
+_LITTLE: Final = {"cpu": "100m", "memory": "128Mi"}
+_COPIED: Final = ("imagePullSecrets", "serviceAccountName", "schedulerName", "securityContext")
+"""What decides whether a node may pull an image, and who places the pod."""
+
+
+def find_images(pod_template: Json) -> frozenset[str]:
+    """The images that a node must have to start a pod: those of its containers, and of its volumes."""
+    pod = as_dict(pod_template.get("spec"))
+    return frozenset(
+        (
+            *(str(container["image"]) for container in _containers(pod)),
+            *(str(as_dict(volume["image"]).get("reference")) for volume in _image_volumes(pod)),
+        )
+    )
+
+
+def build_prepull_job(owner: Owner, pod_template: Json, gpu_resource: str | None, node: str) -> Json:
+    """A pod on that node with the images of the template, which does nothing and needs no GPU.
+
+    An image without the program `true` is pulled all the same: the Job then fails, which says as much.
+    """
+    pod = as_dict(pod_template.get("spec"))
+    volumes = _image_volumes(pod)
+    content: Json = {
+        "backoffLimit": 0,
+        "template": {
+            "metadata": {"labels": names.fetch_labels(owner.name)},
+            "spec": {
+                **{key: pod[key] for key in _COPIED if key in pod},
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "affinity": {"nodeAffinity": _on(node)},
+                "tolerations": _tolerations(pod, gpu_resource),
+                "initContainers": [_build_container(each, volumes) for each in pod.get("initContainers") or ()],
+                "containers": [_build_container(each, volumes) for each in pod["containers"]],
+                "volumes": volumes,
+            },
+        },
+    }
+    name = f"{owner.name}-{_PREPULL}-{content_hash(content)[:6]}"
+    return build_child(owner, "batch/v1", "Job", name, {"spec": content})
+
+
+def _containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from pod.get("initContainers") or ()
+    yield from pod.get("containers") or ()
+
+
+def _image_volumes(pod: dict[str, Any]) -> list[Json]:
+    return [volume for volume in pod.get("volumes") or () if volume.get("image")]
+
+
+def _build_container(container: dict[str, Any], volumes: list[Json]) -> Json:
+    pulled = {volume["name"] for volume in volumes}
+    return {
+        # Its name, and its mounts, are by what it is told for what an image is that cannot be pulled.
+        "name": container["name"],
+        "image": container["image"],
+        "command": ["true"],
+        "resources": {"requests": dict(_LITTLE), "limits": dict(_LITTLE)},
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [mount for mount in container.get("volumeMounts") or () if mount["name"] in pulled],
+    }
+
+
+def _on(node: str) -> Json:
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+
+
+def _tolerations(pod: dict[str, Any], gpu_resource: str | None) -> list[Json]:
+    """Kubernetes gives a pod that asks for GPUs the last one by itself (ExtendedResourceToleration)."""
+    own = [{"key": gpu_resource, "operator": "Exists", "effect": "NoSchedule"}] if gpu_resource else []
+    return [*(pod.get("tolerations") or ()), *own]
