@@ -71,6 +71,8 @@ CTR: Final = _containerd("ctr")
 HELM: Final = Program("helm", "helm.sh/helm/v3/cmd/helm", "helm")
 COREDNS: Final = Program("coredns", ".", "coredns")
 KSTATUS: Final = Program("kstatus", ".", "kstatus")
+METRICS_ADAPTER: Final = Program("prometheus-adapter", "sigs.k8s.io/prometheus-adapter/cmd/adapter", "adapter")
+"""Of no part of the cluster: it is built where it is needed."""
 
 PROGRAMS: Final = (
     ETCD,
@@ -89,13 +91,13 @@ PROGRAMS: Final = (
 )
 
 
-def build_programs() -> None:
+def build_programs(wanted: tuple[Program, ...] = PROGRAMS) -> None:
     """Build what is not in the cache.
 
     Raises:
         ClusterError: a build failed.
     """
-    missing = [program for program in PROGRAMS if not program.path.exists()]
+    missing = [program for program in wanted if not program.path.exists()]
     steps = Steps(len(missing), "building")
     for program in missing:
         with steps.step(program.name):
@@ -118,7 +120,7 @@ def _build(program: Program) -> None:
 
 
 def _remove_stale() -> None:
-    current = {program.folder for program in PROGRAMS}
+    current = {program.folder for program in (*PROGRAMS, METRICS_ADAPTER)}
     for folder in paths.BINARIES.iterdir():
         if folder not in current:
             shutil.rmtree(folder)

@@ -14,6 +14,7 @@ API_PORT: Final = 16443
 ETCD_PORT: Final = 12379
 DNS_PORT: Final = 53
 DNS_USER: Final = "system:coredns"
+_FRONT_PROXY: Final = "front-proxy-client"
 _CLUSTER_DOMAIN: Final = "cluster.local"
 PAUSE_IMAGE: Final = "localhost/triton-vllm-operator/pause:1"
 SERVER: Final = f"https://127.0.0.1:{API_PORT}"
@@ -34,6 +35,7 @@ class Credentials:
 
     authority: Pair
     apiserver: Pair
+    front_proxy: Pair
     kubelet_client: Pair
     service_accounts: Pair
     controller_manager: Path
@@ -57,6 +59,7 @@ def issue_credentials() -> Credentials:
     return Credentials(
         authority=authority.pair,
         apiserver=authority.issue("apiserver", "kube-apiserver", hosts=hosts),
+        front_proxy=authority.issue("front-proxy", _FRONT_PROXY),
         kubelet_client=authority.issue("kubelet-client", "kube-apiserver-kubelet-client", "system:masters"),
         service_accounts=authority.service_account_keys(),
         controller_manager=kubeconfig("controller-manager", "system:kube-controller-manager"),
@@ -117,6 +120,15 @@ def apiserver(credentials: Credentials) -> Command:
         f"--client-ca-file={credentials.authority.certificate}",
         f"--tls-cert-file={credentials.apiserver.certificate}",
         f"--tls-private-key-file={credentials.apiserver.key}",
+        # APIs of others, as that of metrics: https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
+        f"--requestheader-client-ca-file={credentials.authority.certificate}",
+        f"--requestheader-allowed-names={_FRONT_PROXY}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={credentials.front_proxy.certificate}",
+        f"--proxy-client-key-file={credentials.front_proxy.key}",
+        "--enable-aggregator-routing",
         f"--kubelet-client-certificate={credentials.kubelet_client.certificate}",
         f"--kubelet-client-key={credentials.kubelet_client.key}",
         f"--service-account-key-file={credentials.service_accounts.certificate}",

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from cluster.images import RUNTIME_CPU
 from cluster.kubectl import kubectl, wait_until
 from support.client_pod import run_client
 from support.llm import SMOLLM2, apply, make_llm, pods_of, wait_ready
@@ -17,6 +18,8 @@ CLIENTS: Final = 100
 SECONDS: Final = 150
 """For which they ask: a pod starts and another one goes within it, on two cores that compute for both."""
 PROBE: Final = {"periodSeconds": 10, "timeoutSeconds": 60, "failureThreshold": 3}
+GRPC_CLIENTS: Final = 20
+AGE_SECONDS: Final = 10
 EVICTION: Final = {"apiVersion": "policy/v1", "kind": "Eviction"}
 
 
@@ -36,9 +39,12 @@ def two_pods(namespace: str, **changes: Any) -> dict[str, Any]:
 def asked(namespace: str, work: Callable[[], object], *options: str) -> dict[str, Any]:
     """What the clients saw while something is done."""
     url = f"http://{NAME}.{namespace}.svc:8000/v2/models/{NAME}/generate"
-    words = (url, str(CLIENTS), str(SECONDS), *options)
+    return run_beside(namespace, work, "drained.py", url, str(CLIENTS), str(SECONDS), *options)
+
+
+def run_beside(namespace: str, work: Callable[[], object], *words: str, image: str = "") -> dict[str, Any]:
     with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(run_client, namespace, "drained.py", *words, seconds=SECONDS + 400)
+        found = pool.submit(run_client, namespace, *words, seconds=SECONDS + 400, image=image)
         wait_until("the clients are answered", 120, lambda: is_answered(namespace))
         work()
         wait_ready(namespace, NAME, 600)
@@ -88,3 +94,14 @@ def test_what_clients_lose_that_keep_their_connections(namespace: str) -> None:
     print(f"keep-alive: {seen}")
     assert all("Disconnected" in error or "ClientOSError" in error for error in seen["errors"]), seen
     assert seen["failed"] <= CLIENTS
+
+
+def test_a_grpc_connection_that_ends_in_time_loses_nothing(namespace: str) -> None:
+    """Each client keeps its channel, whose connections grow so old and no older."""
+    apply(two_pods(namespace, drain={"grpcMaxConnectionAgeSeconds": AGE_SECONDS}))
+    wait_ready(namespace, NAME, 600)
+    words = ("grpc_clients.py", f"{NAME}.{namespace}.svc:8001", NAME, str(GRPC_CLIENTS), str(SECONDS))
+    seen = run_beside(namespace, lambda: delete_one(namespace), *words, image=RUNTIME_CPU.name)
+    print(f"gRPC: {seen}")
+    assert seen["failed"] == 0, seen
+    assert seen["answered"] > GRPC_CLIENTS

@@ -75,7 +75,7 @@ def test_render(scenario: Path, update: bool) -> None:
 def of_models() -> list[Path]:
     """The samples that are LLMDeployments."""
     found = sorted((REPOSITORY / "samples").rglob("*.yaml"))
-    return [path for path in found if yaml.safe_load(path.read_text())["kind"] == "LLMDeployment"]
+    return [path for path in found if yaml.safe_load(path.read_text()).get("kind") == "LLMDeployment"]
 
 
 @pytest.mark.parametrize("sample", of_models(), ids=lambda path: path.name)

@@ -10,8 +10,10 @@ from support.install import operator_image
 _NAME = "client"
 
 
-def run_client(namespace: str, script: str, *arguments: str, seconds: float = 600) -> str:
+def run_client(namespace: str, script: str, *arguments: str, seconds: float = 600, image: str = "") -> str:
     """Run a file of tests/load with these arguments; the last line that it prints.
+
+    `image` is one with Python; the operator's if none is named.
 
     Raises:
         ClusterError: the pod did not end in time.
@@ -19,7 +21,7 @@ def run_client(namespace: str, script: str, *arguments: str, seconds: float = 60
     """
     text = (REPOSITORY / "tests/load" / script).read_text()
     kubectl("-n", namespace, "delete", "pod,configmap", _NAME, "--ignore-not-found", "--now")
-    for manifest in _manifests(namespace, text, list(arguments)):
+    for manifest in _manifests(namespace, text, list(arguments), image or operator_image()):
         kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
 
     def phase() -> str:
@@ -32,12 +34,12 @@ def run_client(namespace: str, script: str, *arguments: str, seconds: float = 60
     return log.splitlines()[-1]
 
 
-def _manifests(namespace: str, script: str, arguments: list[str]) -> list[dict[str, Any]]:
+def _manifests(namespace: str, script: str, arguments: list[str], image: str) -> list[dict[str, Any]]:
     metadata = {"name": _NAME, "namespace": namespace}
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
     container = {
         "name": _NAME,
-        "image": operator_image(),
+        "image": image,
         "imagePullPolicy": "Never",
         "command": ["python", "/client/client.py", *arguments],
         "securityContext": security,

@@ -88,6 +88,13 @@ class Drain(ApiModel):
         le=3600,
         description="Seconds that requests under way may take to end, after the pod has left the Service.",
     )
+    grpc_max_connection_age_seconds: int | None = Field(
+        None,
+        ge=5,
+        le=3600,
+        description="Seconds after which a gRPC connection takes no new request, so that its client connects anew, to "
+        "pods that stay; a pod that goes waits for that long before it ends. Unset: connections stay.",
+    )
 
 
 class HeldStatus(ApiModel):

@@ -299,6 +299,11 @@ class LLMDeploymentSpec(ApiModel):
         return None if limit is None else int(parse_quantity(limit))
 
     @property
+    def ending(self) -> Drain:
+        """How a pod ends."""
+        return self.drain or Drain()
+
+    @property
     def gpu_resource(self) -> str | None:
         """The extended resource that each rank needs; None on a CPU."""
         if self.accelerator is None:

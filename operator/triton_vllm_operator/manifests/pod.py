@@ -1,5 +1,6 @@
 """The pod template: Triton with vLLM, locked down, with the model repository and the weights."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,7 +8,6 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.cache import CompileCache
 from triton_vllm_operator.api.platform import Pods
-from triton_vllm_operator.api.rollout import Drain
 from triton_vllm_operator.api.scheduling import LabelSelector, Scheduling, TopologySpreadConstraint
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.manifests.config_map import KEY_CONFIG, repository_files, repository_name
@@ -67,7 +67,7 @@ def _build_container(inputs: PodInputs) -> Json:
     return {
         "name": names.CONTAINER,
         "image": inputs.image,
-        "args": build_start(inputs.spec, inputs.vllm, inputs.image, _drain_seconds(inputs.spec)),
+        "args": build_start(inputs.spec, inputs.vllm, inputs.image),
         "env": _build_environment(inputs.spec),
         "ports": [
             {"name": "http", "containerPort": names.PORT_HTTP, "protocol": "TCP"},
@@ -82,7 +82,7 @@ def _build_container(inputs: PodInputs) -> Json:
             "timeoutSeconds": 5,
             "failureThreshold": 3,
         },
-        "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
+        "lifecycle": {"preStop": {"sleep": {"seconds": _pre_stop_seconds(inputs.spec)}}},
         "resources": _build_resources(inputs.spec),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -103,11 +103,13 @@ def _build_mounts(inputs: PodInputs) -> list[Json]:
 
 def longest_end(spec: LLMDeploymentSpec) -> int:
     """Seconds that a pod may take to go."""
-    return _PRE_STOP_SECONDS + _drain_seconds(spec) + _ENGINE_SECONDS
+    return _pre_stop_seconds(spec) + spec.ending.timeout_seconds + _ENGINE_SECONDS
 
 
-def _drain_seconds(spec: LLMDeploymentSpec) -> int:
-    return (spec.drain or Drain()).timeout_seconds
+def _pre_stop_seconds(spec: LLMDeploymentSpec) -> int:
+    """A gRPC connection that was made just before the pod left the Service lives for its whole age, or a tenth more."""
+    age = spec.ending.grpc_max_connection_age_seconds
+    return _PRE_STOP_SECONDS + (math.ceil(1.1 * age) if age is not None else 0)
 
 
 def _build_environment(spec: LLMDeploymentSpec) -> list[Json]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.rollout import Drain
 from triton_vllm_operator.api.spec import MIG_RESOURCE, LLMDeploymentSpec
 from triton_vllm_operator.manifests.identity import content_hash
 from triton_vllm_operator.repository.arguments import load_arguments
@@ -45,9 +46,9 @@ def find_programs(spec: LLMDeploymentSpec, vllm: str) -> tuple[str, ...]:
     return (*waits, *keeps)
 
 
-def build_start(spec: LLMDeploymentSpec, vllm: str, image: str, exit_timeout_seconds: int) -> list[str]:
+def build_start(spec: LLMDeploymentSpec, vllm: str, image: str) -> list[str]:
     """The arguments of the container: the server, and before it the programs."""
-    server = _build_server(exit_timeout_seconds)
+    server = _build_server(spec.ending)
     programs = [_build_program(file, spec, vllm, image) for file in find_programs(spec, vllm)]
     if not programs:
         return server
@@ -90,13 +91,15 @@ def _name_settings(spec: LLMDeploymentSpec, vllm: str, image: str) -> str:
     return content_hash({"image": image, "vllm": vllm, "arguments": told, "adapters": adapters})
 
 
-def _build_server(exit_timeout_seconds: int) -> list[str]:
+def _build_server(ending: Drain) -> list[str]:
     restricted = f"{_RESTRICTED}:triton-vllm-operator=$(POD_UID)"
     return [
         "tritonserver",
         f"--model-repository={REPOSITORY}",
         "--model-control-mode=none",
-        f"--exit-timeout-secs={exit_timeout_seconds}",
+        f"--exit-timeout-secs={ending.timeout_seconds}",
         f"--http-restricted-api={restricted}",
         f"--grpc-restricted-protocol={restricted}",
+        # No grace: a stream ends when it is done. tritonserver --help: milliseconds.
+        *([f"--grpc-max-connection-age={1000 * age}"] if (age := ending.grpc_max_connection_age_seconds) else []),
     ]

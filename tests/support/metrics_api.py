@@ -1,0 +1,103 @@
+"""A metrics API for the HPA: prometheus-adapter on this machine, over a Prometheus that finds the cluster's pods."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from cluster import binaries, network, paths
+from cluster.errors import ClusterError
+from cluster.kubectl import kubectl, wait_until
+from support.prometheus import URL, prometheus
+
+_NAMESPACE: Final = "metrics"
+_PORT: Final = 16444
+_API: Final = "external.metrics.k8s.io"
+_LABEL: Final = "__meta_kubernetes_pod_label_app_kubernetes_io"
+_PODS: Final = [
+    {"source_labels": [f"{_LABEL}_managed_by"], "regex": "triton-vllm-operator", "action": "keep"},
+    {"source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": "metrics", "action": "keep"},
+    {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
+    {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
+    {"source_labels": [f"{_LABEL}_instance"], "target_label": "llmdeployment"},
+]
+"""What the chart's PodMonitor says, in Prometheus' own words."""
+
+
+@contextmanager
+def metrics_api(folder: Path, settings: Path, rules: Path) -> Iterator[None]:
+    """An external metrics API with these settings of prometheus-adapter, while the context is open."""
+    binaries.build_programs((binaries.METRICS_ADAPTER,))
+    pods = {"role": "pod", "kubeconfig_file": str(paths.KUBECONFIG)}
+    scrapes = [{"job_name": "engines", "kubernetes_sd_configs": [pods], "relabel_configs": _PODS}]
+    with prometheus(folder, scrapes, rules), _adapter(folder, settings):
+        for manifest in _manifests():
+            kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+        try:
+            wait_until("the metrics API answers", 60, _is_served)
+            yield
+        finally:
+            kubectl("delete", "apiservice", f"v1beta1.{_API}", "--ignore-not-found")
+            kubectl("delete", "namespace", _NAMESPACE, "--ignore-not-found", "--wait=false")
+
+
+def _is_served() -> bool:
+    try:
+        return "externalmetrics" in kubectl("get", "--raw", f"/apis/{_API}/v1beta1").lower()
+    except ClusterError:
+        return False
+
+
+@contextmanager
+def _adapter(folder: Path, settings: Path) -> Iterator[None]:
+    words: list[str | Path] = [
+        binaries.METRICS_ADAPTER.path,
+        f"--config={settings}",
+        f"--prometheus-url={URL}",
+        "--metrics-relist-interval=2s",
+        "--metrics-max-age=1m",
+        f"--bind-address={network.NODE_ADDRESS}",
+        f"--secure-port={_PORT}",
+        f"--cert-dir={folder / 'certificates'}",
+    ]
+    words += [f"--{use}-kubeconfig={paths.KUBECONFIG}" for use in ("lister", "authentication", "authorization")]
+    with (folder / "adapter.log").open("w") as log, subprocess.Popen(words, stdout=log, stderr=log) as server:
+        try:
+            yield
+        finally:
+            os.kill(server.pid, signal.SIGTERM)
+
+
+def _manifests() -> list[dict[str, Any]]:
+    """https://kubernetes.io/docs/tasks/extend-kubernetes/setup-extension-api-server/."""
+    metadata = {"name": "adapter", "namespace": _NAMESPACE}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 443}]}},
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {**metadata, "labels": {"kubernetes.io/service-name": "adapter"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [network.NODE_ADDRESS]}],
+            "ports": [{"port": _PORT, "protocol": "TCP"}],
+        },
+        {
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": {"name": f"v1beta1.{_API}"},
+            "spec": {
+                "service": metadata,
+                "group": _API,
+                "version": "v1beta1",
+                # The adapter's certificate is its own, of this minute.
+                "insecureSkipTLSVerify": True,
+                "groupPriorityMinimum": 100,
+                "versionPriority": 100,
+            },
+        },
+    ]
