@@ -7,6 +7,7 @@ import pytest
 
 from triton_vllm_operator.api.reading import read_spec
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.api.status import shorten
 
 GOOD: dict[str, Any] = {"model": {"image": {"reference": "registry/model:1"}}, "runtime": {"version": "26.08"}}
 
@@ -128,3 +129,10 @@ def test_json_may_nest_as_deep_as_the_api_server_reads_it() -> None:
 def test_a_field_of_the_same_name_that_means_another_thing_is_not_advised(changes: dict[str, Any], field: str) -> None:
     (fault,) = (fault for fault in faults(**changes) if field in fault)
     assert fault.endswith(f"{field}: there is no such field")
+
+
+def test_a_text_that_is_too_long_is_cut_between_words() -> None:
+    assert shorten("the model does not fit", 15) == "the model..."
+    assert shorten("the model", 9) == "the model"
+    assert shorten("x" * 60, 50) == "x" * 47 + "..."
+    assert shorten("a " + "x" * 60, 50) == "a " + "x" * 45 + "..."

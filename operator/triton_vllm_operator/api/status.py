@@ -217,10 +217,17 @@ class LLMDeploymentStatus(ApiModel):
 MESSAGE_LIMIT = 1024
 
 
+_LONGEST_WORD: Final = 40
+
+
 def shorten(message: str, limit: int = MESSAGE_LIMIT) -> str:
     """One line of at most `limit` characters, without any that would do something to a terminal."""
     line = "".join(character for character in " ".join(message.split()) if character.isprintable())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+    if len(line) <= limit:
+        return line
+    head, _, tail = (cut := line[: limit - 3]).rpartition(" ")
+    # What holds no space for long is no word.
+    return (head if head and len(tail) <= _LONGEST_WORD else cut) + "..."
 
 
 __all__ = [

@@ -127,11 +127,14 @@ def logs(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
     asked = [f"--tail={options.tail}"]
     asked += ["--follow"] if options.follow else []
     asked += ["--previous"] if options.previous else []
+    count = 0
     with cluster.logs(running, *asked) as lines:
-        for line in lines:
+        for count, line in enumerate(lines, 1):  # noqa: B007 (its last value)
             shown = line if options.all else engine_line(line)
             if shown is not None:
                 print(printable(shown), flush=True)
+    if not count:
+        raise Unreadable(f"no pod of {running.name} has said anything; {headline(running)}")
     return DONE, ""
 
 

@@ -155,7 +155,7 @@ class Hub:
 
     @property
     def _hub(self) -> str:
-        return self._repository.endpoint or "the hub"
+        return self._repository.endpoint or f"the hub ({HUB})"
 
     def _fault(self, error: BaseException) -> SourceFault | None:
         name, revision = self._repository.name, self._repository.revision
