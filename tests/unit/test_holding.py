@@ -8,7 +8,7 @@ import pytest
 from support.pods import make_pod, make_serving
 from support.simulate import CATALOGUE, World
 from triton_vllm_operator.kube.pod import Pod
-from triton_vllm_operator.kube.resources import DEPLOYMENT, JOB, as_dict
+from triton_vllm_operator.kube.resources import DEPLOYMENT, JOB, REVISION, as_dict
 from triton_vllm_operator.reconcile.decide import decide
 from unit.test_rolling import FULL, SPARE, SPEC, UNKNOWN, bounds, make_placed
 
@@ -49,7 +49,9 @@ def test_a_node_gets_the_images_before_the_old_pod_goes() -> None:
     world = serving().edit(**ANOTHER_MODEL).settle().settle()
     (job,) = world.of_kind(JOB.kind)
     assert world.condition("Progressing") == ("True", "PreparingNode")
-    assert "before an old pod goes, a gets what the new one needs: registry/model:2" in world.message("Progressing")
+    assert "before an old pod goes, node a gets what the new one needs: registry/model:2" in world.message(
+        "Progressing"
+    )
     assert world.condition("Available")[0] == "True"
     assert (image_of(world), bounds(world)) == ("registry/model:1", (0, 1))
     # Nothing more is written while it waits.
@@ -100,6 +102,7 @@ def test_an_image_that_cannot_be_had_takes_no_pod_away() -> None:
     )
     for _ in range(3):
         world.later(3600).settle()
+        assert len(world.of_kind(JOB.kind)) == 1
         assert world.condition("Progressing") == ("True", "ImagePullFailed")
         assert "what was accepted before keeps running" in world.message("Progressing")
         assert image_of(world) == "registry/model:1"
@@ -159,7 +162,10 @@ def test_a_surge_that_turns_is_prepared_too() -> None:
     end_job(world, "Complete")
     world.settle()
     assert bounds(world) == (0, 1)
-    assert world.condition("Progressing")[1] in ("SurgeTimedOut", "Unschedulable")
+    # The new pod has no place yet: the old one has not gone.
+    assert world.condition("Progressing")[1] == "Unschedulable"
+    assert world.status.rollout is not None
+    assert world.status.rollout.reason == "SurgeTimedOut"
 
 
 def test_an_edit_in_the_middle_of_a_rollout_is_not_held_back() -> None:
@@ -171,7 +177,7 @@ def test_an_edit_in_the_middle_of_a_rollout_is_not_held_back() -> None:
 
 def idle(world: World, requests: int | None) -> World:
     (pod,) = world.pods
-    world.changes["loads"] = {} if requests is None else {pod.name: requests}
+    world.changes["loads"] = {pod.name: requests}
     return world.settle()
 
 
@@ -199,6 +205,59 @@ def test_waiting_for_requests_has_an_end(requests: int | None, seconds: int) -> 
     assert template_of(idle(world, requests)) != before
 
 
+def test_a_pod_that_gives_no_answer_may_have_requests() -> None:
+    world = serving(rollout={"waitForIdleSeconds": 120}).edit(engine={"maxNumSeqs": 7})
+    world.changes["loads"] = {}
+    assert world.settle().condition("Progressing") == ("True", "WaitingForIdle")
+
+
+def test_requests_are_waited_for_after_the_images_are_there_and_no_longer_than_said() -> None:
+    world = serving(rollout={"waitForIdleSeconds": 120}).edit(**ANOTHER_MODEL)
+    idle(world, 3)
+    assert world.condition("Progressing") == ("True", "PreparingNode")
+    end_job(world, "Complete")
+    seen = set()
+    for _ in range(13):
+        assert image_of(world) == "registry/model:1"
+        assert [child.name for child in world.of_kind(JOB.kind)]
+        idle(world.later(10), 3)
+        seen.add(world.condition("Progressing")[1])
+    assert "WaitingForIdle" in seen
+    assert image_of(world) == "registry/model:2"
+    assert not world.of_kind(JOB.kind)
+
+
+def test_a_job_that_the_api_server_does_not_take_holds_nothing_up_for_long() -> None:
+    world = serving().edit(**ANOTHER_MODEL)
+    for _ in range(6):
+        decision = world.step()
+        jobs = [write for write in decision.writes if write.manifest["kind"] == "Job"]
+        assert all(write.is_optional for write in jobs)
+        world.children = {key: child for key, child in world.children.items() if key[0] != JOB.kind}
+        assert image_of(world) == "registry/model:1"
+        world.later(10)
+    world.step()
+    assert image_of(world) == "registry/model:2"
+
+
+def test_a_job_that_a_queue_suspends_holds_nothing_up_for_long() -> None:
+    world = serving().edit(**ANOTHER_MODEL).settle()
+    (job,) = world.of_kind(JOB.kind)
+    made = {**as_dict(job.body["metadata"]), "creationTimestamp": world.now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    world.children[JOB.kind, job.name] = replace(job, body={**job.body, "metadata": made})
+    assert image_of(world.later(59).settle()) == "registry/model:1"
+    assert image_of(world.later(1).settle()) == "registry/model:2"
+
+
+def test_what_runs_and_is_not_stored_is_not_held_back() -> None:
+    """A quota on ControllerRevisions: there is no revision to stay at."""
+    world = serving()
+    world.children = {key: child for key, child in world.children.items() if key[0] != REVISION.kind}
+    decision = world.edit(**ANOTHER_MODEL).decide()
+    assert DEPLOYMENT.kind not in {child.kind.kind for child in decision.prunes}
+    assert image_of(world.settle()) == "registry/model:2"
+
+
 def test_where_others_answer_no_request_is_waited_for() -> None:
     world = World(spec={**SPEC, "replicas": 2, "rollout": {"waitForIdleSeconds": 120}}).settle()
     world.pods = tuple(make_placed(make_serving(world.revision, f"llama-{number}")) for number in (1, 2))
@@ -216,10 +275,13 @@ def test_fewer_pods_begin_with_those_of_the_fewest_requests() -> None:
     assert world.decide().wants_loads
     observed = replace(world.observe(), loads={"llama-1": 2, "llama-2": 7})
     decision = decide(observed, CATALOGUE, world.now)
-    assert {patch.pod_name: patch.cost for patch in decision.costs} == {"llama-1": 2, "llama-2": 7, "llama-3": 0}
+    # One that gives no answer has the most to do, as far as is known.
+    assert {patch.pod_name: patch.cost for patch in decision.costs} == {"llama-1": 2, "llama-2": 7, "llama-3": 8}
     assert [write.manifest["spec"]["replicas"] for write in decision.writes] == [1]  # type: ignore[index,call-overload]
     told = tuple(replace(pod, deletion_cost=patch.cost) for pod, patch in zip(world.pods, decision.costs, strict=True))
     assert decide(replace(observed, pods=told), CATALOGUE, world.now).costs == ()
+    untold = replace(observed, loads={"llama-1": None, "llama-2": None})
+    assert decide(untold, CATALOGUE, world.now).costs == ()
     # Of all or none there is nothing to choose.
     world.edit(replicas=0)
     assert not world.decide().wants_loads

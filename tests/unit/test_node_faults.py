@@ -69,17 +69,23 @@ def failed_body(reason: str, message: str) -> dict[str, Any]:
 def test_pods_that_a_node_refused_are_told_of_until_one_serves() -> None:
     world = World().settle()
     refused = [
-        replace(project_pod(failed_body(*REFUSALS[0][:2])), name=f"llama-{n}", uid=f"u{n}", revision=world.revision)
+        replace(
+            project_pod(failed_body(*REFUSALS[0][:2])),
+            name=f"llama-{9 - n}",
+            uid=f"u{n}",
+            revision=world.revision,
+            created_at=NOW + timedelta(seconds=n),
+        )
         for n in range(3)
     ]
     world.pods = tuple(refused)
     assert world.settle().condition("Ready") == ("False", "NodeRefusedPod")
-    fresh = make_pod(world.revision, "llama-9", phase="Pending", running=False)
+    fresh = make_pod(world.revision, "llama-1", phase="Pending", running=False)
     world.pods = (*refused, fresh)
     world.settle()
     assert world.condition("Ready") == ("False", "Starting")
-    assert "before it, 3 pods were not taken: pod llama-2 was not taken by its node" in world.message("Ready")
-    world.pods = (*refused, make_serving(world.revision, "llama-9"))
+    assert "has not generated yet; before it, pod llama-7 was not taken by its node: " in world.message("Ready")
+    world.pods = (*refused, make_serving(world.revision, "llama-1"))
     world.settle()
     assert world.condition("Ready") == ("True", "AllReplicasGenerate")
     assert world.status.recovery is None

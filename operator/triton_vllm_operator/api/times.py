@@ -7,6 +7,8 @@ _LAST_YEAR: Final = 9000
 """Nothing can be added to what lies much later."""
 TIME_LENGTH: Final = 20
 """Characters."""
+LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+"""For what has no time."""
 
 
 def format_time(at: datetime) -> str:

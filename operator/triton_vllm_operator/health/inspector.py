@@ -16,10 +16,11 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.health.failures.hiding import hide_secrets
 from triton_vllm_operator.health.failures.last_words import LOG_LINES, NO_WORDS, LastWords, find_last_words
-from triton_vllm_operator.health.prober import read_counters
+from triton_vllm_operator.health.prober import read_metrics
 from triton_vllm_operator.health.reading import TooLong, read_all
 from triton_vllm_operator.health.running import Inspection
 from triton_vllm_operator.health.target import metrics_url, url_host
+from triton_vllm_operator.health.work import read_work
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError
 from triton_vllm_operator.kube.pod import Pod
@@ -95,15 +96,15 @@ class Inspector:
             return None
         return Inspection(log, config, pod.name)
 
-    async def loads(self, pods: Iterable[Pod]) -> dict[str, int]:
-        """How many requests pods have that serve, by their names; those that do not say it are left out."""
+    async def loads(self, pods: Iterable[Pod]) -> dict[str, int | None]:
+        """How many requests pods have that serve, by their names: None where a backend does not tell.
+
+        Those that gave no answer are left out.
+        """
         serving = [pod for pod in pods if pod.serves and pod.ip]
-        found = await asyncio.gather(*(read_counters(self._session, metrics_url(pod.ip or "")) for pod in serving))
-        return {
-            pod.name: work.requests
-            for pod, work in zip(serving, found, strict=True)
-            if work is not None and work.requests is not None
-        }
+        found = await asyncio.gather(*(read_metrics(self._session, metrics_url(pod.ip or "")) for pod in serving))
+        told = {pod.name: text for pod, text in zip(serving, found, strict=True) if text is not None}
+        return {name: work.requests if (work := read_work(text)) is not None else None for name, text in told.items()}
 
     async def why_no_pod(self, namespace: str, job_uid: str) -> str:
         """Why Kubernetes makes no pod for a Job, which stands in events alone; empty if it does, or is late."""

@@ -220,18 +220,18 @@ def _as_count(value: object) -> int:
 
 
 async def look(session: aiohttp.ClientSession, target: ProbeTarget) -> Work | None:
-    """The counters of a container, which cost it nothing; None if it does not say."""
-    return await read_counters(session, target.metrics_url)
-
-
-async def read_counters(session: aiohttp.ClientSession, metrics_url: str) -> Work | None:
     """What the engine has done since it started, which costs it nothing; None if it does not say."""
+    text = await read_metrics(session, target.metrics_url)
+    return read_work(text) if text is not None else None
+
+
+async def read_metrics(session: aiohttp.ClientSession, url: str) -> bytes | None:
+    """The metrics of a server; None if it gives no answer."""
     try:
-        async with session.get(metrics_url, timeout=_METRICS_TIMEOUT, allow_redirects=False) as response:
-            text = await read_all(response, METRICS_LIMIT_BYTES)
+        async with session.get(url, timeout=_METRICS_TIMEOUT, allow_redirects=False) as response:
+            return await read_all(response, METRICS_LIMIT_BYTES)
     except (TimeoutError, TooLong, *_NO_ANSWER):
         return None
-    return read_work(text)
 
 
 def _parse(line: bytes) -> dict[str, object]:

@@ -102,6 +102,11 @@ def true_condition(body: Json, kind: str) -> ObjectCondition | None:
     return None
 
 
+def creation_time(body: Json) -> datetime | None:
+    """When an object was made."""
+    return time_of(metadata_of(body).get("creationTimestamp"))
+
+
 def start_time(body: Json) -> datetime | None:
     """When the controller of an object first worked on it."""
     status = body.get("status")

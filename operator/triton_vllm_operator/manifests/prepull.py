@@ -55,6 +55,11 @@ def build_prepull_job(owner: Owner, pod_template: Json, gpu_resource: str | None
     return build_child(owner, "batch/v1", "Job", name, {"spec": content})
 
 
+def only_pulls(job: str) -> bool:
+    """Whether a Job of that name brings images to a node."""
+    return job.split("-")[-2:-1] == [_PREPULL]
+
+
 def _containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from pod.get("initContainers") or ()
     yield from pod.get("containers") or ()

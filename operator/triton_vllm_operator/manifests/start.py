@@ -93,6 +93,7 @@ def _name_settings(spec: LLMDeploymentSpec, vllm: str, image: str) -> str:
 
 def _build_server(ending: Drain) -> list[str]:
     restricted = f"{_RESTRICTED}:triton-vllm-operator=$(POD_UID)"
+    age = ending.grpc_max_connection_age_seconds
     return [
         "tritonserver",
         f"--model-repository={REPOSITORY}",
@@ -101,5 +102,5 @@ def _build_server(ending: Drain) -> list[str]:
         f"--http-restricted-api={restricted}",
         f"--grpc-restricted-protocol={restricted}",
         # No grace: a stream ends when it is done. tritonserver --help: milliseconds.
-        *([f"--grpc-max-connection-age={1000 * age}"] if (age := ending.grpc_max_connection_age_seconds) else []),
+        *([f"--grpc-max-connection-age={1000 * age}"] if age is not None else []),
     ]

@@ -75,6 +75,9 @@ class Writer:
                 # 500 is said of the object, not of the server: a webhook that fails, an object that is too large.
                 if not isinstance(error, Refused) and error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
                     raise
+                if write.is_optional:
+                    _LOG.warning("%s %s is left out: %s", kind.kind, name, error.message)
+                    continue
                 return Applied(refusal=Refusal(kind.kind, name, error.message))
             if stored is None:
                 return Applied(foreign=(f"{kind.kind} {name}",))
@@ -152,15 +155,18 @@ class Writer:
         return written
 
     async def write_costs(self, namespace: str, patches: tuple[CostPatch, ...]) -> None:
-        """Write to pods by what Kubernetes chooses which of them go; a pod that is gone needs nothing.
+        """Write to pods by what Kubernetes chooses which of them go; one that cannot be written to is as any other.
 
         Raises:
-            ApiError: a pod could not be written to.
+            ApiError: the API server could not be reached.
         """
         for patch in patches:
             try:
                 stored = await self._client.apply(_cost_manifest(namespace, patch), "status", manager=_COST_MANAGER)
             except (Gone, Conflict):
+                continue
+            except Refused as error:
+                _LOG.warning("pod %s/%s gets no deletion cost: %s", namespace, patch.pod_name, error.message)
                 continue
             self._cache.put(POD, stored)
 

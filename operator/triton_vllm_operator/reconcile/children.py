@@ -1,6 +1,5 @@
 """The children of an LLMDeployment: which are to be there, which of them are written, and which are pruned. Pure."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 from triton_vllm_operator.api.base import Json
@@ -10,6 +9,7 @@ from triton_vllm_operator.manifests.config_map import build_config_map, reposito
 from triton_vllm_operator.manifests.deployment import build_deployment
 from triton_vllm_operator.manifests.disruption_budget import build_disruption_budget
 from triton_vllm_operator.manifests.identity import Owner
+from triton_vllm_operator.manifests.prepull import only_pulls
 from triton_vllm_operator.manifests.revision import Revision, build_controller_revision
 from triton_vllm_operator.manifests.service import build_service, is_headless
 from triton_vllm_operator.reconcile.drift import differs
@@ -19,7 +19,6 @@ from triton_vllm_operator.reconcile.plan import Plan
 
 _KEPT_REVISIONS: Final = 10
 _KEPT_FAILED: Final = 5
-_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def build_children(
@@ -51,7 +50,7 @@ def find_writes(observed: Observed, plan: Plan, wanted: tuple[Json, ...]) -> tup
             continue
         there = found.get((kind_of(manifest), name_of(manifest)))
         if there is None:
-            pending.append(Write(manifest, None))
+            pending.append(Write(manifest, None, is_optional=only_pulls(name_of(manifest))))
         elif plan.live.leaves_service and there.kind == SERVICE:
             continue
         elif _must_be_made_anew(manifest, there):
@@ -95,9 +94,11 @@ def find_litter(observed: Observed) -> tuple[Child, ...]:
 
     Kubernetes itself collects them from the 12,500th on.
     """
-    failed = [pod for pod in observed.pods if pod.phase == "Failed" and not pod.terminating and pod.created_at]
-    oldest_first = sorted(failed, key=lambda pod: (pod.created_at or _NEVER, pod.name))
-    return tuple(Child(POD, pod.name, pod.uid, {}) for pod in oldest_first[:-_KEPT_FAILED])
+    if observed.newest_unreadable is not None:
+        return ()
+    failed = (pod for pod in observed.pods if pod.phase == "Failed" and not pod.terminating)
+    oldest_first = sorted((pod.created_at, pod.name, pod.uid) for pod in failed if pod.created_at is not None)
+    return tuple(Child(POD, name, uid, {}) for _, name, uid in oldest_first[:-_KEPT_FAILED])
 
 
 def _must_be_made_anew(manifest: Json, there: Child) -> bool:

@@ -11,6 +11,9 @@ _UNREACHABLE_AFTER: Final = timedelta(seconds=15)
 _SEEN_WITHIN: Final = timedelta(seconds=15)
 """In which Kubernetes sees that a gate is open."""
 
+_GONE_WITHIN: Final = timedelta(seconds=15)
+"""After its grace period: kubelet kills what is left then, and tells of it."""
+
 
 def startup_deadline(pod: Pod, seconds: int) -> datetime | None:
     """When a pod that has not generated yet has taken too long.
@@ -40,8 +43,8 @@ def unreachable_from(pod: Pod, situation: Situation) -> datetime | None:
 
 
 def stuck_from(pod: Pod) -> datetime | None:
-    """When a pod that is being deleted should be gone for long: then its node does not let it go."""
-    return pod.ends_at + _SEEN_WITHIN if pod.ends_at is not None else None
+    """When a pod that is being deleted is overdue: then its node does not let it go."""
+    return pod.ends_at + _GONE_WITHIN if pod.ends_at is not None else None
 
 
 def unready_from(pod: Pod) -> datetime | None:

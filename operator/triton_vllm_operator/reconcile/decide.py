@@ -68,7 +68,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     if (hold := find_hold(observed, plan, step, now)) is not None:
         plan, step = hold.plan, hold.step
     wanted = (*_children(observed, plan, is_stopped, step.way), *(hold.jobs if hold is not None else ()))
-    costs = Costs() if paused or is_stopped else find_costs(observed, plan.live)
+    costs = Costs() if paused or is_stopped or observed.newest_unreadable else find_costs(observed, plan.live)
     recovered = _recover(observed, plan, now)
     situation = _situation(observed, plan, step, recovered, stopped)
     situation = replace(situation, rollback=rollback)
@@ -257,10 +257,11 @@ def _look_again_at(
         # When it last said something is read again.
         moments.append(now + _INSPECT_AGAIN)
     moments += [moment for pod in waiting for moment in (ask_again_at(pod, now), unready_from(pod))]
-    if any(unready_from(pod) is not None for pod in waiting):
+    stuck = [moment for pod in situation.pods if (moment := stuck_from(pod)) is not None]
+    if any(unready_from(pod) is not None for pod in waiting) or any(moment <= now for moment in stuck):
         # The nodes are not watched.
         moments.append(now + _LOOK_AT_NODE)
-    moments += [stuck_from(pod) for pod in situation.pods]
+    moments += stuck
     if situation.pods_refused:
         moments.append(refusal_deadline(situation))
     moments += [recovered.look_again_at, situation.step.look_again_at]

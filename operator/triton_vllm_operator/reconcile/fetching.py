@@ -43,7 +43,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Fetching:
-    """A Job is at work, or has failed."""
+    """What a spec waits for before it is a revision: a Job that is at work or failed, memory, or old pods."""
 
     job: Json | None
     """The Job that should be there; None if the one that is there has had its time, and a new one follows."""

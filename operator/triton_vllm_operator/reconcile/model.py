@@ -50,6 +50,8 @@ class Write:
     manifest: Json
     uid: str | None
     """Of the child that is there and differs; None if no object may have this name yet."""
+    is_optional: bool = False
+    """Whether all goes on without it, should the API server not take it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,11 @@ class Observed:
     """PodDisruptionBudgets of other people in the namespace, where one of ours may be wanted."""
     places: Places | None = None
     """What the nodes have and what is taken of it; asked for when a rollout has to know."""
-    loads: Mapping[str, int] | None = None
-    """How many requests pods have that serve, by their names, as far as they say; asked for when some are to go."""
+    loads: Mapping[str, int | None] | None = None
+    """How many requests pods have that serve, by their names; asked for when some are to go.
+
+    None where a backend does not tell them; a pod that gave no answer is not among them.
+    """
     last_words: Mapping[str, LastWords] = field(default_factory=dict)
     """What the logs of pods say whose containers ended with too little of a message, by their names."""
     last_said: Mapping[str, datetime] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.rollout import RollbackStatus
 from triton_vllm_operator.api.status import ConditionStatus
-from triton_vllm_operator.api.times import format_time
+from triton_vllm_operator.api.times import LONG_AGO, format_time
 from triton_vllm_operator.health.failures.pods import Problem
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.reconcile.deadlines import refusal_deadline, startup_deadline, unreachable_from
@@ -129,10 +129,11 @@ def _say_gone(situation: Situation) -> str:
         holds_on = f"pod {pod.name} is not gone and keeps its place, since its node {pod.node} does not answer"
         return f"; {holds_on}: kubectl delete node {pod.node}, if it will not come back"
     refused = [pod for pod in situation.pods if pod.phase == "Failed" and pod not in situation.alive]
-    problems = [problem for pod in refused if (problem := situation.find_problem(pod)) is not None]
-    told = [problem for problem in problems if problem.reason is Reason.NODE_REFUSED_POD]
-    if told:
-        return f"; before it, {len(told)} {'pod was' if len(told) == 1 else 'pods were'} not taken: {told[-1].message}"
+    newest_first = sorted(refused, key=lambda pod: (pod.created_at or LONG_AGO, pod.name), reverse=True)
+    problems = (situation.find_problem(pod) for pod in newest_first)
+    told = (problem for problem in problems if problem is not None and problem.reason is Reason.NODE_REFUSED_POD)
+    if (problem := next(told, None)) is not None:
+        return f"; before it, {problem.message}"
     disrupted = (pod for pod in situation.pods if pod.terminating and pod.disruption)
     return f"; pod {pod.name} goes: {pod.disruption}" if (pod := next(disrupted, None)) is not None else ""
 

@@ -6,7 +6,7 @@ the two finds it there and deletes that pod, and no other.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
@@ -19,7 +19,7 @@ from triton_vllm_operator.api.recovery import (
     ReplacedPod,
 )
 from triton_vllm_operator.api.status import shorten
-from triton_vllm_operator.api.times import format_time, parse_time
+from triton_vllm_operator.api.times import LONG_AGO, format_time, parse_time
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.reconcile.model import News, Replacement
 
@@ -182,4 +182,4 @@ def _replaced(status: RecoveryStatus | None) -> tuple[ReplacedPod, ...]:
 
 
 def _time(replaced: ReplacedPod) -> datetime:
-    return parse_time(replaced.time) or datetime.min.replace(tzinfo=UTC)
+    return parse_time(replaced.time) or LONG_AGO

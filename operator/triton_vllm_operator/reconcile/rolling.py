@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.api.timeline import StepName
+from triton_vllm_operator.api.times import LONG_AGO
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.requests import Amounts, pod_requests
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of, true_condition
@@ -21,7 +22,6 @@ from triton_vllm_operator.rollout.estimate import Estimate, Own, Wanted, estimat
 from triton_vllm_operator.rollout.step import Moment, Step, decide_step
 
 _NO_VOLUME: Final = ("FailedAttachVolume", "FailedMount")
-_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
@@ -85,7 +85,7 @@ def _estimate(observed: Observed, revision: Revision) -> Estimate | None:
 
 def _newest(pods: list[Pod]) -> list[Pod]:
     """Those of the template of the last that was made: `kubectl rollout restart` changes it, and no revision."""
-    last = max(pods, key=lambda pod: (pod.created_at or _LONG_AGO, pod.scheduled_at is None), default=None)
+    last = max(pods, key=lambda pod: (pod.created_at or LONG_AGO, pod.scheduled_at is None), default=None)
     return [pod for pod in pods if last is not None and pod.template == last.template]
 
 

@@ -28,8 +28,12 @@ def find_costs(observed: Observed, live: Live) -> Costs:
         return Costs()
     if observed.loads is None:
         return Costs(wants_loads=True)
-    costs = {pod: observed.loads.get(pod.name, 0) for pod in serving}
-    return Costs(tuple(CostPatch(pod.name, pod.uid, cost) for pod, cost in costs.items() if cost != pod.deletion_cost))
+    told = [load for load in observed.loads.values() if load is not None]
+    # One that did not answer in time has the most to do, as far as is known.
+    most = max(told, default=0) + 1
+    costs = {pod: observed.loads.get(pod.name, most) for pod in serving} if told else {}
+    wanted = ((pod, cost) for pod, cost in costs.items() if cost is not None and cost != pod.deletion_cost)
+    return Costs(tuple(CostPatch(pod.name, pod.uid, cost) for pod, cost in wanted))
 
 
 def _replicas(deployment: object) -> int:

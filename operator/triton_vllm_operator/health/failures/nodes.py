@@ -1,4 +1,4 @@
-"""What a kubelet says of a pod that it gave up, and what helps. Pure.
+"""What a kubelet says of a pod that it gave up. Pure.
 
 Reasons: https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/lifecycle/predicate.go,
 cm/admission/errors.go, cm/topologymanager/topology_manager.go, eviction/helpers.go,
@@ -20,7 +20,8 @@ class GivenUp:
     """Why a node gave a pod up."""
 
     reason: Reason
-    helps: str
+    says: str
+    """Why, and what helps where something does."""
 
 
 _BY_REASON: Final[Mapping[str, GivenUp]] = {

@@ -129,7 +129,7 @@ def _failed(pod: Pod) -> Problem:
         )
     if (given_up := find_given_up(pod.phase_reason, pod.phase_message)) is not None:
         done = "was not taken by its node" if given_up.reason is Reason.NODE_REFUSED_POD else "was given up by its node"
-        return Problem(given_up.reason, f"pod {pod.name} {done}: {said}; {given_up.helps}; another pod is made")
+        return Problem(given_up.reason, f"pod {pod.name} {done}: {said}; {given_up.says}; another pod is made")
     return Problem(Reason.POD_FAILED, f"pod {pod.name} failed: {said}")
 
 
