@@ -15,7 +15,8 @@ from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import Outcome, ProbeHistory, ProbeResult, judge
 from triton_vllm_operator.health.watcher import Look, ProbeWatcher
 from triton_vllm_operator.health.work import Work
-from triton_vllm_operator.kube.pod import Gate, project_pod
+from triton_vllm_operator.kube.pod import Gate
+from triton_vllm_operator.kube.pod_reading import project_pod
 from triton_vllm_operator.kube.resources import Key
 from triton_vllm_operator.reconcile.decide import _is_silent
 

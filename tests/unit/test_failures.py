@@ -5,7 +5,7 @@ import pytest
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.failures.pods import find_problem
-from triton_vllm_operator.kube.pod import project_pod
+from triton_vllm_operator.kube.pod_reading import project_pod
 
 MODEL, TONE, RUNTIME, TOOLS = "models.example/llama:2", "models.example/tone:1", "runtimes.example/triton:1", "tools:1"
 DETAIL = "failed to resolve image: not found"

@@ -10,7 +10,8 @@ from support.fetches import COMMIT, GOOD, HUB, end_job, fetch_pod, hub_world, jo
 from support.pods import make_pod, make_serving
 from support.simulate import NOW, World, allowing
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.kube.pod import Ended, project_pod
+from triton_vllm_operator.kube.pod import Ended
+from triton_vllm_operator.kube.pod_reading import project_pod
 from triton_vllm_operator.kube.resources import JOB
 from triton_vllm_operator.reconcile.model import Child
 from triton_vllm_operator.sources.report import Fault, ModelFacts, Report, SourceReport, fault_report

@@ -12,7 +12,8 @@ from support.simulate import World
 from triton_vllm_operator.api import names
 from triton_vllm_operator.health.failures.last_words import Phase, find_last_words, find_phase, find_telling_line
 from triton_vllm_operator.health.failures.pods import find_problem, wants_words
-from triton_vllm_operator.kube.pod import Ended, Pod, project_pod
+from triton_vllm_operator.kube.pod import Ended, Pod
+from triton_vllm_operator.kube.pod_reading import project_pod
 
 ENDS = Path(__file__).parents[1] / "fixtures" / "ends"
 NVIDIA = "error: creating server: Internal - failed to load all models"

@@ -11,7 +11,7 @@ from support.pods import make_pod, make_serving
 from support.simulate import NOW, World
 from triton_vllm_operator.health.failures.pods import find_problem
 from triton_vllm_operator.kube.nodes import project_node
-from triton_vllm_operator.kube.pod import project_pod
+from triton_vllm_operator.kube.pod_reading import project_pod
 
 REFUSALS = [
     (

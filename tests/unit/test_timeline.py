@@ -9,7 +9,8 @@ from support.pods import CONTAINER, make_pod, make_serving
 from support.simulate import NOW, World
 from triton_vllm_operator.api.status import LLMDeploymentStatus, MeasuredMemory, MemoryStatus
 from triton_vllm_operator.api.timeline import Step, StepName, Timeline
-from triton_vllm_operator.kube.pod import Gate, Pod, project_pod
+from triton_vllm_operator.kube.pod import Gate, Pod
+from triton_vllm_operator.kube.pod_reading import project_pod
 
 
 def at(seconds: float) -> Any:

@@ -4,7 +4,8 @@ from support.pods import CONTAINER, make_pod, make_serving
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.verdict import Outcome, ProbeHistory, ProbeResult, judge
-from triton_vllm_operator.kube.pod import Gate, project_pod
+from triton_vllm_operator.kube.pod import Gate
+from triton_vllm_operator.kube.pod_reading import project_pod
 
 FRESH = ProbeHistory(CONTAINER)
 

@@ -21,7 +21,8 @@ from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.api.stored_status import read_status
 from triton_vllm_operator.cli.files import Unreadable
 from triton_vllm_operator.kube.nodes import Node, project_node
-from triton_vllm_operator.kube.pod import Pod, project_pod
+from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.kube.pod_reading import project_pod
 from triton_vllm_operator.kube.resources import as_dict, metadata_of
 
 _SECONDS: Final = 30

@@ -12,7 +12,8 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.kube.pod import Pod, project_pod
+from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.kube.pod_reading import project_pod
 from triton_vllm_operator.kube.resources import (
     CONFIG_MAP,
     DEPLOYMENT,

@@ -12,7 +12,7 @@ from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError, Conflict, Gone, Refused, Unavailable
-from triton_vllm_operator.kube.pod import image_volumes
+from triton_vllm_operator.kube.pod_reading import image_volumes
 from triton_vllm_operator.kube.resources import (
     LLM_DEPLOYMENT,
     POD,
