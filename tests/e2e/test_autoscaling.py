@@ -1,8 +1,6 @@
 """An HPA on a real metrics API owns the replicas of an LLMDeployment, and the operator follows it."""
 
-import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +9,7 @@ import yaml
 
 from cluster.kubectl import kubectl_json, wait_until
 from cluster.paths import REPOSITORY
-from support.client_pod import run_client
+from support.client_pod import run_client_beside
 from support.llm import apply, get_llm, pods_of, wait_ready
 from support.metrics_api import metrics_api
 from support.pretended import pretended_gpus, pretended_llm
@@ -65,16 +63,18 @@ def test_an_hpa_owns_the_replicas(namespace: str, tmp_path: Path) -> None:
             seen.append(now)
         return now == count
 
-    with metrics_api(tmp_path, SAMPLES / "prometheus-adapter.yaml", RULES), ThreadPoolExecutor(1) as pool:
-        found = pool.submit(run_client, namespace, "long_streams.py", str(TOKENS), *[url] * STREAMS, seconds=300)
+    def scale_up_and_down() -> None:
         apply(make_hpa(namespace))
         wait_until("there are more", 120, lambda: is_scaled_to(MOST))
-        took = wait_ready(namespace, NAME, 60)
-        wait_until("there is one again", 180, lambda: is_scaled_to(1))
+        wait_ready(namespace, NAME, 60)
+        wait_until("there is one again", 240, lambda: is_scaled_to(1))
         wait_ready(namespace, NAME, 120)
-        ended = json.loads(found.result())
+
+    words = ("long_streams.py", str(TOKENS), *[url] * STREAMS)
+    with metrics_api(tmp_path, SAMPLES / "prometheus-adapter.yaml", RULES):
+        ended = run_client_beside(namespace, scale_up_and_down, *words, seconds=400)
         hpa = kubectl_json("-n", namespace, "get", "hpa", NAME)
-    print(f"replicas: {seen}; ready {took:.0f} s after the last came; {hpa['status']['conditions'][0]['message']}")
+    print(f"replicas: {seen}; {hpa['status']['conditions'][0]['message']}")
     assert seen == sorted(seen[: seen.index(MOST) + 1]) + sorted(seen[seen.index(MOST) + 1 :], reverse=True)
     assert [each["ended_by"] for each in ended.values()] == ["length"]
     llm = kubectl_json("-n", namespace, "get", "llm", NAME, "--show-managed-fields")

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
 
 from cluster.images import RUNTIME_CPU
 from cluster.kubectl import kubectl, wait_until
-from support.client_pod import run_client
+from support.client_pod import run_client_beside
 from support.llm import SMOLLM2, apply, make_llm, pods_of, wait_ready
 
 pytestmark = [pytest.mark.e2e, pytest.mark.full]
@@ -39,20 +38,15 @@ def two_pods(namespace: str, **changes: Any) -> dict[str, Any]:
 def asked(namespace: str, work: Callable[[], object], *options: str) -> dict[str, Any]:
     """What the clients saw while something is done."""
     url = f"http://{NAME}.{namespace}.svc:8000/v2/models/{NAME}/generate"
-    return run_beside(namespace, work, "drained.py", url, str(CLIENTS), str(SECONDS), *options)
+    return ask_beside(namespace, work, "drained.py", url, str(CLIENTS), str(SECONDS), *options)
 
 
-def run_beside(namespace: str, work: Callable[[], object], *words: str, image: str = "") -> dict[str, Any]:
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(run_client, namespace, *words, seconds=SECONDS + 400, image=image)
-        wait_until("the clients are answered", 120, lambda: is_answered(namespace))
+def ask_beside(namespace: str, work: Callable[[], object], *words: str, image: str = "") -> dict[str, Any]:
+    def work_to_its_end() -> None:
         work()
         wait_ready(namespace, NAME, 600)
-        return dict(json.loads(found.result()))
 
-
-def is_answered(namespace: str) -> bool:
-    return "answered" in kubectl("-n", namespace, "logs", "client", "--ignore-errors")
+    return run_client_beside(namespace, work_to_its_end, *words, seconds=SECONDS + 400, image=image)
 
 
 def delete_one(namespace: str) -> None:
@@ -101,7 +95,7 @@ def test_a_grpc_connection_that_ends_in_time_loses_nothing(namespace: str) -> No
     apply(two_pods(namespace, drain={"grpcMaxConnectionAgeSeconds": AGE_SECONDS}))
     wait_ready(namespace, NAME, 600)
     words = ("grpc_clients.py", f"{NAME}.{namespace}.svc:8001", NAME, str(GRPC_CLIENTS), str(SECONDS))
-    seen = run_beside(namespace, lambda: delete_one(namespace), *words, image=RUNTIME_CPU.name)
+    seen = ask_beside(namespace, lambda: delete_one(namespace), *words, image=RUNTIME_CPU.name)
     print(f"gRPC: {seen}")
     assert seen["failed"] == 0, seen
     assert seen["answered"] > GRPC_CLIENTS

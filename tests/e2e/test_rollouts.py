@@ -2,27 +2,18 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from cluster.kubectl import kubectl, kubectl_json, wait_until
-from support.client_pod import run_client
 from support.install import operator_image
-from support.llm import apply, condition, get_llm, pods_of, wait_for, wait_ready
-from support.pretended import (
-    AGAIN,
-    ANOTHER_VERSION,
-    MISSING_VERSION,
-    offer_gpus,
-    pretended_gpus,
-    pretended_llm,
-)
+from support.llm import apply, condition, get_llm, pods_of, wait_for
+from support.pretended import offer_gpus, pretended_gpus, pretended_llm
+from support.updates import NAME, asked, edited, serve, update, watch_until_ready
 
 pytestmark = pytest.mark.e2e
-NAME = "updated"
 LOAD_SECONDS = 3
 SLACK_SECONDS = 20
 """For a pod to end, be scheduled and be found generating, beside its load."""
@@ -39,50 +30,6 @@ def _gone_afterwards(namespace: str) -> Iterator[None]:
     yield
     kubectl("-n", namespace, "delete", "llm", NAME, "--ignore-not-found", timeout=180)
     wait_until("its pods are gone", 120, lambda: not kubectl_json("-n", namespace, "get", "pods")["items"])
-
-
-def edited(namespace: str, number: int, **spec: Any) -> dict[str, Any]:
-    return pretended_llm(NAME, namespace, engine={"maxNumSeqs": 8 + number}, **spec)
-
-
-def serve(namespace: str, **spec: Any) -> None:
-    apply(edited(namespace, 0, **spec))
-    wait_ready(namespace, NAME)
-
-
-def update(namespace: str, number: int, **spec: Any) -> list[tuple[str, str]]:
-    """Edit, and wait until the new pods serve; each reason of Progressing that was seen, with its message."""
-    apply(edited(namespace, number, **spec))
-    return watch_until_ready(namespace)
-
-
-def watch_until_ready(namespace: str, seconds: float = 180) -> list[tuple[str, str]]:
-    said: dict[str, str] = {}
-
-    def is_ready() -> bool:
-        llm = get_llm(namespace, NAME)
-        if llm["status"].get("observedGeneration") != llm["metadata"]["generation"]:
-            return False
-        progressing = condition(llm, "Progressing")
-        said.setdefault(progressing["reason"], progressing["message"])
-        return bool(condition(llm, "Ready")["status"] == "True")
-
-    wait_until(f"{NAME} is ready", seconds, is_ready, every=0.2)
-    return list(said.items())
-
-
-def asked(namespace: str, seconds: int, work: Callable[[], object]) -> dict[str, Any]:
-    """What a client of the Service saw, for so many seconds, in which something is done."""
-    url = f"http://{NAME}.{namespace}.svc:8000/v2/models/{NAME}/generate"
-    with ThreadPoolExecutor(1) as pool:
-        found: Future[str] = pool.submit(run_client, namespace, "gaps.py", url, str(seconds), seconds=seconds + 120)
-        wait_until("the client asks", 60, lambda: is_asking(namespace))
-        work()
-    return dict(json.loads(found.result()))
-
-
-def is_asking(namespace: str) -> bool:
-    return "answered" in kubectl("-n", namespace, "logs", "client", "--ignore-errors")
 
 
 def test_the_last_gpu_is_handed_over(namespace: str) -> None:
@@ -136,80 +83,6 @@ def test_a_pod_waits_for_the_memory_of_its_gpu_and_says_so(namespace: str) -> No
     )
     (pod,) = pods_of(namespace, NAME)
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
-
-
-def test_the_node_has_the_new_image_before_the_old_pod_goes(namespace: str) -> None:
-    serve(namespace)
-    said = dict(update(namespace, 0, runtime={"version": ANOTHER_VERSION}))
-    print(f"another image: {said}")
-    assert "before an old pod goes, " in said["PreparingNode"]
-    assert f"gets what the new one needs: {AGAIN.name}" in said["PreparingNode"]
-    assert "ReplacingNoSpareGpu" in said
-    wait_until("its Job is gone", 20, lambda: not kubectl_json("-n", namespace, "get", "jobs")["items"])
-
-
-def test_an_image_that_is_not_there_takes_no_pod_away(namespace: str) -> None:
-    serve(namespace)
-    (before,) = pods_of(namespace, NAME)
-    apply(edited(namespace, 0, runtime={"version": MISSING_VERSION}))
-    wait_for(namespace, NAME, "is held", 60, lambda x: condition(x, "Progressing").get("reason") == "ImagePullFailed")
-    time.sleep(15)
-    message = condition(get_llm(namespace, NAME), "Ready")["message"]
-    print(f"an image that is not there: {message}")
-    assert "spec.runtime" in message
-    assert "what was accepted before keeps running" in message
-    (after,) = pods_of(namespace, NAME)
-    assert after["metadata"]["uid"] == before["metadata"]["uid"]
-    assert after["status"]["containerStatuses"][0]["ready"]
-    apply(edited(namespace, 0))
-    watch_until_ready(namespace)
-    (after,) = pods_of(namespace, NAME)
-    assert after["metadata"]["uid"] == before["metadata"]["uid"]
-    assert not kubectl_json("-n", namespace, "get", "jobs")["items"]
-
-
-def test_the_last_pod_ends_its_requests_first(namespace: str) -> None:
-    waits = {"rollout": {"waitForIdleSeconds": 60}}
-    serve(namespace, **waits)
-    url = stream_url(pods_of(namespace, NAME)[0])
-    said: list[tuple[str, str]] = []
-    found = streamed(namespace, 500, [url], lambda: said.extend(update(namespace, 1, **waits)))
-    print(f"a pod with a request: {found}, {said}")
-    assert "has requests, and nobody else would answer" in dict(said)["WaitingForIdle"]
-    assert found[url] == {"tokens": 500, "ended_by": "length"}
-
-
-def test_fewer_pods_begin_with_those_that_have_no_request(namespace: str) -> None:
-    offer_gpus(3)
-    try:
-        serve(namespace, replicas=3)
-        pods = pods_of(namespace, NAME)
-        busy, idle = pods[1:], pods[0]
-        found = streamed(namespace, 500, [stream_url(pod) for pod in busy], lambda: scale(namespace, 2))
-        print(f"of three pods two have requests: {found}")
-        left = {pod["metadata"]["uid"] for pod in pods_of(namespace, NAME)}
-        assert left == {pod["metadata"]["uid"] for pod in busy}, idle["metadata"]["name"]
-        assert [each["ended_by"] for each in found.values()] == ["length", "length"]
-    finally:
-        offer_gpus(1)
-
-
-def scale(namespace: str, replicas: int) -> None:
-    kubectl("-n", namespace, "scale", "llm", NAME, f"--replicas={replicas}")
-    wait_until(f"{replicas} pods", 60, lambda: len(pods_of(namespace, NAME)) == replicas)
-
-
-def stream_url(pod: dict[str, Any]) -> str:
-    return f"http://{pod['status']['podIP']}:8000/v2/models/{NAME}/generate_stream"
-
-
-def streamed(namespace: str, tokens: int, urls: list[str], work: Callable[[], object]) -> dict[str, Any]:
-    """What became of long streams in which something is done."""
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(run_client, namespace, "long_streams.py", str(tokens), *urls, seconds=180)
-        wait_until("the streams flow", 60, lambda: is_asking(namespace))
-        work()
-        return dict(json.loads(found.result()))
 
 
 def test_what_never_generates_goes_back(namespace: str) -> None:

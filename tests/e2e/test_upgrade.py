@@ -1,21 +1,20 @@
 """An operator of an earlier commit, upgraded to this one and back, while its pods serve."""
 
 import io
-import json
 import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from cluster.images import MODEL_TOOLS, OPERATOR, import_as
-from cluster.kubectl import kubectl, kubectl_json, wait_until
+from cluster.kubectl import kubectl_json
 from cluster.paths import REPOSITORY
-from support.client_pod import run_client
+from support.client_pod import run_client_beside
 from support.install import install_earlier, install_operator, operator_image
 from support.llm import apply, make_llm, pods_of, wait_ready
 
@@ -75,19 +74,16 @@ def test_an_upgrade_and_the_way_back_restart_nothing(namespace: str, earlier: st
     wait_ready(namespace, NAME)
     before = stand(namespace)
     url = f"http://{NAME}.{namespace}.svc:8000/v2/models/{NAME}/generate"
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(run_client, namespace, "gaps.py", url, str(SECONDS), seconds=SECONDS + 120)
-        wait_until("the client asks", 60, lambda: "answered" in kubectl("-n", namespace, "logs", "client"))
-        install_operator()
-        time.sleep(LOOK_SECONDS)
-        upgraded = stand(namespace)
-        wait_ready(namespace, NAME, 30)
-        install(tmp_path, commit)
-        time.sleep(LOOK_SECONDS)
-        gone_back = stand(namespace)
-        wait_ready(namespace, NAME, 30)
-        seen = json.loads(found.result())
+    seen_by_step: list[dict[str, Any]] = []
+
+    def there_and_back() -> None:
+        for step in (install_operator, partial(install, tmp_path, commit)):
+            step()
+            time.sleep(LOOK_SECONDS)
+            seen_by_step.append(stand(namespace))
+            wait_ready(namespace, NAME, 30)
+
+    seen = run_client_beside(namespace, there_and_back, "gaps.py", url, str(SECONDS), seconds=SECONDS + 120)
     print(f"{earlier} ({commit}): {seen}")
-    assert upgraded == before
-    assert gone_back == before
+    assert seen_by_step == [before, before]
     assert seen["failed"] == 0

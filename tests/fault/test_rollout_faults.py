@@ -3,12 +3,16 @@
 import json
 from typing import Any
 
+import aiohttp
+import pytest
 from aiohttp import web
 
 from fault.fakeapi import FakeApi, serving
 from fault.test_faults import WEB, Operator, new_cluster, serving_body, started
 from support.nodes import H100, node_body
-from triton_vllm_operator.kube.resources import DEPLOYMENT, LLM_DEPLOYMENT, NODE, POD, REVISION
+from triton_vllm_operator.api.names import READINESS_GATE
+from triton_vllm_operator.health.inspector import Inspector
+from triton_vllm_operator.kube.resources import DEPLOYMENT, JOB, LLM_DEPLOYMENT, NODE, POD, REVISION
 from triton_vllm_operator.reconcile.reconciler import NotSettled
 
 GPUS = {"accelerator": {"nvidiaGPU": {}}, "runtime": {"version": "26.08"}, "memory": {"policy": "Off"}}
@@ -104,3 +108,74 @@ async def _try(operator: Operator, api: FakeApi) -> None:
         await operator.work(WEB)
     except NotSettled:
         return
+
+
+def refusing(part: str, method: str = "PATCH") -> Any:
+    """The API server takes nothing of such a path."""
+    body = json.dumps({"message": "exceeded quota: count/jobs.batch"})
+
+    def refuse(asked: str, path: str) -> web.Response | None:
+        is_meant = asked == method and part in path
+        return web.Response(status=403, text=body, content_type="application/json") if is_meant else None
+
+    return refuse
+
+
+def serve_now(api: FakeApi) -> None:
+    """The pod generates, and its node runs it."""
+    (pod,) = api.of_kind(POD)
+    gate = {"type": READINESS_GATE, "status": "True", "reason": "Generates", "message": "containerd://1: it generated"}
+    container = {"name": "triton", "containerID": "containerd://1", "ready": True, "state": {"running": {}}}
+    conditions = [{"type": "Ready", "status": "True"}, gate]
+    pod["status"] = {"phase": "Running", "podIP": "127.0.0.1", "conditions": conditions,
+                     "containerStatuses": [container]}  # fmt: skip
+    api.put(POD, pod)
+
+
+async def test_a_quota_that_takes_no_job_refuses_no_spec() -> None:
+    """What only prepares a node is left out: the spec is accepted, and the old pod serves meanwhile."""
+    api = new_cluster(**GPUS)
+    async with serving(api) as client, aiohttp.ClientSession() as session:
+        operator = await started(client)
+        operator.reconciler._inspector = Inspector(client, session)
+        await served(api, operator)
+        serve_now(api)
+        await operator.settle(api)
+        body = api.objects[LLM_DEPLOYMENT, "ns", "web"]
+        body["spec"] |= {"runtime": {"version": "26.07"}}
+        body["metadata"]["generation"] += 1
+        api.put(LLM_DEPLOYMENT, body)
+        api.fault = refusing("/jobs/")
+        for _ in range(3):
+            await _try(operator, api)
+    (body,) = api.of_kind(LLM_DEPLOYMENT)
+    conditions = {each["type"]: each for each in body["status"]["conditions"]}
+    assert conditions["Accepted"]["status"] == "True"
+    assert conditions["Progressing"]["reason"] == "PreparingNode"
+    assert api.of_kind(JOB) == []
+
+
+async def test_pods_that_take_no_annotation_are_scaled_down_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def loads(*_: object) -> dict[str, int | None]:
+        return {"web-1-a": 3, "web-1-b": 0}
+
+    monkeypatch.setattr(Inspector, "loads", loads)
+    api = new_cluster(**GPUS, replicas=2)
+    async with serving(api) as client, aiohttp.ClientSession() as session:
+        operator = await started(client)
+        operator.reconciler._inspector = Inspector(client, session)
+        await served(api, operator)
+        serve_now(api)
+        (pod,) = api.of_kind(POD)
+        api.put(POD, {**pod, "metadata": {**pod["metadata"], "name": "web-1-b", "uid": "q"}})
+        await operator.settle(api)
+        body = api.objects[LLM_DEPLOYMENT, "ns", "web"]
+        body["spec"] |= {"replicas": 1}
+        body["metadata"]["generation"] += 1
+        api.put(LLM_DEPLOYMENT, body)
+        api.fault = refusing("/pods/")
+        for _ in range(2):
+            await _try(operator, api)
+    assert [code for _, path, code, _ in api.requests if path.endswith("pods")][-1] == 403, "it was tried"
+    (deployment,) = api.of_kind(DEPLOYMENT)
+    assert deployment["spec"]["replicas"] == 1

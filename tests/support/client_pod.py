@@ -1,6 +1,8 @@
 """A client of a model: a script in a pod of the local cluster, which sees names and addresses as a user's pod does."""
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cluster.kubectl import kubectl, kubectl_json, wait_until
@@ -32,6 +34,24 @@ def run_client(namespace: str, script: str, *arguments: str, seconds: float = 60
     assert phase() == "Succeeded", log[-3000:]
     kubectl("-n", namespace, "delete", "pod,configmap", _NAME, "--now")
     return log.splitlines()[-1]
+
+
+def run_client_beside(
+    namespace: str, work: Callable[[], object], script: str, *arguments: str, seconds: float = 600, image: str = ""
+) -> dict[str, Any]:
+    """What such a client says in the end, with whom something is done from its first answer on.
+
+    It prints a line with `answered` then, and JSON as its last one.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(run_client, namespace, script, *arguments, seconds=seconds, image=image)
+        wait_until("the client is answered", 120, lambda: _is_answered(namespace))
+        work()
+        return dict(json.loads(found.result()))
+
+
+def _is_answered(namespace: str) -> bool:
+    return "answered" in kubectl("-n", namespace, "logs", _NAME, "--ignore-errors")
 
 
 def _manifests(namespace: str, script: str, arguments: list[str], image: str) -> list[dict[str, Any]]:

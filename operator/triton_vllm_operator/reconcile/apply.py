@@ -63,6 +63,7 @@ class Writer:
             ApiError: the API server could not be reached.
         """
         rewritten: list[str] = []
+        left_out: list[str] = []
         for write in writes:
             kind, name = kind_of(write.manifest), name_of(write.manifest)
             try:
@@ -77,6 +78,7 @@ class Writer:
                     raise
                 if write.is_optional:
                     _LOG.warning("%s %s is left out: %s", kind.kind, name, error.message)
+                    left_out.append(f"{kind.kind} {name}")
                     continue
                 return Applied(refusal=Refusal(kind.kind, name, error.message))
             if stored is None:
@@ -84,10 +86,10 @@ class Writer:
             self._cache.put(kind, stored)
             if differs(write.manifest, stored):
                 rewritten.append(f"{kind.kind} {name}")
-        if writes:
-            applied = ", ".join(f"{write.manifest['kind']} {name_of(write.manifest)}" for write in writes)
-            _LOG.info("applied %s", applied, extra=_identity(writes[0].manifest))
-        return Applied(rewritten=tuple(rewritten))
+        applied = [f"{write.manifest['kind']} {name_of(write.manifest)}" for write in writes]
+        if taken := [each for each in applied if each not in left_out]:
+            _LOG.info("applied %s", ", ".join(taken), extra=_identity(writes[0].manifest))
+        return Applied(left_out=tuple(left_out), rewritten=tuple(rewritten))
 
     async def _drops_image_volumes(self, write: Write) -> bool:
         """Whether the API server would take the manifest without its image volumes; asked until it once kept one."""

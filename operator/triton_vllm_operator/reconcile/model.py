@@ -80,6 +80,8 @@ class Applied:
     """What the API server did not take."""
     foreign: tuple[str, ...] = ()
     """What was not written, since an object of somebody else has its name, as `Service web`."""
+    left_out: tuple[str, ...] = ()
+    """What the API server did not take, and what all goes on without, as `Job web-prepull-1`."""
     rewritten: tuple[str, ...] = ()
     """What was taken, but is stored otherwise: a webhook, or the API server itself, changed it on the way."""
 

@@ -190,6 +190,8 @@ def _unsettled(observed: Observed, applied: Applied) -> str:
         return f"the API server refuses {applied.refusal.kind} {applied.refusal.name}: {applied.refusal.message}"
     if observed.foreign:
         return f"{', '.join(observed.foreign)} is not ours"
+    if applied.left_out:
+        return f"the API server does not take {', '.join(applied.left_out)}"
     if applied.rewritten:
         return f"{', '.join(applied.rewritten)} is changed by somebody on the way into the API server"
     return ""
