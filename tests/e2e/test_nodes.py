@@ -144,7 +144,7 @@ def test_a_lost_node_is_named_and_its_pod_replaced(namespace: str) -> None:
         wait_for(namespace, NAME, "is told of", 120, is_because("NodeNotReady"))
         message = condition(get_llm(namespace, NAME), "Ready")["message"]
         print(f"a lost node: {message}")
-        assert f"its node {LOST} does not answer: Kubelet" in message
+        assert f"its node {LOST} is not ready: Kubelet" in message
         wait_for(namespace, NAME, "is told of", 120, is_because("Unschedulable"))
         wait_until("it says what keeps the place", 120, lambda: is_kept(namespace))
         print(f"the same, later: {condition(get_llm(namespace, NAME), 'Ready')['message']}")
@@ -156,7 +156,7 @@ def test_a_lost_node_is_named_and_its_pod_replaced(namespace: str) -> None:
 
 def is_kept(namespace: str) -> bool:
     message = condition(get_llm(namespace, NAME), "Ready")["message"]
-    return f"is not gone and keeps its place, since its node {LOST} does not answer" in message
+    return f"is not gone and keeps its place, since its node {LOST} is not ready" in message
 
 
 def pods_on(namespace: str, node: str) -> list[dict[str, Any]]:

@@ -7,8 +7,12 @@ import pytest
 
 from support.pods import make_pod, make_serving
 from support.simulate import CATALOGUE, World
+from triton_vllm_operator.api.names import NAME_LIMIT
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import DEPLOYMENT, JOB, REVISION, as_dict
+from triton_vllm_operator.manifests.identity import Owner
+from triton_vllm_operator.manifests.prepull import build_prepull_job
+from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.decide import decide
 from unit.test_rolling import FULL, SPARE, SPEC, UNKNOWN, bounds, make_placed
 
@@ -34,9 +38,17 @@ def image_of(world: World) -> object:
     return next(volume["image"]["reference"] for volume in volumes if volume["name"] == "weights")
 
 
-def end_job(world: World, condition: str) -> None:
+def newest(world: World) -> Revision:
+    found = world.observe().newest
+    assert found is not None
+    return found
+
+
+def end_job(world: World, condition: str, reason: str = "PodFailurePolicy") -> None:
     (job,) = world.of_kind(JOB.kind)
-    status = {"conditions": [{"type": condition, "status": "True"}]}
+    ended = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    ending = {"type": condition, "status": "True", "reason": reason, "message": "it failed"}
+    status = {"startTime": ended, "conditions": [{**ending, "lastTransitionTime": ended}]}
     world.children[JOB.kind, job.name] = replace(job, body={**job.body, "status": status})
 
 
@@ -77,6 +89,7 @@ def test_the_pod_that_pulls_asks_for_no_gpu_and_stands_on_the_node_of_the_old_on
     assert term == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["a"]}]}
     assert [volume["image"]["reference"] for volume in pod["volumes"]] == ["registry/model:2"]
     assert {mount["name"] for each in pod["containers"] for mount in each["volumeMounts"]} == {"weights"}
+    assert len(build_prepull_job(Owner("ns", "x" * NAME_LIMIT, "u"), newest(world), "a")["metadata"]["name"]) <= 63  # type: ignore[index,call-overload,arg-type]
 
 
 @pytest.mark.parametrize("places", [SPARE, FULL])
@@ -101,7 +114,7 @@ def test_an_image_that_cannot_be_had_takes_no_pod_away() -> None:
         pulling(world, waiting_reason="ErrImagePull", waiting_message="registry/model:2: not found"),
     )
     for _ in range(3):
-        world.later(3600).settle()
+        world.later(600).settle()
         assert len(world.of_kind(JOB.kind)) == 1
         assert world.condition("Progressing") == ("True", "ImagePullFailed")
         assert "what was accepted before keeps running" in world.message("Progressing")
@@ -131,10 +144,63 @@ def test_preparing_has_its_time(changes: dict[str, Any], seconds: int) -> None:
     assert image_of(world) == "registry/model:2"
 
 
+def test_preparing_a_node_is_no_step_of_the_timeline() -> None:
+    world = serving().edit(**ANOTHER_MODEL).settle()
+    end_job(world, "Complete")
+    world.settle()
+    assert world.status.timeline is not None
+    assert "Fetched" not in {step.name for step in world.status.timeline.steps or ()}
+
+
+def test_a_new_pod_that_gets_its_place_while_a_node_is_prepared_goes_on() -> None:
+    world = serving()
+    world.changes["places"] = UNKNOWN
+    world.edit(**ANOTHER_MODEL).settle()
+    waiting = make_pod(world.revision, "llama-2", scheduled_at=None, phase="Pending", running=False, ip=None)
+    world.pods = (*world.pods, waiting)
+    world.settle().later(61).settle().settle()
+    assert world.condition("Progressing") == ("True", "PreparingNode")
+    loading = make_pod(world.revision, "llama-2")
+    world.pods = (world.pods[0], replace(loading, node="b"))
+    world.settle()
+    end_job(world, "Complete") if world.of_kind(JOB.kind) else None
+    world.settle()
+    assert bounds(world) == (1, 0)
+    assert world.condition("Progressing") == ("True", "SurgeFits")
+
+
+def test_what_keeps_the_images_from_coming_is_told() -> None:
+    world = serving().edit(**ANOTHER_MODEL).settle()
+    (job,) = world.of_kind(JOB.kind)
+    world.changes["podless"] = {job.name: "pods is forbidden: exceeded quota"}
+    world.settle()
+    assert "registry/model:2; pods is forbidden: exceeded quota; what was" in world.message("Progressing")
+    del world.changes["podless"]
+    stuck = pulling(world, waiting_reason="CreateContainerError", waiting_message="no such file: true")
+    world.changes["fetch_pods"] = (stuck,)
+    assert image_of(world.settle()) == "registry/model:2", "its image is there"
+
+
+def test_an_image_that_does_not_come_within_a_start_is_stalled() -> None:
+    world = serving().edit(**ANOTHER_MODEL).settle()
+    missing = pulling(world, waiting_reason="ErrImagePull", waiting_message="registry/model:2: not found")
+    world.changes["fetch_pods"] = (missing,)
+    assert world.settle().condition("Stalled")[0] == "False"
+    assert world.later(1800).settle().condition("Stalled") == ("True", "ImagePullFailed")
+
+
 def test_an_image_without_the_program_counts_as_pulled() -> None:
     world = serving().edit(**ANOTHER_MODEL).settle()
     end_job(world, "Failed")
     assert image_of(world.settle()) == "registry/model:2"
+
+
+def test_a_job_that_failed_before_its_image_came_prepares_nothing() -> None:
+    world = serving().edit(**ANOTHER_MODEL).settle()
+    end_job(world, "Failed", "BackoffLimitExceeded")
+    assert image_of(world.settle()) == "registry/model:1"
+    assert "failed: it failed" in world.message("Progressing")
+    assert image_of(world.later(1800).settle()) == "registry/model:2"
 
 
 def test_a_pod_that_never_generated_is_not_waited_for() -> None:

@@ -39,11 +39,13 @@ REFUSALS = [
     ("NodeShutdown", "Pod was rejected as the node is shutting down.", "NodeRefusedPod", "the node shuts down"),
     ("Terminated", "Pod was terminated in response to imminent node shutdown.", "NodeEvictedPod", "shut down"),
     ("Evicted", "The node was low on resource: memory. Threshold quantity: 100Mi", "NodeEvictedPod", "requests"),
+    ("Evicted", "Pod was rejected: The node had condition: [DiskPressure]. ", "NodeRefusedPod", "takes no pods while"),
+    ("Evicted", 'Usage of EmptyDir volume "tmp" exceeds the limit "1Gi". ', "NodeEvictedPod", "raise that"),
     ("Preempting", "Preempted in order to admit critical pod", "NodeEvictedPod", "the node itself needs"),
 ]
 
 
-@pytest.mark.parametrize(("reason", "message", "wanted", "helps"), REFUSALS, ids=[each[0] for each in REFUSALS])
+@pytest.mark.parametrize(("reason", "message", "wanted", "helps"), REFUSALS, ids=[each[1][:40] for each in REFUSALS])
 def test_what_a_node_says_of_a_pod_is_no_failure_of_its_engine(
     reason: str, message: str, wanted: str, helps: str
 ) -> None:
@@ -116,7 +118,7 @@ def test_a_pod_on_a_lost_node_names_it() -> None:
     assert world.condition("Ready") == ("False", "NodeNotReady")
     assert world.condition("Degraded")[0] == "True"
     message = world.message("Ready")
-    assert "its node gpu-1 does not answer: Kubelet stopped posting node status; Kubernetes makes" in message
+    assert "its node gpu-1 is not ready: Kubelet stopped posting node status; Kubernetes makes" in message
     assert world.decide().look_again_at == world.now + timedelta(seconds=31)
 
 
@@ -129,7 +131,7 @@ def test_a_pod_that_a_lost_node_keeps_is_named_where_its_successor_finds_no_plac
     world.pods = (gone, fresh)
     world.settle()
     assert world.condition("Ready") == ("False", "Unschedulable")
-    assert "pod llama-1 is not gone and keeps its place, since its node gpu-1 does not answer" in world.message("Ready")
+    assert "pod llama-1 is not gone and keeps its place, since its node gpu-1 is not ready" in world.message("Ready")
 
 
 def test_why_a_pod_goes_is_told() -> None:

@@ -89,6 +89,7 @@ class ObjectCondition:
 
     message: str
     since: datetime | None
+    reason: str = ""
 
 
 def true_condition(body: Json, kind: str) -> ObjectCondition | None:
@@ -98,7 +99,7 @@ def true_condition(body: Json, kind: str) -> ObjectCondition | None:
     for condition in conditions or ():
         if condition.get("type") == kind and condition.get("status") == "True":
             since = condition.get("lastTransitionTime")
-            return ObjectCondition(str(condition.get("message", "")), time_of(since))
+            return ObjectCondition(str(condition.get("message", "")), time_of(since), str(condition.get("reason", "")))
     return None
 
 

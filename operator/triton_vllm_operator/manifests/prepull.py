@@ -7,13 +7,22 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.kube.resources import as_dict
 from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
+from triton_vllm_operator.manifests.preparation import build_pod_metadata
+from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.security import CONTAINER_SECURITY
 
-_PREPULL: Final = "prepull"
-"""In the names of these Jobs."""
-_LITTLE: Final = {"cpu": "100m", "memory": "128Mi"}
-_COPIED: Final = ("imagePullSecrets", "serviceAccountName", "schedulerName", "securityContext")
-"""What decides whether a node may pull an image, and who places the pod."""
+_PULL: Final = "pull"
+"""In the names of these Jobs; a Job's has at most 63 characters, and that of its owner up to 50."""
+_RETRIES: Final = 20
+"""A pod that is deleted or evicted on the way."""
+_LITTLE: Final = {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "64Mi"}
+RAN: Final = "PodFailurePolicy"
+"""Why such a Job has failed whose container ran, or could not: its image is there.
+
+https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy
+"""
+_COPIED: Final = ("imagePullSecrets", "serviceAccountName", "schedulerName", "runtimeClassName", "securityContext")
+"""What decides how a node pulls an image, and whether it may, and who places the pod."""
 
 
 def find_images(pod_template: Json) -> frozenset[str]:
@@ -27,37 +36,43 @@ def find_images(pod_template: Json) -> frozenset[str]:
     )
 
 
-def build_prepull_job(owner: Owner, pod_template: Json, gpu_resource: str | None, node: str) -> Json:
-    """A pod on that node with the images of the template, which does nothing and needs no GPU.
+def build_prepull_job(owner: Owner, revision: Revision, node: str) -> Json:
+    """A pod on that node with the images of a revision's pods, which does nothing and needs no GPU.
 
     An image without the program `true` is pulled all the same: the Job then fails, which says as much.
     """
-    pod = as_dict(pod_template.get("spec"))
+    pod = as_dict(revision.pod_template.get("spec"))
     volumes = _image_volumes(pod)
     content: Json = {
-        "backoffLimit": 0,
+        "backoffLimit": _RETRIES,
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}},
+            ]
+        },
         "template": {
-            "metadata": {"labels": names.fetch_labels(owner.name)},
+            "metadata": build_pod_metadata(revision.spec, names.fetch_labels(owner.name)),
             "spec": {
                 **{key: pod[key] for key in _COPIED if key in pod},
                 "restartPolicy": "Never",
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "affinity": {"nodeAffinity": _on(node)},
-                "tolerations": _tolerations(pod, gpu_resource),
+                "tolerations": _tolerations(pod, revision.spec.gpu_resource),
                 "initContainers": [_build_container(each, volumes) for each in pod.get("initContainers") or ()],
                 "containers": [_build_container(each, volumes) for each in pod["containers"]],
                 "volumes": volumes,
             },
         },
     }
-    name = f"{owner.name}-{_PREPULL}-{content_hash(content)[:6]}"
+    name = f"{owner.name}-{_PULL}-{content_hash(content)[:6]}"
     return build_child(owner, "batch/v1", "Job", name, {"spec": content})
 
 
 def only_pulls(job: str) -> bool:
     """Whether a Job of that name brings images to a node."""
-    return job.split("-")[-2:-1] == [_PREPULL]
+    return job.split("-")[-2:-1] == [_PULL]
 
 
 def _containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -127,7 +127,7 @@ def _find_unready(pod: Pod, situation: Situation, now: datetime) -> Problem | No
     if (why := situation.lost_nodes.get(pod.node)) is not None:
         return Problem(
             Reason.NODE_NOT_READY,
-            f"pod {pod.name} is out of the Service, since its node {pod.node} does not answer: {why.rstrip('.')}; "
+            f"pod {pod.name} is out of the Service, since its node {pod.node} is not ready: {why.rstrip('.')}; "
             "Kubernetes makes another pod minutes after a node was lost, at once after: kubectl delete node",
         )
     return Problem(

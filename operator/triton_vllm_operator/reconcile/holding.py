@@ -13,10 +13,10 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.rollout import LONGEST_WHY, HeldStatus
 from triton_vllm_operator.api.status import shorten
 from triton_vllm_operator.api.times import format_time, parse_time
-from triton_vllm_operator.health.failures.pods import Problem, find_problem
+from triton_vllm_operator.health.failures.pods import Problem, cannot_begin, find_problem
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import DEPLOYMENT, JOB, creation_time, name_of, start_time, true_condition
-from triton_vllm_operator.manifests.prepull import build_prepull_job, find_images
+from triton_vllm_operator.manifests.prepull import RAN, build_prepull_job, find_images
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.fetching import Fetching
 from triton_vllm_operator.reconcile.model import Observed
@@ -30,6 +30,7 @@ _PATIENCE: Final = timedelta(seconds=60)
 """With a Job whose pod no node takes: what is not prepared is done when the new pod starts."""
 _LONGEST_PULL: Final = timedelta(minutes=30)
 _SHOWN_NODES: Final = 3
+_UNDER_WAY: Final = Problem(Reason.PREPARING_NODE, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,7 @@ def find_hold(observed: Observed, plan: Plan, step: Step, now: datetime) -> Hold
     if plan.revision is None or not step.takes_away or not serving or (step.begins and not _is_settled(observed)):
         return None
     lacking = _find_lacking(observed, plan.revision, serving)
-    jobs = {
-        node: build_prepull_job(
-            observed.resource.owner, plan.revision.pod_template, plan.revision.spec.gpu_resource, node
-        )
-        for node in lacking
-    }
+    jobs = {node: build_prepull_job(observed.resource.owner, plan.revision, node) for node in lacking}
     hindrance = _find_unprepared(observed, plan.revision.name, lacking, jobs, now)
     waits = plan.live.rollout.wait_for_idle_seconds
     if hindrance is None and plan.live.replicas == 1 and waits:
@@ -85,17 +81,20 @@ def _hold(
     observed: Observed, plan: Plan, step: Step, hindrance: _Hindrance, jobs: tuple[Json, ...], now: datetime
 ) -> Hold:
     problem, revision = hindrance.problem, plan.revision.name if plan.revision is not None else ""
+    since = _since(observed, revision, problem.reason) or now
     held = HeldStatus(
         reason=problem.reason,
         message=shorten(problem.message, LONGEST_WHY),
-        time=format_time(_since(observed, revision, problem.reason) or now),
+        time=format_time(since),
     )
     status = step.status.model_copy(update={"held": held}) if step.status is not None else None
     stays = replace(step, way=step.in_force, status=status, look_again_at=hindrance.look_again_at, takes_away=False)
     if not step.begins:
         return Hold(plan, stays, jobs)
     # Until it begins there is no revision, as while a model is fetched.
-    waits = Fetching(plan.source_job, problem, False, hindrance.look_again_at).beside_others()
+    startup = timedelta(seconds=plan.live.probe.startup_deadline_seconds)
+    is_in_vain = problem.reason is Reason.IMAGE_PULL_FAILED and now - since >= startup
+    waits = Fetching(plan.source_job, problem, is_in_vain, hindrance.look_again_at).beside_others()
     return Hold(replace(plan, revision=observed.newest, fetching=waits), replace(stays, old=frozenset()), jobs)
 
 
@@ -137,29 +136,35 @@ def _find_unprepared(
         shown = [*list(waiting)[:_SHOWN_NODES], *(["..."] if len(waiting) > _SHOWN_NODES else [])]
         who = f"node {shown[0]} gets" if len(shown) == 1 else f"nodes {', '.join(shown)} get"
         says = f"before an old pod goes, {who} what the new one needs: {', '.join(sorted(lacking[node]))}"
-        problem = Problem(problem.reason, says)
+        problem = Problem(problem.reason, says + (f"; {problem.message}" if problem.message else ""))
     return _Hindrance(problem, now + _LOOK)
 
 
 def _find_pull(observed: Observed, revision: str, job: Json, now: datetime) -> Problem | None:
     """What a Job still waits for; None if it has ended, or will not come to its end."""
-    under_way = Problem(Reason.PREPARING_NODE, "")
     there = next((child for child in observed.children_of(JOB) if child.name == name_of(job)), None)
+    since = _since(observed, revision, Reason.PREPARING_NODE, Reason.IMAGE_PULL_FAILED) or now
     if there is None:
         # It is made now, or the API server does not take it.
-        since = _since(observed, revision, Reason.PREPARING_NODE, Reason.IMAGE_PULL_FAILED) or now
-        return under_way if now - since < _PATIENCE else None
-    if any(true_condition(there.body, kind) for kind in ("Complete", "Failed")):
+        return _UNDER_WAY if now - since < _PATIENCE else None
+    failed = true_condition(there.body, "Failed")
+    if true_condition(there.body, "Complete") or (failed is not None and failed.reason == RAN):
         return None
-    pod = next((pod for pod in observed.fetch_pods if pod.job_uid == there.uid), None)
+    pod = next((pod for pod in observed.fetch_pods if pod.job_uid == there.uid and pod.lives), None)
     problem = find_problem(pod) if pod is not None else None
     if problem is not None and problem.reason is Reason.IMAGE_PULL_FAILED:
         # A pod that goes for one which cannot start is lost.
         return problem
+    if pod is not None and cannot_begin(pod):
+        # Its images are there, and what it would do is nothing.
+        return None
     # A queue may suspend it: then it has no start.
-    began = start_time(there.body) or creation_time(there.body) or now
-    is_placed = pod is not None and pod.scheduled_at is not None
-    return under_way if now - began < (_LONGEST_PULL if is_placed else _PATIENCE) else None
+    began = start_time(there.body) or creation_time(there.body) or since
+    is_placed = failed is not None or (pod is not None and pod.scheduled_at is not None)
+    said = problem.message if problem is not None else observed.podless.get(there.name, "")
+    said = f"Job {there.name} failed: {failed.message}" if failed is not None else said
+    is_late = now - began >= (_LONGEST_PULL if is_placed else _PATIENCE)
+    return None if is_late else replace(_UNDER_WAY, message=said)
 
 
 def _find_busy(

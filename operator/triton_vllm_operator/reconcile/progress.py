@@ -126,7 +126,7 @@ def _say_gone(situation: Situation) -> str:
     """What became of the pods before those that start."""
     lost = (pod for pod in situation.pods if pod.terminating and pod.node in situation.lost_nodes)
     if (pod := next(lost, None)) is not None:
-        holds_on = f"pod {pod.name} is not gone and keeps its place, since its node {pod.node} does not answer"
+        holds_on = f"pod {pod.name} is not gone and keeps its place, since its node {pod.node} is not ready"
         return f"; {holds_on}: kubectl delete node {pod.node}, if it will not come back"
     refused = [pod for pod in situation.pods if pod.phase == "Failed" and pod not in situation.alive]
     newest_first = sorted(refused, key=lambda pod: (pod.created_at or LONG_AGO, pod.name), reverse=True)

@@ -10,14 +10,16 @@ from datetime import datetime
 from typing import Final
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.status import MeasuredMemory
 from triton_vllm_operator.api.timeline import Step, StepName, Timeline
 from triton_vllm_operator.api.times import format_time, parse_time
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import JOB, start_time, true_condition
 from triton_vllm_operator.manifests.preparation import kept_sources, needs_fetch, only_looks
+from triton_vllm_operator.manifests.prepull import only_pulls
 from triton_vllm_operator.manifests.revision import Revision
-from triton_vllm_operator.reconcile.model import Child, Observed
+from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.sources.report import find_source
 
@@ -100,7 +102,7 @@ def _before_pods(
     seen = before.step(StepName.ACCEPTED)
     began = parse_time(seen.start_time) if seen is not None and seen.start_time is not None else None
     yield _Times(StepName.ACCEPTED, began or created or now, now if plan.refused is None else None)
-    size, jobs = find_weight_bytes(revision), {_step_of(job): job.body for job in observed.children_of(JOB)}
+    size, jobs = find_weight_bytes(revision), _find_jobs(observed)
     for name, body in jobs.items():
         done = true_condition(body, "Complete") or true_condition(body, "Failed")
         yield _Times(name, start_time(body), done.since if done is not None else None, size)
@@ -110,8 +112,10 @@ def _before_pods(
             yield _Times(name, parse_time(seen.start_time), now, size)
 
 
-def _step_of(job: Child) -> StepName:
-    return StepName.INSPECTED if only_looks(job.name) else StepName.FETCHED
+def _find_jobs(observed: Observed) -> dict[StepName, Json]:
+    """Those that look the model up, or fetch it, by what they do."""
+    jobs = (job for job in observed.children_of(JOB) if not only_pulls(job.name))
+    return {StepName.INSPECTED if only_looks(job.name) else StepName.FETCHED: job.body for job in jobs}
 
 
 def _of_pod(pod: Pod, revision: Revision) -> Iterator[_Times]:

@@ -141,14 +141,15 @@ def _obey(strategy: RolloutStrategy, moment: Moment, known: RolloutStatus | None
 def _choose(
     settings: Rollout, moment: Moment, known: RolloutStatus | None, estimate: Estimate | None, now: datetime
 ) -> Step:
+    is_surging = not moment.begins and moment.in_force is RolloutWay.SURGE
+    if is_surging and not moment.waits and not moment.refused:
+        # Also if it was to be a replacement: nothing went yet.
+        return _without_waiting(_surge(moment, known, "a new pod has its place beside the old ones"))
     if known is not None and known.reason in _IN_VAIN:
         return Step(RolloutWay.REPLACE, known)
-    is_surging = not moment.begins and moment.in_force is RolloutWay.SURGE
     if is_surging and moment.refused:
         why = f"Kubernetes makes no pod beside the old ones: {moment.refused}{moment.gap}"
         return _step(moment, known, RolloutWay.REPLACE, Reason.SURGE_REFUSED, why)
-    if is_surging and not moment.waits:
-        return _without_waiting(_surge(moment, known, "a new pod has its place beside the old ones"))
     if estimate is None:
         return Step(moment.in_force, known, wants_places=True)
     if is_surging:

@@ -5,6 +5,7 @@ cm/admission/errors.go, cm/topologymanager/topology_manager.go, eviction/helpers
 nodeshutdown/nodeshutdown_manager.go.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,12 @@ class GivenUp:
     """Why, and what helps where something does."""
 
 
+_EVICTED: Final = "Evicted"
+_OVER_LIMIT: Final = re.compile(
+    r"exceeds the (total )?limit|exceeded its local ephemeral storage limit|Usage of EmptyDir"
+)
+_UNDER_PRESSURE: Final = GivenUp(Reason.NODE_REFUSED_POD, "the node takes no pods while it lacks what it names")
+_TOO_LARGE: Final = GivenUp(Reason.NODE_EVICTED_POD, "the pod took more than the limit that it names: raise that")
 _BY_REASON: Final[Mapping[str, GivenUp]] = {
     "UnexpectedAdmissionError": GivenUp(
         Reason.NODE_REFUSED_POD,
@@ -37,7 +44,7 @@ _BY_REASON: Final[Mapping[str, GivenUp]] = {
     "NodeAffinity": GivenUp(Reason.NODE_REFUSED_POD, "the labels of the node are others than spec.scheduling asks for"),
     "NodeShutdown": GivenUp(Reason.NODE_REFUSED_POD, "the node shuts down"),
     "Terminated": GivenUp(Reason.NODE_EVICTED_POD, "the node shut down"),
-    "Evicted": GivenUp(
+    _EVICTED: GivenUp(
         Reason.NODE_EVICTED_POD, "raise spec.resources.requests to what the pod uses, and others are evicted before it"
     ),
     "Preempting": GivenUp(Reason.NODE_EVICTED_POD, "a pod that the node itself needs took its place"),
@@ -49,6 +56,10 @@ _OTHERWISE: Final = GivenUp(Reason.NODE_REFUSED_POD, "kubectl describe node says
 
 def find_given_up(reason: str, message: str) -> GivenUp | None:
     """Of a pod that failed, by what its status says; None if that speaks of its containers."""
+    if reason == _EVICTED and message.startswith(_REJECTED):
+        return _UNDER_PRESSURE
+    if reason == _EVICTED and _OVER_LIMIT.search(message):
+        return _TOO_LARGE
     if (known := _BY_REASON.get(reason)) is not None:
         return known
     if reason.startswith(_OUT_OF):
