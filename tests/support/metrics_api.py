@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,30 +12,25 @@ from typing import Any, Final
 
 from cluster import binaries, network, paths
 from cluster.errors import ClusterError
-from cluster.kubectl import kubectl, wait_until
+from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.prometheus import URL, prometheus
 
 _NAMESPACE: Final = "metrics"
 _PORT: Final = 16444
 _API: Final = "external.metrics.k8s.io"
-_LABEL: Final = "__meta_kubernetes_pod_label_app_kubernetes_io"
-_PODS: Final = [
-    {"source_labels": [f"{_LABEL}_managed_by"], "regex": "triton-vllm-operator", "action": "keep"},
-    {"source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": "metrics", "action": "keep"},
-    {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-    {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-    {"source_labels": [f"{_LABEL}_instance"], "target_label": "llmdeployment"},
-]
-"""What the chart's PodMonitor says, in Prometheus' own words."""
+_TARGETS: Final = "targets.json"
+_SELECTOR: Final = "app.kubernetes.io/managed-by=triton-vllm-operator"
+_LOOK_SECONDS: Final = 2.0
 
 
 @contextmanager
 def metrics_api(folder: Path, settings: Path, rules: Path) -> Iterator[None]:
     """An external metrics API with these settings of prometheus-adapter, while the context is open."""
     binaries.build_programs((binaries.METRICS_ADAPTER,))
-    pods = {"role": "pod", "kubeconfig_file": str(paths.KUBECONFIG)}
-    scrapes = [{"job_name": "engines", "kubernetes_sd_configs": [pods], "relabel_configs": _PODS}]
-    with prometheus(folder, scrapes, rules), _adapter(folder, settings):
+    # Debian's Prometheus is built without the discovery of Kubernetes.
+    found = {"files": [_TARGETS], "refresh_interval": "2s"}
+    scrapes = [{"job_name": "engines", "file_sd_configs": [found]}]
+    with _discovery(folder), prometheus(folder, scrapes, rules), _adapter(folder, settings):
         for manifest in _manifests():
             kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
         try:
@@ -43,6 +39,37 @@ def metrics_api(folder: Path, settings: Path, rules: Path) -> Iterator[None]:
         finally:
             kubectl("delete", "apiservice", f"v1beta1.{_API}", "--ignore-not-found")
             kubectl("delete", "namespace", _NAMESPACE, "--ignore-not-found", "--wait=false")
+
+
+@contextmanager
+def _discovery(folder: Path) -> Iterator[None]:
+    """The pods of LLMDeployments, with the labels that the chart's PodMonitor gives them."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            pods = kubectl_json("get", "pods", "--all-namespaces", "-l", _SELECTOR)["items"]
+            unfinished = folder / "targets.new"
+            unfinished.write_text(json.dumps([_target(pod) for pod in pods if pod["status"].get("podIP")]))
+            unfinished.rename(folder / _TARGETS)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _target(pod: dict[str, Any]) -> dict[str, Any]:
+    metadata = pod["metadata"]
+    labels = {
+        "namespace": metadata["namespace"],
+        "pod": metadata["name"],
+        "llmdeployment": metadata["labels"]["app.kubernetes.io/instance"],
+    }
+    return {"targets": [f"{pod['status']['podIP']}:8002"], "labels": labels}
 
 
 def _is_served() -> bool:

@@ -169,22 +169,28 @@ def _moving(situation: Situation) -> Finding:
 
 
 def _starting(situation: Situation) -> Finding:
-    """What the pods of the revision are at."""
+    """What the pods of the revision are at, and what became of those before them."""
     current, wanted = len(situation.current), situation.replicas
     if current < wanted:
         return holds(Reason.CREATING_PODS, f"{current} of {wanted} pods exist{_say_gone(situation)}")
+    return holds(Reason.STARTING, _say_starting(situation) + _say_gone(situation))
+
+
+def _say_starting(situation: Situation) -> str:
     starting = [pod for pod in situation.current if not pod.serves and not _is_seen_soon(pod)]
     for pod in starting:
         if situation.scheduler and pod.scheduled_at is None:
             # A scheduler that is not there says nothing, in no condition and no event.
             waits = f"pod {pod.name} waits for the scheduler {situation.scheduler}, which has not looked at it yet"
-            return holds(Reason.STARTING, f"{waits}; is spec.scheduling.schedulerName right?")
+            return f"{waits}; is spec.scheduling.schedulerName right?"
         if pod.prepares:
-            where = f"kubectl logs {pod.name} -c {names.PREPARE_CONTAINER}"
-            return holds(Reason.STARTING, f"pod {pod.name} fetches or checks its weights; see {where}")
+            return (
+                f"pod {pod.name} fetches or checks its weights; "
+                f"see kubectl logs {pod.name} -c {names.PREPARE_CONTAINER}"
+            )
     if not starting:
-        return holds(Reason.STARTING, "the last pods have generated, and are not in the Service yet")
-    return holds(Reason.STARTING, f"pod {starting[0].name} has not generated yet{_say_gone(situation)}")
+        return "the last pods have generated, and are not in the Service yet"
+    return f"pod {starting[0].name} has not generated yet"
 
 
 def _is_seen_soon(pod: Pod) -> bool:
