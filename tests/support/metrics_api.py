@@ -18,6 +18,7 @@ from support.prometheus import URL, prometheus
 _NAMESPACE: Final = "metrics"
 _PORT: Final = 16444
 _API: Final = "external.metrics.k8s.io"
+_METRIC: Final = "llmdeployment_requests"
 _TARGETS: Final = "targets.json"
 _SELECTOR: Final = "app.kubernetes.io/managed-by=triton-vllm-operator"
 _LOOK_SECONDS: Final = 2.0
@@ -34,7 +35,7 @@ def metrics_api(folder: Path, settings: Path, rules: Path) -> Iterator[None]:
         for manifest in _manifests():
             kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
         try:
-            wait_until("the metrics API answers", 60, _is_served)
+            wait_until(f"the metrics API offers {_METRIC}", 60, _is_offered)
             yield
         finally:
             kubectl("delete", "apiservice", f"v1beta1.{_API}", "--ignore-not-found")
@@ -72,9 +73,9 @@ def _target(pod: dict[str, Any]) -> dict[str, Any]:
     return {"targets": [f"{pod['status']['podIP']}:8002"], "labels": labels}
 
 
-def _is_served() -> bool:
+def _is_offered() -> bool:
     try:
-        return "externalmetrics" in kubectl("get", "--raw", f"/apis/{_API}/v1beta1").lower()
+        return _METRIC in kubectl("get", "--raw", f"/apis/{_API}/v1beta1")
     except ClusterError:
         return False
 
