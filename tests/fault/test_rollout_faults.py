@@ -121,12 +121,13 @@ def refusing(part: str, method: str = "PATCH") -> Any:
     return refuse
 
 
-def serve_now(api: FakeApi) -> None:
-    """The pod generates, and its node runs it."""
+def serve_now(api: FakeApi, ready: str = "True", since: str = "2026-11-22T23:00:00Z") -> None:
+    """The pod generates since then, and its node runs it."""
     (pod,) = api.of_kind(POD)
-    gate = {"type": READINESS_GATE, "status": "True", "reason": "Generates", "message": "containerd://1: it generated"}
+    gate = {"type": READINESS_GATE, "status": "True", "reason": "Generates", "message": "containerd://1: it generated",
+            "lastTransitionTime": since}  # fmt: skip
     container = {"name": "triton", "containerID": "containerd://1", "ready": True, "state": {"running": {}}}
-    conditions = [{"type": "Ready", "status": "True"}, gate]
+    conditions = [{"type": "Ready", "status": ready}, gate]
     pod["status"] = {"phase": "Running", "podIP": "127.0.0.1", "conditions": conditions,
                      "containerStatuses": [container]}  # fmt: skip
     api.put(POD, pod)
@@ -179,3 +180,26 @@ async def test_pods_that_take_no_annotation_are_scaled_down_all_the_same(monkeyp
     assert [code for _, path, code, _ in api.requests if path.endswith("pods")][-1] == 403, "it was tried"
     (deployment,) = api.of_kind(DEPLOYMENT)
     assert deployment["spec"]["replicas"] == 1
+
+
+@pytest.mark.parametrize(
+    ("since", "reason", "lists"),
+    [("2026-11-22T23:00:00Z", "NodeNotReady", 1), ("2026-11-22T23:59:59Z", "Starting", 0)],
+    ids=["it was ready", "it has just generated"],
+)
+async def test_the_node_of_a_pod_that_is_not_ready_is_looked_at(since: str, reason: str, lists: int) -> None:
+    api = new_cluster(**GPUS)
+    async with serving(api) as client, aiohttp.ClientSession() as session:
+        operator = await started(client)
+        operator.reconciler._inspector = Inspector(client, session)
+        await served(api, operator)
+        node = node_body("a", H100, 1)
+        node["status"]["conditions"] = [{"type": "Ready", "status": "Unknown", "message": "Kubelet stopped posting."}]
+        api.put(NODE, {**node, "metadata": {"name": "a", "namespace": ""}})
+        api.requests.clear()
+        serve_now(api, "False", since)
+        await operator.settle(api)
+    (body,) = api.of_kind(LLM_DEPLOYMENT)
+    ready = next(each for each in body["status"]["conditions"] if each["type"] == "Ready")
+    assert ready["reason"] == reason
+    assert len([request for request in api.requests if request[1] == "nodes"]) == lists

@@ -124,8 +124,8 @@ def _needs_nodes(resource: Resource) -> bool:
 
 async def _find_lost_nodes(pods: tuple[Pod, ...], lister: NodeLister, now: datetime) -> dict[str, str]:
     """Of pods that Kubernetes calls not ready although they generate, and of those that do not go."""
-    stuck = [pod for pod in pods if (since := stuck_from(pod)) is not None and since <= now]
-    asked = {pod.node for pod in (*stuck, *(pod for pod in pods if unready_from(pod) is not None)) if pod.node}
+    late = ((pod, moment) for pod in pods for moment in (stuck_from(pod), unready_from(pod)))
+    asked = {pod.node for pod, moment in late if pod.node and moment is not None and moment <= now}
     if not asked:
         return {}
     return {node.name: node.not_ready for node in (await lister.nodes()).nodes if node.name in asked and node.not_ready}
