@@ -4,7 +4,6 @@ A pod that two of them select cannot be evicted at all: the API server answers w
 https://kubernetes.io/docs/tasks/run-application/configure-pdb/
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -15,13 +14,12 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone, Refused
+from triton_vllm_operator.kube.kept import REFUSED_SECONDS, Kept
 from triton_vllm_operator.kube.resources import DISRUPTION_BUDGET, as_dict, controller_of, name_of
 
 _LOG = logging.getLogger(__name__)
 _FRESH_SECONDS: Final = 60.0
 """For so long one list serves all decisions in a namespace."""
-_REFUSED_SECONDS: Final = 600.0
-"""A right that is missing does not come from one minute to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,7 @@ class BudgetLister:
 
     def __init__(self, client: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._seen: dict[str, tuple[BudgetsSeen, float]] = {}
+        self._kept = Kept(self._list, clock)
 
     async def budgets(self, namespace: str) -> BudgetsSeen:
         """Those of other people; also why they may not be known.
@@ -57,21 +53,16 @@ class BudgetLister:
         Raises:
             ApiError: the API server gave no answer: nothing is decided without it.
         """
-        async with self._lock:
-            now = self._clock()
-            self._seen = {name: kept for name, kept in self._seen.items() if now < kept[1]}
-            if namespace not in self._seen:
-                seen = await self._list(namespace)
-                self._seen[namespace] = (seen, now + (_REFUSED_SECONDS if seen.why_unknown else _FRESH_SECONDS))
-            return self._seen[namespace][0]
+        return await self._kept.get(namespace)
 
-    async def _list(self, namespace: str) -> BudgetsSeen:
+    async def _list(self, namespace: str) -> tuple[BudgetsSeen, float]:
+        """What was found, and for how many seconds that holds."""
         try:
             bodies = [body async for body in self._client.list_all(DISRUPTION_BUDGET, namespace, None)]
         except (Refused, Gone) as error:
             _LOG.warning("the PodDisruptionBudgets of %s cannot be listed: %s", namespace, error)
-            return BudgetsSeen(why_unknown=str(error))
-        return BudgetsSeen(tuple(_project(body) for body in bodies if not _is_ours(body)))
+            return BudgetsSeen(why_unknown=str(error)), REFUSED_SECONDS
+        return BudgetsSeen(tuple(_project(body) for body in bodies if not _is_ours(body))), _FRESH_SECONDS
 
 
 def _project(body: Json) -> Budget:

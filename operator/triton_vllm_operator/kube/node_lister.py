@@ -1,8 +1,6 @@
 """Lists the nodes when a decision needs them: they are not watched. This module does I/O."""
 
-import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,14 +8,13 @@ from typing import Final
 
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone, Refused
+from triton_vllm_operator.kube.kept import REFUSED_SECONDS, Kept
 from triton_vllm_operator.kube.nodes import Node, find_sliced, project_node
 from triton_vllm_operator.kube.resources import NODE, RESOURCE_SLICE
 
 _LOG = logging.getLogger(__name__)
 _FRESH_SECONDS: Final = 30.0
 """For so long one list serves all decisions, where nothing else is said."""
-_REFUSED_SECONDS: Final = 600.0
-"""A right that is missing does not come from one minute to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +34,8 @@ class NodeLister:
     ) -> None:
         """`fresh_seconds` is for how long one list serves."""
         self._client = client
-        self._clock = clock
         self._fresh_seconds = fresh_seconds
-        self._lock = asyncio.Lock()
-        self._seen = NodesSeen()
-        self._until = -math.inf
+        self._kept = Kept(self._list, clock)
 
     async def nodes(self) -> NodesSeen:
         """The nodes; also why they may not be had.
@@ -49,13 +43,9 @@ class NodeLister:
         Raises:
             ApiError: the API server gave no answer: nothing is decided without it.
         """
-        async with self._lock:
-            if self._clock() >= self._until:
-                self._seen, seconds = await self._list()
-                self._until = self._clock() + seconds
-            return self._seen
+        return await self._kept.get(None)
 
-    async def _list(self) -> tuple[NodesSeen, float]:
+    async def _list(self, _: None) -> tuple[NodesSeen, float]:
         """The nodes, and for how many seconds that holds."""
         try:
             nodes = [project_node(body) async for body in self._client.list_all(NODE, None, None)]
@@ -63,7 +53,7 @@ class NodeLister:
         except (Refused, Gone) as error:
             # Models start all the same; only whether they fit is not known.
             _LOG.warning("the nodes cannot be listed: %s", error)
-            return NodesSeen(why_unknown=f"the nodes cannot be listed: {error}"), _REFUSED_SECONDS
+            return NodesSeen(why_unknown=f"the nodes cannot be listed: {error}"), REFUSED_SECONDS
         seen = NodesSeen(tuple(replace(node, has_sliced_gpus=node.name in sliced) for node in nodes))
         return seen, self._fresh_seconds
 

@@ -3,9 +3,7 @@
 There is no standing watch of other people's pods, and nothing of them is kept but a sum for each node.
 """
 
-import asyncio
 import logging
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.kube.cache import owner_key
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone, Refused
+from triton_vllm_operator.kube.kept import REFUSED_SECONDS, Kept
 from triton_vllm_operator.kube.node_lister import NodeLister
 from triton_vllm_operator.kube.nodes import Node
 from triton_vllm_operator.kube.requests import Amounts, pod_requests
@@ -29,8 +28,6 @@ _TIMES_ITS_COST: Final = 20.0
 """A list that took a second serves for as many: listing takes at most a twentieth of the time."""
 _LONGEST_SECONDS: Final = 30.0
 """For which a list serves that was long in coming: what it shows is no longer so."""
-_REFUSED_SECONDS: Final = 600.0
-"""A right that is missing does not come from one minute to the next."""
 _UNFINISHED: Final = "status.phase!=Succeeded,status.phase!=Failed"
 """Finished pods hold nothing, whether or not their objects are still there."""
 
@@ -69,9 +66,7 @@ class PlaceLister:
         self._client = client
         self._clock = clock
         self._nodes = NodeLister(client, clock, _FRESH_SECONDS)
-        self._lock = asyncio.Lock()
-        self._seen = Places()
-        self._until = -math.inf
+        self._kept = Kept(self._look, clock)
 
     async def places(self) -> Places:
         """What is there and what is taken; also why that may not be known.
@@ -79,24 +74,24 @@ class PlaceLister:
         Raises:
             ApiError: the API server gave no answer: nothing is decided without it.
         """
-        async with self._lock:
-            if self._clock() >= self._until:
-                began = self._clock()
-                self._seen, seconds = await self._list()
-                cost = min(_LONGEST_SECONDS, _TIMES_ITS_COST * (self._clock() - began))
-                self._until = self._clock() + max(seconds, cost)
-            return self._seen
+        return await self._kept.get(None)
+
+    async def _look(self, _: None) -> tuple[Places, float]:
+        """What was found, and for how many seconds that holds: the longer, the longer it took."""
+        began = self._clock()
+        seen, seconds = await self._list()
+        cost = min(_LONGEST_SECONDS, _TIMES_ITS_COST * (self._clock() - began))
+        return seen, max(seconds, cost)
 
     async def _list(self) -> tuple[Places, float]:
-        """What was found, and for how many seconds that holds."""
         seen = await self._nodes.nodes()
         if seen.why_unknown:
-            return Places(why_unknown=seen.why_unknown), _REFUSED_SECONDS
+            return Places(why_unknown=seen.why_unknown), REFUSED_SECONDS
         try:
             taken, ours = await _sum_up(self._client.list_all(POD, None, None, _UNFINISHED))
         except (Refused, Gone) as error:
             _LOG.warning("the pods of the cluster cannot be listed: %s", error)
-            return Places(why_unknown=f"the pods of the cluster cannot be listed: {error}"), _REFUSED_SECONDS
+            return Places(why_unknown=f"the pods of the cluster cannot be listed: {error}"), REFUSED_SECONDS
         return Places(seen.nodes, taken, ours), _FRESH_SECONDS
 
 
