@@ -76,7 +76,8 @@ async def ask_for_ever(session: aiohttp.ClientSession, url: str, number: int, un
 
 async def main(url: str, clients: int, seconds: int, keeps: bool) -> None:
     seen = Seen()
-    connector = aiohttp.TCPConnector(limit=0, force_close=not keeps, use_dns_cache=False)
+    # The Service has one address: a hundred questions for it at once are too many for a busy name server.
+    connector = aiohttp.TCPConnector(limit=0, force_close=not keeps, ttl_dns_cache=None)
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
         until = seen.began + seconds
