@@ -54,8 +54,8 @@ class Rollout(ApiModel):
         0,
         ge=0,
         le=3600,
-        description="Seconds that an old pod in whose place nobody answers may have requests before it goes; it goes "
-        "as soon as it has none.",
+        description="Seconds that the old pod of a single replica may go on serving before it goes; it goes as soon as "
+        "it has no request. NVIDIA's backend does not tell its requests, and is not waited for.",
     )
     on_failure: OnFailure = Field(
         OnFailure.HOLD,
@@ -93,7 +93,7 @@ class Drain(ApiModel):
         ge=5,
         le=3600,
         description="Seconds after which a gRPC connection takes no new request, so that its client connects anew, to "
-        "pods that stay; a pod that goes waits for that long before it ends. Unset: connections stay.",
+        "pods that stay; a pod that goes waits for that long, and a tenth, before it ends. Unset: connections stay.",
     )
 
 

@@ -57,7 +57,8 @@ class Moment:
         if not self.leaves_nobody:
             return ""
         took = f", about {self.start_seconds} s by the last start" if self.start_seconds is not None else ""
-        return f"; nobody answers until the new pod generates{took}"
+        ends = f", after the old one has ended ({self.end_seconds} s at most)" if self.end_seconds else ""
+        return f"; nobody answers until the new pod generates{took}{ends}"
 
 
 @dataclass(frozen=True, slots=True)
