@@ -20,6 +20,7 @@ SAME: list[tuple[Any, Any]] = [
     ({"sizeLimit": "0.0001"}, {"sizeLimit": "100u"}),
     ({"nodeSelector": {"limits": "high"}}, {"nodeSelector": {"limits": "high"}}),
     ({"emptyDir": {}}, {}),
+    ({"volumeMounts": [{"name": "a", "readOnly": False}]}, {"volumeMounts": [{"name": "a"}]}),
     ({"volumes": [{"name": "a"}]}, {"volumes": [{"name": "injected"}, {"name": "a", "mode": 420}]}),
     (
         {"tolerations": [{"key": "x", "effect": "NoSchedule"}, {"key": "x", "effect": "NoExecute"}]},
@@ -29,6 +30,8 @@ SAME: list[tuple[Any, Any]] = [
 DIFFERENT: list[tuple[Any, Any]] = [
     ({"a": 1}, {"a": 2}),
     ({"a": False}, {}),
+    ({"volumeMounts": [{"name": "a", "readOnly": False}]}, {"volumeMounts": [{"name": "a", "readOnly": True}]}),
+    ({"volumeMounts": [{"name": "a", "readOnly": True}]}, {"volumeMounts": [{"name": "a"}]}),
     ({"nodeSelector": {"limits": "high"}}, {"nodeSelector": {"limits": "low"}}),
     ({"requests": {"cpu": "0.3333"}}, {"requests": {"cpu": "333m"}}),
     ({"replicas": 0}, {}),

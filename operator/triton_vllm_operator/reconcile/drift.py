@@ -13,6 +13,8 @@ from triton_vllm_operator.kube.resources import metadata_of
 
 _QUANTITIES: Final = frozenset({"requests", "limits", "sizeLimit"})
 _LIST_KEYS: Final = ("uid", "name", "conditionType", "key", "type")
+_FALSE_IS_ABSENT: Final = ("readOnly",)
+"""Of a volume's mount: https://github.com/kubernetes/api/blob/v0.36.0/core/v1/types.go (VolumeMount, omitempty)."""
 _METADATA: Final = ("labels", "annotations", "ownerReferences")
 
 
@@ -39,13 +41,19 @@ def _covers(found: object, wanted: object, quantity: bool) -> bool:
         return True
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(
-            _covers(found.get(name), value, quantity or name in _QUANTITIES) for name, value in wanted.items()
+            _covers(found.get(name), value, quantity or name in _QUANTITIES) or _is_left_out(name, value, found)
+            for name, value in wanted.items()
         )
     if isinstance(wanted, list):
         return isinstance(found, list) and _covers_list(found, wanted, quantity)
     if quantity and isinstance(wanted, str | int) and isinstance(found, str | int):
         return _same_quantity(wanted, found)
     return found == wanted
+
+
+def _is_left_out(name: str, value: object, found: dict[str, object]) -> bool:
+    """Whether the API server leaves a member out that is False: of these, absent stands for nothing else."""
+    return value is False and name in _FALSE_IS_ABSENT and name not in found
 
 
 def _same_quantity(wanted: str | int, found: str | int) -> bool:
