@@ -1,12 +1,14 @@
 """A model that does not fit takes no GPU: nodes are pretended, and a hub of this cluster serves the model."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from cluster.kubectl import kubectl, kubectl_json
+from support.audit import operator_requests
 from support.hub_pod import REPOSITORY, start_hub
 from support.llm import SMOLLM2, apply, condition, get_llm, make_llm, wait_for
 
@@ -94,6 +96,10 @@ def test_without_a_node_that_matches_pods_are_made(namespace: str) -> None:
     assert (found["status"], found["reason"]) == ("Unknown", "NoMatchingNode")
     assert "none of them has any" in found["message"]
     assert deployments(namespace) == [NAME]
+    # Its weights are fetched in the pod. It is written once, and stays as it was asked for.
+    time.sleep(5)
+    asked = ((request.namespace, request.resource, request.verb) for request in operator_requests())
+    assert list(asked).count((namespace, "deployments", "patch")) == 1
 
 
 def test_a_container_that_is_too_small_is_not_made_and_one_that_fits_is_measured(namespace: str) -> None:
