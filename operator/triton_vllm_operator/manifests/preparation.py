@@ -222,11 +222,16 @@ def _build_scheduling(spec: LLMDeploymentSpec, instance: str | None, near_gpus: 
     if near_gpus and spec.gpu_resource is not None:
         built["affinity"] = _prefer_gpus(built.get("affinity", {}))
     tolerations = [t.model_dump(mode="json", by_alias=True, exclude_none=True) for t in scheduling.tolerations or ()]
-    if spec.gpu_resource is not None:
-        # Kubernetes gives a pod that asks for GPUs this toleration by itself, and this one asks for none.
-        # https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#extendedresourcetoleration
-        tolerations.append({"key": spec.gpu_resource, "operator": "Exists", "effect": "NoSchedule"})
+    tolerations += tolerate_gpus(spec.gpu_resource)
     return {**built, "tolerations": tolerations} if tolerations else built
+
+
+def tolerate_gpus(resource: str | None) -> list[Json]:
+    """What Kubernetes gives a pod that asks for GPUs by itself, for one beside it that asks for none.
+
+    https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#extendedresourcetoleration
+    """
+    return [{"key": resource, "operator": "Exists", "effect": "NoSchedule"}] if resource is not None else []
 
 
 def _prefer_gpus(affinity: Json) -> Json:

@@ -7,7 +7,7 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.kube.resources import as_dict
 from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
-from triton_vllm_operator.manifests.preparation import build_pod_metadata
+from triton_vllm_operator.manifests.preparation import build_pod_metadata, tolerate_gpus
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.security import CONTAINER_SECURITY
 
@@ -59,7 +59,7 @@ def build_prepull_job(owner: Owner, revision: Revision, node: str) -> Json:
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "affinity": {"nodeAffinity": _on(node)},
-                "tolerations": _tolerations(pod, revision.spec.gpu_resource),
+                "tolerations": [*(pod.get("tolerations") or ()), *tolerate_gpus(revision.spec.gpu_resource)],
                 "initContainers": [_build_container(each, volumes) for each in pod.get("initContainers") or ()],
                 "containers": [_build_container(each, volumes) for each in pod["containers"]],
                 "volumes": volumes,
@@ -100,9 +100,3 @@ def _build_container(container: dict[str, Any], volumes: list[Json]) -> Json:
 def _on(node: str) -> Json:
     term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
     return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
-
-
-def _tolerations(pod: dict[str, Any], gpu_resource: str | None) -> list[Json]:
-    """Kubernetes gives a pod that asks for GPUs the last one by itself (ExtendedResourceToleration)."""
-    own = [{"key": gpu_resource, "operator": "Exists", "effect": "NoSchedule"}] if gpu_resource else []
-    return [*(pod.get("tolerations") or ()), *own]

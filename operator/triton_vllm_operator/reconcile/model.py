@@ -15,7 +15,7 @@ from triton_vllm_operator.kube.budget_lister import BudgetsSeen
 from triton_vllm_operator.kube.node_lister import NodesSeen
 from triton_vllm_operator.kube.place_lister import Places
 from triton_vllm_operator.kube.pod import Pod
-from triton_vllm_operator.kube.resources import Kind
+from triton_vllm_operator.kube.resources import DEPLOYMENT, Kind, as_dict
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.revision import Revision
 
@@ -148,6 +148,12 @@ class Observed:
         readable = max((revision.number for revision in self.revisions), default=0)
         newest = max(self.unreadable, key=lambda revision: revision.number, default=None)
         return newest if newest is not None and newest.number > readable else None
+
+    @property
+    def deployed_replicas(self) -> int | None:
+        """How many pods the Deployment is to have now; None if there is none, or it does not say."""
+        specs = (as_dict(deployment.body.get("spec")) for deployment in self.children_of(DEPLOYMENT))
+        return next((count for spec in specs if isinstance(count := spec.get("replicas"), int)), None)
 
     def children_of(self, kind: Kind) -> tuple[Child, ...]:
         """The children of one kind."""

@@ -15,9 +15,8 @@ from triton_vllm_operator.rollout.step import Step
 def as_it_runs(observed: Observed, plan: Plan) -> Plan:
     """The plan without anything that would change: the newest revision, with as many pods as there are to be now."""
     live = replace(plan.live, recovery=Recovery(policy=RecoveryPolicy.REPORT))
-    for deployment in observed.children_of(DEPLOYMENT):
-        replicas = as_dict(deployment.body.get("spec")).get("replicas")
-        live = replace(live, replicas=replicas if isinstance(replicas, int) else live.replicas)
+    if (replicas := observed.deployed_replicas) is not None:
+        live = replace(live, replicas=replicas)
     return replace(plan, revision=observed.newest, live=live, fetching=None, memory=None)
 
 

@@ -53,9 +53,9 @@ def make_plan(observed: Observed, catalogue: Catalogue, now: datetime) -> Plan:
     newest = observed.newest
     if isinstance(verdict, NotAccepted):
         # What was accepted last keeps running; what restarts nothing is still taken from the live spec.
-        live = (
-            live_part(verdict.spec) if verdict.spec else salvage_live_part(observed.resource.spec, _running(observed))
-        )
+        count = observed.deployed_replicas
+        running = 1 if count is None else count
+        live = live_part(verdict.spec) if verdict.spec else salvage_live_part(observed.resource.spec, running)
         refill = find_refill(observed, newest, live, pods, now) if newest else None
         return Plan(newest, live, verdict.problem, fetching=refill)
     live = live_part(verdict.spec)
@@ -151,12 +151,6 @@ def _find_memory(
         # Nodes that go for a while make nothing fit: only others that come do.
         return MemoryFinding(ConditionStatus.FALSE, Reason.DOES_NOT_FIT, before.message)
     return found
-
-
-def _running(observed: Observed) -> int:
-    specs = (child.body.get("spec") for child in observed.children_of(DEPLOYMENT))
-    counts = (spec.get("replicas") for spec in specs if isinstance(spec, dict))
-    return next((count for count in counts if isinstance(count, int)), 1)
 
 
 def _again_the_newest(known: Revision, newest: Revision | None) -> Revision:

@@ -6,7 +6,6 @@ https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/#pod-deleti
 
 from dataclasses import dataclass
 
-from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict
 from triton_vllm_operator.reconcile.live import Live
 from triton_vllm_operator.reconcile.model import CostPatch, Observed
 
@@ -22,7 +21,7 @@ class Costs:
 
 def find_costs(observed: Observed, live: Live) -> Costs:
     """The costs of pods of which some are to go now, and some to stay."""
-    running = next((_replicas(child.body) for child in observed.children_of(DEPLOYMENT)), 0)
+    running = observed.deployed_replicas or 0
     serving = [pod for pod in observed.pods if pod.serves]
     if not 0 < live.replicas < running or len(serving) < 2:
         return Costs()
@@ -34,8 +33,3 @@ def find_costs(observed: Observed, live: Live) -> Costs:
     costs = {pod: observed.loads.get(pod.name, most) for pod in serving} if told else {}
     wanted = ((pod, cost) for pod, cost in costs.items() if cost is not None and cost != pod.deletion_cost)
     return Costs(tuple(CostPatch(pod.name, pod.uid, cost) for pod, cost in wanted))
-
-
-def _replicas(deployment: object) -> int:
-    replicas = as_dict(as_dict(deployment).get("spec")).get("replicas")
-    return replicas if isinstance(replicas, int) else 0
