@@ -10,6 +10,7 @@ from cluster import node
 from cluster.images import ensure_images
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.install import check_operator, install_operator, replace_operator_pod
+from support.pretended import pretended_gpus
 
 
 def now() -> str:
@@ -64,6 +65,21 @@ def namespace(cluster: str) -> Iterator[str]:
 def shared_namespace(cluster: str) -> Iterator[str]:
     """A namespace of one module, with Pod Security admission at its strictest."""
     yield from _namespace(("pod-security.kubernetes.io/enforce=restricted",))
+
+
+@pytest.fixture(scope="module")
+def one_gpu(cluster: str) -> Iterator[None]:
+    """The node has one GPU, a pretended one."""
+    with pretended_gpus(1):
+        yield
+
+
+@pytest.fixture
+def nothing_left(namespace: str) -> Iterator[None]:
+    """What the test deployed there is gone, with its pods and the GPUs they held, before the next one begins."""
+    yield
+    kubectl("-n", namespace, "delete", "llm", "--all", timeout=180)
+    wait_until("its pods are gone", 120, lambda: not kubectl_json("-n", namespace, "get", "pods")["items"])
 
 
 @pytest.fixture(scope="session")

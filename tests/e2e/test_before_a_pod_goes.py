@@ -1,7 +1,6 @@
 """What is done before a pod goes: its node gets the new image, its requests end, of several the idle one goes."""
 
 import time
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -10,26 +9,13 @@ import pytest
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.client_pod import run_client_beside
 from support.llm import apply, condition, get_llm, pods_of, wait_for
-from support.pretended import AGAIN, ANOTHER_VERSION, MISSING_VERSION, offer_gpus, pretended_gpus
+from support.pretended import AGAIN, ANOTHER_VERSION, MISSING_VERSION, offer_gpus
 from support.updates import NAME, edited, serve, update, watch_until_ready
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_gpu", "nothing_left")]
 IDLE_SECONDS: Final = 90
 TOKENS: Final = "500"
 """At 20 ms each."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _gpus(cluster: str) -> Iterator[None]:
-    with pretended_gpus(1):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _gone_afterwards(namespace: str) -> Iterator[None]:
-    yield
-    kubectl("-n", namespace, "delete", "llm", NAME, "--ignore-not-found", timeout=180)
-    wait_until("its pods are gone", 120, lambda: not kubectl_json("-n", namespace, "get", "pods")["items"])
 
 
 def serving(namespace: str) -> list[dict[str, Any]]:

@@ -11,27 +11,19 @@ import pytest
 
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.llm import apply, condition, get_llm, pods_of, wait_for, wait_ready
-from support.pretended import GPU, offer_gpus, pretended_gpus, pretended_llm, real_node
+from support.pretended import GPU, offer_gpus, pretended_llm, real_node
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_gpu", "nothing_left")]
 NAME: Final = "placed"
 LOST: Final = "without-kubelet"
 UNREACHABLE: Final = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 20}
 TOLERATIONS: Final = [{"key": f"node.kubernetes.io/{key}", **UNREACHABLE} for key in ("not-ready", "unreachable")]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _gpus(cluster: str) -> Iterator[None]:
-    with pretended_gpus(1):
-        yield
-
-
 @pytest.fixture(autouse=True)
-def _gone_afterwards(namespace: str) -> Iterator[None]:
+def _no_lost_node(cluster: str) -> Iterator[None]:
     yield
     kubectl("delete", "node", LOST, "--ignore-not-found")
-    kubectl("-n", namespace, "delete", "llm", NAME, "--ignore-not-found", timeout=180)
-    wait_until("its pods are gone", 120, lambda: not kubectl_json("-n", namespace, "get", "pods")["items"])
 
 
 @contextmanager

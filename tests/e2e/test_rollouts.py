@@ -2,34 +2,20 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cluster.kubectl import kubectl, kubectl_json, wait_until
+from cluster.kubectl import kubectl, kubectl_json
 from support.install import operator_image
 from support.llm import apply, condition, get_llm, pods_of, wait_for
-from support.pretended import offer_gpus, pretended_gpus, pretended_llm
+from support.pretended import offer_gpus, pretended_llm
 from support.updates import NAME, asked, edited, serve, update, watch_until_ready
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_gpu", "nothing_left")]
 LOAD_SECONDS = 3
 SLACK_SECONDS = 20
 """For a pod to end, be scheduled and be found generating, beside its load."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _gpus(cluster: str) -> Iterator[None]:
-    with pretended_gpus(1):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _gone_afterwards(namespace: str) -> Iterator[None]:
-    yield
-    kubectl("-n", namespace, "delete", "llm", NAME, "--ignore-not-found", timeout=180)
-    wait_until("its pods are gone", 120, lambda: not kubectl_json("-n", namespace, "get", "pods")["items"])
 
 
 def test_the_last_gpu_is_handed_over(namespace: str) -> None:

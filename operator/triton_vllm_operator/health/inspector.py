@@ -109,10 +109,11 @@ class Inspector:
     async def why_no_pod(self, namespace: str, job_uid: str) -> str:
         """Why Kubernetes makes no pod for a Job, which stands in events alone; empty if it does, or is late."""
         try:
-            return await self._client.read_newest_event(namespace, job_uid, _NOT_CREATED)
+            warned = await self._client.read_newest_warning(namespace, job_uid, (_NOT_CREATED,))
         except ApiError as error:
             _LOG.warning("cannot read the events of Job %s in %s: %s", job_uid, namespace, error)
             return ""
+        return warned.message if warned is not None else ""
 
     async def why_held(self, namespace: str, pod: Pod, now: datetime) -> str:
         """Why its node does not start a pod, which stands in Events alone; empty if it says nothing of late.

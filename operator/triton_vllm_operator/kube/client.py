@@ -5,7 +5,6 @@ capped and jittered back-off, when there was no answer or one of 429 and 5xx.
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection
@@ -188,21 +187,6 @@ class KubeClient:
             ApiError: the log could not be had. It is not tried again.
         """
         return await self._read_log(namespace, pod, container, limitBytes=str(_START_LIMIT))
-
-    async def read_newest_event(self, namespace: str, uid: str, reason: str) -> str:
-        """The message of the newest event of that reason about an object; empty if there is none.
-
-        Raises:
-            ApiError: the events could not be had. It is not tried again.
-        """
-        query = {"fieldSelector": f"involvedObject.uid={uid},reason={reason}", "limit": str(_PAGE)}
-        listed = json.loads(await self._once("GET", "list", EVENT, EVENT.path(namespace), query))
-        events: list[Json] = listed.get("items") or []
-        times = [
-            (str(event.get("lastTimestamp") or event.get("eventTime")), str(event.get("message", "")))
-            for event in events
-        ]
-        return max(times, default=("", ""))[1]
 
     async def read_newest_warning(self, namespace: str, uid: str, reasons: Collection[str]) -> Warned | None:
         """The newest Event of one of these reasons that warns about an object; None if there is none.

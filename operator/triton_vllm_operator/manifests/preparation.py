@@ -9,7 +9,8 @@ from triton_vllm_operator.api.platform import Pods, Proxy
 from triton_vllm_operator.api.pods import PodMetadata
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
-from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
+from triton_vllm_operator.manifests.identity import Owner
+from triton_vllm_operator.manifests.job import Purpose, build_job
 from triton_vllm_operator.manifests.security import CONTAINER_SECURITY, build_pod_security, build_user_variables
 from triton_vllm_operator.manifests.sources import (
     Commits,
@@ -27,8 +28,6 @@ from triton_vllm_operator.sources.task import CA_BUNDLE_VARIABLE, PROGRAMS_VARIA
 _FETCH_RESOURCES: Final = {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1Gi"}
 _LOOK_UP_RESOURCES: Final = {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "256Mi"}
 _RETRIES: Final = 6
-_LOOK: Final = "look"
-"""In the names of Jobs that fetch nothing."""
 _PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -109,14 +108,7 @@ def build_fetch_job(
             "spec": _build_fetch_pod(owner, spec, vllm, pods, known, inspects),
         },
     }
-    # A Job's name has at most 63 characters, and that of its owner up to 50.
-    name = f"{owner.name}-{'fetch' if kept_sources(spec) else _LOOK}-{content_hash(content)[:6]}"
-    return build_child(owner, "batch/v1", "Job", name, {"spec": content})
-
-
-def only_looks(job: str) -> bool:
-    """Whether a Job of that name fetches nothing."""
-    return job.split("-")[-2:-1] == [_LOOK]
+    return build_job(owner, Purpose.FETCH if kept_sources(spec) else Purpose.LOOK, content)
 
 
 def _build_fetch_pod(

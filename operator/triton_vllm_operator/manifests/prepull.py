@@ -6,13 +6,12 @@ from typing import Any, Final
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.kube.resources import as_dict
-from triton_vllm_operator.manifests.identity import Owner, build_child, content_hash
+from triton_vllm_operator.manifests.identity import Owner
+from triton_vllm_operator.manifests.job import Purpose, build_job
 from triton_vllm_operator.manifests.preparation import build_pod_metadata, tolerate_gpus
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.security import CONTAINER_SECURITY
 
-_PULL: Final = "pull"
-"""In the names of these Jobs; a Job's has at most 63 characters, and that of its owner up to 50."""
 _RETRIES: Final = 20
 """A pod that is deleted or evicted on the way."""
 _LITTLE: Final = {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "64Mi"}
@@ -66,13 +65,7 @@ def build_prepull_job(owner: Owner, revision: Revision, node: str) -> Json:
             },
         },
     }
-    name = f"{owner.name}-{_PULL}-{content_hash(content)[:6]}"
-    return build_child(owner, "batch/v1", "Job", name, {"spec": content})
-
-
-def only_pulls(job: str) -> bool:
-    """Whether a Job of that name brings images to a node."""
-    return job.split("-")[-2:-1] == [_PULL]
+    return build_job(owner, Purpose.PULL, content)
 
 
 def _containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:

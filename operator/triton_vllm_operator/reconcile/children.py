@@ -9,7 +9,7 @@ from triton_vllm_operator.manifests.config_map import build_config_map, reposito
 from triton_vllm_operator.manifests.deployment import build_deployment
 from triton_vllm_operator.manifests.disruption_budget import build_disruption_budget
 from triton_vllm_operator.manifests.identity import Owner
-from triton_vllm_operator.manifests.prepull import only_pulls
+from triton_vllm_operator.manifests.job import Purpose, is_for
 from triton_vllm_operator.manifests.revision import Revision, build_controller_revision
 from triton_vllm_operator.manifests.service import build_service, is_headless
 from triton_vllm_operator.reconcile.drift import differs
@@ -50,7 +50,7 @@ def find_writes(observed: Observed, plan: Plan, wanted: tuple[Json, ...]) -> tup
             continue
         there = found.get((kind_of(manifest), name_of(manifest)))
         if there is None:
-            pending.append(Write(manifest, None, is_optional=only_pulls(name_of(manifest))))
+            pending.append(Write(manifest, None, is_optional=is_for(name_of(manifest), Purpose.PULL)))
         elif plan.live.leaves_service and there.kind == SERVICE:
             continue
         elif _must_be_made_anew(manifest, there):

@@ -12,7 +12,8 @@ from triton_vllm_operator.health.failures.pods import Problem, find_problem
 from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import JOB, name_of, start_time, true_condition
-from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch, only_looks
+from triton_vllm_operator.manifests.job import Purpose, is_for
+from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.manifests.sources import Commits, place_sources
 from triton_vllm_operator.reconcile.model import Child, Observed
@@ -76,7 +77,7 @@ def find_fetched(
     job = build_fetch_job(observed.resource.owner, spec, vllm, settings, _known_commits(spec, newest), inspects)
     name = name_of(job)
     there = _find_job(observed, name)
-    if there is None and only_looks(name) and not observed.may_look:
+    if there is None and is_for(name, Purpose.LOOK) and not observed.may_look:
         return Fetching(None, Problem(Reason.FETCHING_MODEL, _WAITS), False, now + _TURN)
     pods = tuple(pod for pod in observed.fetch_pods if there is not None and pod.job_uid == there.uid)
     if (report := _result(pods, spec)) is not None:
@@ -122,7 +123,7 @@ def give_up(fetching: Fetching, observed: Observed, now: datetime) -> str:
 
 def look_began(observed: Observed, now: datetime) -> datetime | None:
     """When a Job that only looks, and has not ended, began; None if there is none."""
-    bodies = [child.body for child in observed.children_of(JOB) if only_looks(child.name)]
+    bodies = [child.body for child in observed.children_of(JOB) if is_for(child.name, Purpose.LOOK)]
     running = [body for body in bodies if not any(true_condition(body, kind) for kind in ("Complete", "Failed"))]
     return min((start_time(body) or now for body in running), default=None)
 

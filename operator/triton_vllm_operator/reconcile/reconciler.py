@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
+from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.watcher import ProbeWatcher
@@ -16,7 +17,7 @@ from triton_vllm_operator.kube.node_lister import NodeLister
 from triton_vllm_operator.kube.place_lister import PlaceLister
 from triton_vllm_operator.kube.resources import JOB, Key, kind_of, name_of
 from triton_vllm_operator.manifests.identity import Owner
-from triton_vllm_operator.manifests.preparation import only_looks
+from triton_vllm_operator.manifests.job import Purpose, is_for
 from triton_vllm_operator.reconcile.apply import Writer
 from triton_vllm_operator.reconcile.decide import decide
 from triton_vllm_operator.reconcile.fetching import look_began
@@ -133,7 +134,7 @@ class Reconciler:
         self._turns.note(key, look_began(observed, now))
         observed = replace(observed, may_look=self._turns.is_free(key, now))
         decision = decide(observed, self._catalogue, now)
-        if any(kind_of(write.manifest) == JOB and only_looks(name_of(write.manifest)) for write in decision.writes):
+        if any(_looks(write.manifest) for write in decision.writes):
             self._turns.note(key, now)
         return observed, decision
 
@@ -182,6 +183,10 @@ class Reconciler:
         replacement = decision.replacement
         if replacement is not None and await self._writer.replace(namespace, replacement):
             self._meter.replaced(replacement.reason)
+
+
+def _looks(manifest: Json) -> bool:
+    return kind_of(manifest) == JOB and is_for(name_of(manifest), Purpose.LOOK)
 
 
 def _unsettled(observed: Observed, applied: Applied) -> str:

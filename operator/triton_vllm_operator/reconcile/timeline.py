@@ -16,8 +16,8 @@ from triton_vllm_operator.api.timeline import Step, StepName, Timeline
 from triton_vllm_operator.api.times import format_time, parse_time
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import JOB, start_time, true_condition
-from triton_vllm_operator.manifests.preparation import kept_sources, needs_fetch, only_looks
-from triton_vllm_operator.manifests.prepull import only_pulls
+from triton_vllm_operator.manifests.job import Purpose, is_for
+from triton_vllm_operator.manifests.preparation import kept_sources, needs_fetch
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
@@ -114,8 +114,8 @@ def _before_pods(
 
 def _find_jobs(observed: Observed) -> dict[StepName, Json]:
     """Those that look the model up, or fetch it, by what they do."""
-    jobs = (job for job in observed.children_of(JOB) if not only_pulls(job.name))
-    return {StepName.INSPECTED if only_looks(job.name) else StepName.FETCHED: job.body for job in jobs}
+    jobs = (job for job in observed.children_of(JOB) if not is_for(job.name, Purpose.PULL))
+    return {StepName.INSPECTED if is_for(job.name, Purpose.LOOK) else StepName.FETCHED: job.body for job in jobs}
 
 
 def _of_pod(pod: Pod, revision: Revision) -> Iterator[_Times]:

@@ -26,9 +26,7 @@ class GivenUp:
 
 
 _EVICTED: Final = "Evicted"
-_OVER_LIMIT: Final = re.compile(
-    r"exceeds the (total )?limit|exceeded its local ephemeral storage limit|Usage of EmptyDir"
-)
+_OVER_LIMIT: Final = re.compile(r"exceeds the (total )?limit|exceeded its local ephemeral storage limit")
 _UNDER_PRESSURE: Final = GivenUp(Reason.NODE_REFUSED_POD, "the node takes no pods while it lacks what it names")
 _TOO_LARGE: Final = GivenUp(Reason.NODE_EVICTED_POD, "the pod took more than the limit that it names: raise that")
 _BY_REASON: Final[Mapping[str, GivenUp]] = {
