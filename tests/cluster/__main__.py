@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from cluster import node, paths
+from cluster.bring_up import bring_up
 from cluster.errors import ClusterError
-from cluster.images import ensure_images
 from cluster.progress import say
 
 
@@ -39,8 +39,7 @@ def _run(options: argparse.Namespace) -> int:
             node.start()
             say(f"the cluster is ready: export KUBECONFIG={paths.KUBECONFIG}")
         case "images":
-            node.start()
-            ensure_images()
+            bring_up()
         case "stop":
             node.stop(options.delete_data)
         case "status":

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -91,19 +92,32 @@ MODEL_TOOLS: Final = Image(
 ALL: Final = (OPERATOR, MODEL_TOOLS, RUNTIME_CPU, SMOLLM2)
 
 
-def ensure_images(wanted: tuple[Image, ...] = ALL) -> None:
-    """Build and import what containerd does not hold yet. The cluster must run.
+def build(image: Image) -> None:
+    """Build an image, on which no cluster has to run. What buildah has of it already is not built again.
+
+    Raises:
+        ClusterError: the build failed.
+    """
+    _ensure_base()
+    _build(image, image.name, paths.REPOSITORY)
+
+
+def is_marked(image: Image) -> bool:
+    """Whether the image was once given to containerd as it is now; whether it still has it, containerd knows."""
+    return image.mark.exists() and image.mark.read_text() == image.digest
+
+
+def ensure_images(wanted: tuple[Image, ...] = ALL, prepare: Callable[[Image], None] = build) -> None:
+    """Give containerd what it does not hold yet, once `prepare` has built it. The cluster must run.
 
     Raises:
         ClusterError: a build or an import failed.
     """
-    stale = [image for image in wanted if not _is_imported(image)]
-    if stale:
-        _ensure_base()
+    stale = [image for image in wanted if not (is_marked(image) and image.name in _imported_names())]
     steps = Steps(len(stale), "image")
     for image in stale:
         with steps.step(f"building {image.name}"):
-            _build(image, image.name, paths.REPOSITORY)
+            prepare(image)
         with step(f"importing {image.name}"):
             _import(image.name)
         paths.IMAGE_MARKS.mkdir(parents=True, exist_ok=True)
@@ -153,15 +167,11 @@ def _forget_other_tags(image: Image) -> None:
             succeeds(["buildah", "rmi", name])
 
 
-def _is_imported(image: Image) -> bool:
-    return image.mark.exists() and image.mark.read_text() == image.digest and image.name in _imported_names()
-
-
 def _ensure_base() -> None:
     """The base of all Dockerfiles under its usual name, made by Debian's own tool."""
     if succeeds(["buildah", "inspect", "--type", "image", BASE]):
         return
-    with step(f"making {BASE} with debootstrap"), tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         run(["debootstrap", "--variant=minbase", "bookworm", folder])
         container = run(["buildah", "from", "scratch"]).strip()
         try:

@@ -64,9 +64,18 @@ def prepare() -> None:
     Raises:
         ClusterError: this machine cannot run the cluster, or something could not be built.
     """
+    prepare_packages()
+    binaries.build_programs()
+
+
+def prepare_packages() -> None:
+    """What programs and images are built with, and the cluster runs on.
+
+    Raises:
+        ClusterError: this machine cannot run the cluster, or a package could not be installed.
+    """
     check_machine()
     install_packages()
-    binaries.build_programs()
 
 
 def is_ready() -> bool:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cluster import node, paths
+from cluster import paths
 from cluster.binaries import KUBECTL
+from cluster.bring_up import bring_up
 from cluster.errors import ClusterError
-from cluster.images import ensure_images
 from cluster.kubectl import kubectl
 from cluster.progress import say, step
 from support.client_pod import run_client
@@ -49,10 +49,8 @@ def main() -> int:
     """Run the demo; 1 if a step failed, with the reason."""
     timings = Timings()
     try:
-        with timings.measure("packages, programs and Kubernetes"):
-            node.start()
-        with timings.measure("images"):
-            ensure_images()
+        with timings.measure("packages, programs, Kubernetes and images"):
+            bring_up()
         timings.run("helm install", install_operator)
         timings.run("kubectl apply -f samples/smollm2.yaml", lambda: kubectl("apply", "-f", SAMPLE))
         _replace_what_hangs()

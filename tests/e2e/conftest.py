@@ -6,8 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from cluster import node
-from cluster.images import ensure_images
+from cluster.bring_up import bring_up
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.install import check_operator, install_operator, replace_operator_pod
 from support.pretended import pretended_gpus
@@ -21,8 +20,7 @@ def now() -> str:
 @pytest.fixture(scope="session")
 def cluster() -> str:
     """A running cluster with the images of this tree and a fresh operator; when it was installed."""
-    node.start()
-    ensure_images()
+    bring_up()
     install_operator()
     # What the demo or a run before left takes the processors, and the operator's writes for it are not ours.
     kubectl("delete", "llm", "--all", "--all-namespaces", timeout=180)

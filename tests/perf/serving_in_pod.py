@@ -7,8 +7,7 @@ is compared is the servers. Two cores are shared by the engine, the server and t
 import json
 from typing import Any
 
-from cluster import node
-from cluster.images import ensure_images
+from cluster.bring_up import bring_up
 from cluster.kubectl import kubectl, kubectl_json, wait_until
 from cluster.paths import REPOSITORY
 from cluster.progress import say
@@ -29,8 +28,7 @@ SECONDS = 3600
 
 def main() -> None:
     """Run the benchmark and print its log."""
-    node.start()
-    ensure_images()
+    bring_up()
     kubectl("-n", NAMESPACE, "delete", "pod,configmap", NAME, "--ignore-not-found", "--now")
     for manifest in _manifests():
         kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
