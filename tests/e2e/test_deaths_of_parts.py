@@ -30,6 +30,10 @@ NOT_A_NUMBER = b"\xc0\x7f"
 HOGS = """for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
 python3 -c "b = b'x' * (700 * 2**20); import time; time.sleep(90)" & done; wait"""
 """None of them is as large as the engine's worker."""
+STUB = b"triton_python_backend_stub /models/"
+STARVED = "starved"
+LOADS_SECONDS = 8
+STARVED_SECONDS = 4
 Break = Callable[[dict[str, Any], str], AbstractContextManager[object]]
 
 
@@ -102,6 +106,37 @@ def test_it_serves_again(shared_namespace: str, name: str, break_it: Break) -> N
     events = kubectl_json("-n", shared_namespace, "get", "events", "--field-selector", "reason=PodReplaced")["items"]
     assert [pod["metadata"]["name"] in event["message"] for event in events].count(True) == is_replaced
     kubectl("-n", shared_namespace, "delete", "llm", name)
+
+
+def test_a_stub_that_stands_still_while_it_loads_is_started_again(shared_namespace: str) -> None:
+    """Triton gives it up after a second, says nothing, and waits for it without a limit."""
+    apply(make_llm(STARVED, shared_namespace, probe={}))
+    wait_until("its stub loads", 120, lambda: find_stub(shared_namespace) is not None, every=0.2)
+    pod = find_stub(shared_namespace) or {}
+    time.sleep(LOADS_SECONDS)
+    signal_processes(pod, STUB, signal.SIGSTOP)
+    time.sleep(STARVED_SECONDS)
+    signal_processes(pod, STUB, signal.SIGCONT)
+    began = time.monotonic()
+    wait_until("its container ends", OUT_SECONDS, lambda: last_end(shared_namespace) is not None, every=0.2)
+    print(f"{STARVED}: its container ended after {time.monotonic() - began:.1f} s")
+    assert "ran for a second while it loaded the model" in (last_end(shared_namespace) or {})["message"]
+    wait_ready(shared_namespace, STARVED, BACK_SECONDS)
+    print(f"{STARVED}: Ready after {time.monotonic() - began:.0f} s")
+    kubectl("-n", shared_namespace, "delete", "llm", STARVED)
+
+
+def find_stub(namespace: str) -> dict[str, Any] | None:
+    """Its pod, once it has the process."""
+    return next((pod for pod in pods_of(namespace, STARVED) if processes_of(pod, STUB)), None)
+
+
+def last_end(namespace: str) -> dict[str, Any] | None:
+    """How its container ended."""
+    (pod,) = pods_of(namespace, STARVED)
+    (container,) = pod["status"]["containerStatuses"]
+    ends = (container[state].get("terminated") for state in ("lastState", "state"))
+    return next((end for end in ends if end), None)
 
 
 def first_row(process: int) -> tuple[bytes, int]:

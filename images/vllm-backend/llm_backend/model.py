@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import triton_python_backend_utils as pb_utils
 from llm_backend.causes import find_cause, forget_errors
 from llm_backend.contract import INPUTS, OUTPUTS, RequestError, describe
 from llm_backend.devices import GPU_DEVICE_IDS, choose_devices
+from llm_backend.given_up import Watch
 from llm_backend.outbox import refuse
 from llm_backend.request import read_request
 
@@ -57,6 +59,9 @@ class TritonPythonModel:
         self._unloads_when_dead = _is_set(parameters, HEALTH_CHECK)
         self._name = args["model_name"]
         forget_errors()
+        instance = args["model_instance_name"]
+        self._watch = Watch(lambda: _give_up(instance))
+        self._watch.start()
         try:
             arguments = json.loads(path.read_text())
             _see_devices(args, parameters.get(GPU_DEVICE_IDS, {}).get("string_value", ""), arguments)
@@ -68,8 +73,10 @@ class TritonPythonModel:
                 report_metrics=_is_set(parameters, CUSTOM_METRICS),
             )
         except Exception as error:
+            self._watch.stop()
             _leave_reason(error)
             raise
+        self._watch.loaded()
 
     def is_ready(self) -> bool:
         """What `/v2/models/NAME/ready` says; Triton asks for it from the python_backend of 26.03 on."""
@@ -98,6 +105,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Stop the engine."""
+        self._watch.stop()
         self._engine.stop()
 
 
@@ -111,6 +119,20 @@ def _see_devices(args: dict[str, str], device_ids: str, arguments: dict[str, Any
     devices = choose_devices(args["model_instance_kind"], int(args["model_instance_device_id"]), device_ids, gpus)
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
+
+
+def _give_up(instance: str) -> None:
+    """End this process and the engine's: Triton waits for it, and says then that the model failed."""
+    # One of vLLM's own dependencies, and not of every test of this package.
+    import psutil
+
+    said = f"no thread of stub process {instance} ran for a second while it loaded the model, and Triton gave it up"
+    _leave_reason(RuntimeError(said))
+    print(f"[vllm] {said}; it ends now, so that the server does", file=sys.stderr, flush=True)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    os._exit(1)
 
 
 def _leave_reason(error: Exception) -> None:
