@@ -1,6 +1,7 @@
 """No request is lost while pods go: 100 clients over the Service, on the real server, each answer held to be whole."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ SECONDS: Final = 150
 PROBE: Final = {"periodSeconds": 10, "timeoutSeconds": 60, "failureThreshold": 3}
 GRPC_CLIENTS: Final = 20
 AGE_SECONDS: Final = 10
+PRE_STOP_SECONDS: Final = 5
+"""From the deletion of a pod until SIGTERM."""
 EVICTION: Final = {"apiVersion": "policy/v1", "kind": "Eviction"}
 
 
@@ -84,8 +87,17 @@ def test_no_answer_is_lost(namespace: str, way: str) -> None:
 
 def test_what_clients_lose_that_keep_their_connections(namespace: str) -> None:
     """What began is answered; a request that meets the end of its connection is the client's to send again."""
-    seen = asked(namespace, lambda: delete_one(namespace), "--keep-alive")
-    print(f"keep-alive: {seen}")
+    told_to_end_at = 0.0
+
+    def delete() -> None:
+        nonlocal told_to_end_at
+        told_to_end_at = time.time() + PRE_STOP_SECONDS
+        delete_one(namespace)
+
+    seen = asked(namespace, delete, "--keep-alive")
+    lost_at = seen["first_lost_at"]
+    print(f"keep-alive: {seen}; the first lost request was sent {(lost_at or 0) - told_to_end_at:.1f} s after SIGTERM")
+    assert lost_at is None or lost_at > told_to_end_at, seen
     assert all("Disconnected" in error or "ClientOSError" in error for error in seen["errors"]), seen
     assert seen["failed"] <= CLIENTS
 

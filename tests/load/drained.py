@@ -55,12 +55,16 @@ class Seen:
         self.began = time.monotonic()
         self.whole = 0
         self.failures: list[str] = []
+        self.first_lost_at: float | None = None
+        """When the first request was sent that has no whole answer, in seconds since the epoch."""
         self.longest = 0.0
 
     def add(self, failure: str, began: float) -> None:
         now = time.monotonic()
         if failure:
-            self.failures.append(f"after {now - self.began:.1f} s: {failure}")
+            self.failures.append(f"after {now - self.began:.1f} s, {now - began:.1f} s after it was sent: {failure}")
+            sent_at = time.time() - (now - began)
+            self.first_lost_at = min(sent_at, self.first_lost_at or sent_at)
             return
         self.whole += 1
         self.longest = max(self.longest, now - began)
@@ -83,7 +87,7 @@ async def main(url: str, clients: int, seconds: int, keeps: bool) -> None:
         until = seen.began + seconds
         await asyncio.gather(*(ask_for_ever(session, url, number, until, seen) for number in range(clients)))
     said = {"answered": seen.whole, "failed": len(seen.failures), "errors": seen.failures[:5]}
-    print(json.dumps({**said, "longest": round(seen.longest, 1)}))
+    print(json.dumps({**said, "first_lost_at": seen.first_lost_at, "longest": round(seen.longest, 1)}))
 
 
 if __name__ == "__main__":
