@@ -64,6 +64,8 @@ class Result:
     memory_mib: float
     cpu_seconds: dict[str, float]
     """Until all children were there, by process."""
+    others_seconds: float
+    """Of all processors, what those beside the operator used: with one that costs nothing it takes as long."""
     milliseconds_by_kind: dict[str, float]
     """Of one apply of a child until then, mean."""
 
@@ -172,6 +174,7 @@ def _measure(count: int, replicas: int, reference: Reference) -> Result:
         int(writes),
         round(memory, 1),
         cpu,
+        round(sum(used for name, used in cpu.items() if name != "operator") / (os.cpu_count() or 1), 1),
         by_kind,
     )
 

@@ -118,6 +118,24 @@ async def test_it_looks_again_when_it_was_told_to() -> None:
     assert times == 3
 
 
+async def test_one_can_wait_until_there_is_nothing_to_do() -> None:
+    release, done = asyncio.Event(), list[Key]()
+
+    async def work(key: Key) -> None:
+        await release.wait()
+        done.append(key)
+
+    async with running(work) as queue:
+        await asyncio.wait_for(queue.wait_idle(60), 1)
+        for key in (WEB, API):
+            queue.add(key)
+        await queue.wait_idle(0.05)
+        assert done == [], "it gave up"
+        asyncio.get_running_loop().call_later(0.05, release.set)
+        await asyncio.wait_for(queue.wait_idle(60), 1)
+        assert set(done) == {WEB, API}
+
+
 async def test_the_age_of_stuck_work_shows() -> None:
     now = 0.0
 

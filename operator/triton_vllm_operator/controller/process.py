@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 import kopf
 
@@ -34,6 +35,9 @@ from triton_vllm_operator.reconcile.reconciler import Reconciler
 from triton_vllm_operator.repository.catalogue import Catalogue
 
 _LOG = logging.getLogger(__name__)
+
+_FIRST_LOOK_SECONDS: Final = 5.0
+"""For which the watches may wait for the first look at everything."""
 
 
 async def run(settings: Settings, catalogue: Catalogue) -> None:
@@ -71,6 +75,8 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
                 _, streams_lists = await asyncio.gather(resync.fill(), _streams_lists(client, settings))
                 queue.start(settings.workers)
                 _LOG.info("watching %s; %d LLMDeployments", settings.namespaces or "all namespaces", len(cache))
+                # A watch begins with all that is there, which is known: at 1,000 that takes as long as looking at them.
+                await queue.wait_idle(_FIRST_LOOK_SECONDS)
                 await _watch(settings, cache, queue, resync, metrics, streams_lists)
         finally:
             await queue.stop()

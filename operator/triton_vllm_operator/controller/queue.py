@@ -56,6 +56,8 @@ class WorkQueue:
         self._finished_at = clock()
         self._tasks: list[asyncio.Task[None]] = []
         self._timer_wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def start(self, workers: int) -> None:
         """Begin to work."""
@@ -73,6 +75,7 @@ class WorkQueue:
         if key in self._active:
             self._again.add(key)
         elif key not in self._waiting:
+            self._idle.clear()
             self._waiting[key] = self._clock()
             self._ready.put_nowait(key)
 
@@ -83,6 +86,11 @@ class WorkQueue:
             self._due[key] = due
             heapq.heappush(self._later, (due, key))
             self._timer_wake.set()
+
+    async def wait_idle(self, seconds: float) -> None:
+        """Until no key waits or is worked on, for so many seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
 
     @property
     def depth(self) -> int:
@@ -117,6 +125,8 @@ class WorkQueue:
                 if key in self._again:
                     self._again.discard(key)
                     self.add(key)
+                if not self._active and not self._waiting:
+                    self._idle.set()
 
     async def _handle(self, key: Key) -> None:
         started, result = self._clock(), "success"
