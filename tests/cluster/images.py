@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ _PREFIX: Final = "localhost/triton-vllm-operator"
 BASE: Final = "docker.io/library/debian:bookworm-slim"
 BASE_MARK: Final = paths.IMAGE_MARKS / "base"
 """Says that the base image was made here, and may be removed with the rest."""
+_BUILDING: Final = threading.Lock()
+"""One image at a time: they share layers, and the base."""
 _HOST_CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _MOUNTED_CERTIFICATES: Final = "/run/ca.crt"
 
@@ -98,8 +101,9 @@ def build(image: Image) -> None:
     Raises:
         ClusterError: the build failed.
     """
-    _ensure_base()
-    _build(image, image.name, paths.REPOSITORY)
+    with _BUILDING:
+        _ensure_base()
+        _build(image, image.name, paths.REPOSITORY)
 
 
 def is_marked(image: Image) -> bool:
@@ -122,6 +126,7 @@ def ensure_images(wanted: tuple[Image, ...] = ALL, prepare: Callable[[Image], No
             _import(image.name)
         paths.IMAGE_MARKS.mkdir(parents=True, exist_ok=True)
         image.mark.write_text(image.digest)
+    for image in stale:
         _forget_other_tags(image)
 
 

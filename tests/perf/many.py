@@ -65,7 +65,7 @@ class Result:
     cpu_seconds: dict[str, float]
     """Until all children were there, by process."""
     others_seconds: float
-    """Of all processors, what those beside the operator used: with one that costs nothing it takes as long."""
+    """What the processes beside the operator used, over all processors: the least that any operator takes."""
     milliseconds_by_kind: dict[str, float]
     """Of one apply of a child until then, mean."""
 
@@ -252,7 +252,7 @@ def _writes() -> float:
 
 
 def _wait_for_quiet() -> None:
-    """Pods that find no node are told of for a while after their statuses are there."""
+    """After the first statuses there are more to write: of pods that find no node."""
     before, since = _writes(), time.monotonic()
 
     def is_quiet() -> bool:

@@ -87,6 +87,6 @@ def _shown(template: str) -> str:
 def _link(where: str) -> str:
     repository, _, number = where.partition("#")
     if not number:
-        return f"this project's facts ({where})"
+        return f"this project's {'own programs' if where.endswith('.py') else 'facts'} ({where})"
     owner = _OWNERS.get(repository, repository)
     return f"[{where}](https://github.com/{owner}/issues/{number})" if "/" in owner else where

@@ -12,6 +12,7 @@ from cluster.paths import REPOSITORY
 BACKEND = REPOSITORY / "images/vllm-backend"
 WAITS = "os.waitpid(child, 0)"
 LOADS = "time.sleep(1.5); os.kill(child, 9); os.waitpid(child, 0)"
+WITH_ONE_THAT_ENDED = "subprocess.Popen(['true']); time.sleep(0.2); os.waitpid(child, 0)"
 WITH_ANOTHER = "subprocess.Popen(['sleep', '1.5']); os.waitpid(child, 0)"
 
 
@@ -24,7 +25,11 @@ def said_under(parent: str, child: str) -> list[str]:
 
         child = os.fork()
         if child == 0:
-            watch = Watch(lambda: os._exit(bool(print("left", flush=True))), look_seconds=0.1)
+            def leave():
+                print("left", flush=True)
+                os._exit(1)
+
+            watch = Watch(leave, look_seconds=0.1)
             watch.start()
             {child}
             print("stayed", flush=True)
@@ -42,6 +47,7 @@ def said_under(parent: str, child: str) -> list[str]:
     [
         (WAITS, "time.sleep(5)", ["left"]),
         (WAITS, "watch.loaded(); time.sleep(5)", ["left"]),
+        (WITH_ONE_THAT_ENDED, "time.sleep(5)", ["left"]),
         # It is told to end, and takes its time.
         (WAITS, "watch.stop(); time.sleep(1)", ["stayed"]),
         (LOADS, "time.sleep(5)", []),
@@ -55,6 +61,6 @@ def test_a_process_ends_when_its_parent_only_waits_for_that(parent: str, child: 
 
 def test_where_the_kernel_does_not_tell_nothing_is_concluded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(BACKEND))
-    from llm_backend.given_up import is_waited_for_by_parent
+    from llm_backend.given_up import is_waited_for
 
-    assert not is_waited_for_by_parent(tmp_path)
+    assert not is_waited_for(tmp_path)

@@ -136,9 +136,10 @@ TEXTS = [
     ("RuntimeError: vLLM failed to get the hash of the compiled graph", "CompileCacheDamaged", "is damaged"),
     ("TimeoutError: RPC call to execute_model timed out.", "EngineHung", "longer than it may (execute_model)"),
     ("Stub process 'llama_0_0' is not healthy.", "StubDead", "ended (llama_0_0)"),
+    ("Stub process 'Qwen2.5-7B_0_0' is not healthy.", "StubDead", "ended (Qwen2.5-7B_0_0)"),
     (
-        "no thread of stub process llama_0_0 ran for a second while it loaded the model, and Triton gave it up\n"
-        "Stub process 'llama_0_0' is not healthy.",
+        "no thread of stub process Qwen2.5-7B_0_0 ran for a second while it loaded the model, and Triton gave it up\n"
+        "Stub process 'Qwen2.5-7B_0_0' is not healthy.",
         "StubDead",
         "had no processor for a second",
     ),

@@ -17,6 +17,7 @@ _AFTERWARDS = 30
 """Looks after the model is loaded: Triton may have given it up at its last moment."""
 _WAITING = "do_wait"
 """Where the kernel holds a thread that waits for a child to end."""
+_ENDED = "Z"
 
 
 class Watch:
@@ -41,33 +42,37 @@ class Watch:
         self._over.set()
 
     def _run(self) -> None:
-        left, was_waited_for = _AFTERWARDS, False
-        while left and not self._over.wait(self._look_seconds):
-            if (is_waited_for := is_waited_for_by_parent(self._proc)) and was_waited_for:
+        looks_left, seen_before = _AFTERWARDS, False
+        while looks_left > 0 and not self._over.wait(self._look_seconds):
+            seen = is_waited_for(self._proc)
+            if seen and seen_before:
                 self._leave()
                 return
-            was_waited_for = is_waited_for
-            left -= self._loaded.is_set()
+            seen_before = seen
+            if self._loaded.is_set():
+                looks_left -= 1
 
 
-def is_waited_for_by_parent(proc: Path = _PROC) -> bool:
+def is_waited_for(proc: Path = _PROC) -> bool:
     """Whether the parent waits for a child to end, and has this one alone. False where the kernel does not tell."""
     parent = os.getppid()
     try:
         waits = any((task / "wchan").read_text() == _WAITING for task in (proc / str(parent) / "task").iterdir())
     except OSError:
         return False
-    return waits and _children(proc, parent) == [os.getpid()]
+    return waits and _running_children(proc, parent) == [os.getpid()]
 
 
-def _children(proc: Path, parent: int) -> list[int]:
-    return [int(folder.name) for folder in proc.glob("[0-9]*") if _parent_of(folder) == parent]
+def _running_children(proc: Path, parent: int) -> list[int]:
+    """Without those that have ended: as a container's first process Triton inherits them, and never looks."""
+    found = ((int(folder.name), _state_and_parent(folder)) for folder in proc.glob("[0-9]*"))
+    return [process for process, (state, its_parent) in found if its_parent == parent and state != _ENDED]
 
 
-def _parent_of(folder: Path) -> int:
+def _state_and_parent(folder: Path) -> tuple[str, int]:
     try:
-        # The name before it may hold spaces and brackets.
-        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        # The name before them may hold spaces and brackets.
+        state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
     except OSError:
-        # It has ended meanwhile.
-        return 0
+        return _ENDED, 0
+    return state, int(parent)

@@ -123,20 +123,31 @@ def _see_devices(args: dict[str, str], device_ids: str, arguments: dict[str, Any
 
 def _give_up(instance: str) -> None:
     """End this process and the engine's: Triton waits for it, and says then that the model failed."""
-    # One of vLLM's own dependencies, and not of every test of this package.
+    said = f"no thread of stub process {instance} ran for a second while it loaded the model, and Triton gave it up"
+    try:
+        print(f"[vllm] {said}; it ends now, so that the server does", file=sys.stderr, flush=True)
+        _kill_children()
+    finally:
+        # Last: what the engine says as it is killed is not the reason.
+        _write_reason(said)
+        os._exit(1)
+
+
+def _kill_children() -> None:
+    # One of vLLM's own dependencies, and not of the tests of this package.
     import psutil
 
-    said = f"no thread of stub process {instance} ran for a second while it loaded the model, and Triton gave it up"
-    _leave_reason(RuntimeError(said))
-    print(f"[vllm] {said}; it ends now, so that the server does", file=sys.stderr, flush=True)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    os._exit(1)
 
 
 def _leave_reason(error: Exception) -> None:
     """Say in the pod's status why the model could not be loaded: of what the engine's own processes said, the cause."""
     said, cause = " ".join(str(error).split()), find_cause()
+    _write_reason(cause if cause and cause not in said else said)
+
+
+def _write_reason(said: str) -> None:
     with contextlib.suppress(OSError):
-        TERMINATION_LOG.write_text((f"Error: {cause}" if cause and cause not in said else f"Error: {said}")[:2000])
+        TERMINATION_LOG.write_text(f"Error: {said}"[:2000])

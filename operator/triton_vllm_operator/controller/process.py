@@ -75,8 +75,11 @@ async def run(settings: Settings, catalogue: Catalogue) -> None:
                 _, streams_lists = await asyncio.gather(resync.fill(), _streams_lists(client, settings))
                 queue.start(settings.workers)
                 _LOG.info("watching %s; %d LLMDeployments", settings.namespaces or "all namespaces", len(cache))
-                # A watch begins with all that is there, which is known: at 1,000 that takes as long as looking at them.
+                # Each watch begins by telling all that is there. That is known, and telling it takes the
+                # processor for as long as the first look does.
                 await queue.wait_idle(_FIRST_LOOK_SECONDS)
+                # What was deleted since it was listed, no watch tells.
+                resync.relisted()
                 await _watch(settings, cache, queue, resync, metrics, streams_lists)
         finally:
             await queue.stop()

@@ -89,8 +89,10 @@ class WorkQueue:
 
     async def wait_idle(self, seconds: float) -> None:
         """Until no key waits or is worked on, for so many seconds at most."""
+        # Not wait_for, which in Python 3.11 loses a cancellation that comes as it ends.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
 
     @property
     def depth(self) -> int:
