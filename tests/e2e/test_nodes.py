@@ -13,7 +13,7 @@ from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.llm import apply, condition, get_llm, pods_of, wait_for, wait_ready
 from support.pretended import GPU, offer_gpus, pretended_llm, real_node
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_gpu", "nothing_left")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_gpu")]
 NAME: Final = "placed"
 LOST: Final = "without-kubelet"
 UNREACHABLE: Final = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 20}
@@ -21,7 +21,8 @@ TOLERATIONS: Final = [{"key": f"node.kubernetes.io/{key}", **UNREACHABLE} for ke
 
 
 @pytest.fixture(autouse=True)
-def _no_lost_node(cluster: str) -> Iterator[None]:
+def _no_lost_node(nothing_left: None) -> Iterator[None]:
+    """Gone before its pods are waited for, which it has no kubelet to end."""
     yield
     kubectl("delete", "node", LOST, "--ignore-not-found")
 
