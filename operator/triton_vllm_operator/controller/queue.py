@@ -102,14 +102,16 @@ class WorkQueue:
     @property
     def oldest_seconds(self) -> float:
         """How long the oldest key has waited or been worked on; 0 if there is none."""
-        return self._clock() - self._oldest() if self._active or self._waiting else 0.0
+        return self._clock() - self._oldest() if self._has_work else 0.0
 
     @property
     def stalled_seconds(self) -> float:
         """For how long there has been work and none was finished, well or not."""
-        if not self._active and not self._waiting:
-            return 0.0
-        return self._clock() - max(self._oldest(), self._finished_at)
+        return self._clock() - max(self._oldest(), self._finished_at) if self._has_work else 0.0
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._active or self._waiting)
 
     def _oldest(self) -> float:
         return min([*self._active.values(), *self._waiting.values()])
@@ -127,7 +129,7 @@ class WorkQueue:
                 if key in self._again:
                     self._again.discard(key)
                     self.add(key)
-                if not self._active and not self._waiting:
+                if not self._has_work:
                     self._idle.set()
 
     async def _handle(self, key: Key) -> None:
