@@ -23,6 +23,16 @@ _VERSION_FLAGS: Final = " ".join(
     }.items()
 )
 
+_FAST: Final = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
+"""Tables for a debugger, which the linker would drop, are an eighth of the compiler's time."""
+_ENVIRONMENT: Final = {
+    "CGO_ENABLED": "0",
+    "GOFLAGS": "-mod=readonly",
+    "GOTOOLCHAIN": "local",
+    # A fifth of the compiler's time is its own garbage collection; so it takes 0.6 GB at most instead of 0.4.
+    "GOGC": "400",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -109,12 +119,12 @@ def _build(program: Program) -> None:
     program.folder.mkdir(parents=True, exist_ok=True)
     # Built beside its place and moved there: a build that was killed leaves no half program.
     unfinished = program.path.with_suffix(".unfinished")
-    command = ["go", "build", "-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {program.flags}".strip()]
+    command = ["go", "build", *_FAST, "-ldflags", f"-s -w {program.flags}".strip()]
     command += ["-tags", program.tags] if program.tags else []
     run(
         [*command, "-o", unfinished, program.package],
         cwd=paths.GO_MODULES / program.module,
-        environment={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local"},
+        environment={**os.environ, **_ENVIRONMENT},
     )
     unfinished.rename(program.path)
 
