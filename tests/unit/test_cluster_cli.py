@@ -5,7 +5,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -120,6 +120,18 @@ def test_in_a_pipe_what_is_watched_is_told_in_lines(
     said = capsys.readouterr().out
     assert said.count("not ready, CreatingPods") == 1
     assert "\nllama in models: ready" in said
+
+
+@pytest.mark.parametrize("command", [["status", "llama", "-w"], ["rollout", "status", "llama"]])
+def test_what_is_paused_is_not_waited_for(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    world = serving_world().edit(engine={"maxNumSeqs": 5})
+    world.changes["resource"] = replace(world.observe().resource, paused=True)
+    cluster.answer("get-llmdep", llm_body(world.settle().status, generation=world.generation))
+    cluster.answer("get-pods", {"items": []})
+    assert main(command) == 1
+    assert capsys.readouterr().out.count("changes are paused") >= 1
 
 
 def test_what_is_not_there_is_said_in_one_line(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:

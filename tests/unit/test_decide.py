@@ -242,7 +242,9 @@ def test_ready_speaks_of_the_generation_it_has_seen() -> None:
     world.settle()
     assert world.condition("Ready") == ("False", "ReplacingPods")
     assert world.condition("Available") == ("True", "Generates")
-    assert message_of(world, "Progressing").endswith("left to replace: spec.engine.maxModelLen changed")
+    assert message_of(world, "Progressing").endswith(
+        "left to replace: spec.engine.maxModelLen changed; it serves until then"
+    )
 
 
 def test_an_edit_of_many_fields_names_the_first() -> None:

@@ -73,7 +73,22 @@ def test_running_out_of_the_containers_memory_says_when() -> None:
     found = find_problem(pod, find_last_words(LOAD))
     assert found is not None
     assert found.reason == "OutOfMemory"
-    assert "while the weights were loaded" in found.message
+    assert "was killed for its memory (OOMKilled) while the weights were loaded; raise" in found.message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'W1130 09:01:02.003 1 metrics.cc:701] "DCGM unable to start: DCGM initialization error"',
+        "(EngineCore pid=211) WARNING 11-30 09:01:02 [cuda.py:1] Error is not fatal",
+        "INFO 11-30 09:01:02 [llm.py:1] no error so far",
+    ],
+)
+def test_a_warning_is_no_end(line: str) -> None:
+    assert find_telling_line(line) == ""
+    assert find_telling_line(f"E1130 09:01:02.004 1 server.cc:1] error: address already in use\n{line}").startswith(
+        "E1130"
+    )
 
 
 def test_of_an_unknown_text_the_last_line_of_an_error_is_told_and_no_wrapper() -> None:

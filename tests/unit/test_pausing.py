@@ -55,7 +55,7 @@ def test_an_edit_waits_and_the_latest_is_applied(edit: dict[str, Any]) -> None:
     assert world.condition("Progressing") == ("Unknown", "Paused")
     assert world.condition("Stalled")[0] == "False"
     assert "Deployment llama" in world.message("Ready")
-    assert "kubectl annotate llm NAME triton-vllm.dev/paused-" in world.message("Ready")
+    assert "kubectl annotate llm llama triton-vllm.dev/paused-" in world.message("Ready")
     assert world.revision == revision
     pause(world, paused=False).settle()
     assert deployment(world)["replicas"] == edit.get("replicas", 1)

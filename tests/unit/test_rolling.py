@@ -66,8 +66,10 @@ def test_an_update_goes_by_what_is_free(places: Places, wanted: tuple[int, int],
     assert bounds(world) == wanted
     assert world.condition("Progressing") == ("True", reason)
     message = world.message("Progressing")
-    assert message.startswith("1 pods of an earlier revision are left to replace: spec.engine.maxNumSeqs changed; ")
+    left = "1 pod of an earlier revision is left to replace: spec.engine.maxNumSeqs changed; it serves until then; "
+    assert message.startswith(left)
     assert says in message
+    assert world.status.ready_replicas == 1, "the old one still answers"
     assert world.condition("Available")[0] == "True"
 
 

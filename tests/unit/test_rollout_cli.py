@@ -34,7 +34,7 @@ def test_history_says_what_changed_and_what_runs(cluster: Cluster, capsys: pytes
     show(cluster, revised())
     assert main(["rollout", "history", "llama"]) == 0
     title, first, second = capsys.readouterr().out.splitlines()
-    assert title.split() == ["REVISION", "NAME", "CHANGED"]
+    assert title.split(maxsplit=2) == ["REVISION", "NAME", "CHANGED AGAINST THE ONE ABOVE"]
     assert first.endswith("the first that is kept  <- generated last")
     assert second.startswith("2  ")
     assert second.endswith("spec.engine.maxNumSeqs  <- runs")

@@ -206,7 +206,7 @@ class LLMDeploymentStatus(ApiModel):
     stopped: StoppedStatus | None = Field(None, description="Why no pod is kept, if none is.")
     timeline: Timeline | None = Field(None, description="How long each step took until the spec generated.")
     replicas: Int32 | None = Field(None, description="Pods that exist and are not being deleted.")
-    ready_replicas: Int32 | None = Field(None, description="Pods of the current revision that generate.")
+    ready_replicas: Int32 | None = Field(None, description="Pods that generate, also those of an earlier revision.")
     selector: str | None = Field(None, max_length=512, description="Label selector of the pods, for /scale.")
 
     def condition(self, kind: ConditionType) -> Condition | None:

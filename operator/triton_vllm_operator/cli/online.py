@@ -14,7 +14,7 @@ from triton_vllm_operator.cli.doctor import Level, find_findings, finding_lines
 from triton_vllm_operator.cli.doctor_facts import read_facts
 from triton_vllm_operator.cli.engine_logs import engine_line
 from triton_vllm_operator.cli.files import Unreadable
-from triton_vllm_operator.cli.status_view import headline, is_ready, is_stalled, status_lines
+from triton_vllm_operator.cli.status_view import headline, is_at_rest, is_ready, status_lines
 from triton_vllm_operator.cli.terminal import printable
 from triton_vllm_operator.repository.catalogue import Catalogue
 
@@ -53,10 +53,10 @@ def follow_lines(name: str, namespace: str | None) -> Seen:
 
 
 def _follow(read: Callable[[], Seen], show: Callable[[Seen], None]) -> Seen:
-    """Show it every 2 s until it is ready, or nothing comes of waiting; how it then stands."""
+    """Show it every 2 s until it is at rest; how it then stands."""
     show(seen := read())
     misses = 0
-    while not is_ready(seen[0]) and not is_stalled(seen[0]):
+    while not is_at_rest(seen[0]):
         sleep(_LOOK_SECONDS)
         try:
             seen, misses = read(), 0

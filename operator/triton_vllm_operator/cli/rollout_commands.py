@@ -15,7 +15,8 @@ from triton_vllm_operator.repository.catalogue import Catalogue
 def status(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
     """One line for each turn of a rollout, until it is over or stands still."""
     running, _pods = follow_lines(options.name, options.namespace)
-    return (DONE if is_ready(running) else NOT_SO), printable(headline(running)) + "\n"
+    # What it waits for in vain was told as it turned.
+    return (DONE, printable(headline(running)) + "\n") if is_ready(running) else (NOT_SO, "")
 
 
 def history(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:

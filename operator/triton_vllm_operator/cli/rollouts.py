@@ -28,9 +28,9 @@ def read_revisions(bodies: Iterable[Json]) -> tuple[Revision, ...]:
 
 
 def history_lines(revisions: tuple[Revision, ...], status: LLMDeploymentStatus) -> list[str]:
-    """One line each: its number, its name, what changed with it, and whether it runs."""
+    """One line each: its number, its name, what is other than in the one above, and whether it runs."""
     width = max((len(revision.name) for revision in revisions), default=0) + 2
-    lines = [f"{'REVISION':10}{'NAME':{width}}CHANGED"]
+    lines = [f"{'REVISION':10}{'NAME':{width}}CHANGED AGAINST THE ONE ABOVE"]
     for number, revision in enumerate(revisions):
         changed = _tell_changes(revisions[number - 1], revision) if number else "the first that is kept"
         lines.append(f"{revision.number:<10}{revision.name:{width}}{changed}{_tell_state(revision, status)}".rstrip())

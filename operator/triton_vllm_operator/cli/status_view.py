@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from triton_vllm_operator.api.reasons import ConditionType
+from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.status import ConditionStatus, LLMDeploymentStatus
 from triton_vllm_operator.api.timeline import Step, StepName
 from triton_vllm_operator.api.times import parse_time
@@ -43,9 +43,11 @@ def is_ready(running: Running) -> bool:
     return _is_true(running, ConditionType.READY)
 
 
-def is_stalled(running: Running) -> bool:
-    """Whether nothing comes of waiting."""
-    return _is_true(running, ConditionType.STALLED)
+def is_at_rest(running: Running) -> bool:
+    """Whether nothing comes of waiting: it is ready, or stands still until somebody does something."""
+    ready = running.status.condition(ConditionType.READY)
+    is_paused = ready is not None and ready.reason == Reason.PAUSED
+    return is_paused or is_ready(running) or _is_true(running, ConditionType.STALLED)
 
 
 def _is_true(running: Running, kind: ConditionType) -> bool:

@@ -144,6 +144,11 @@ class Pod:
         return self.running and self.lives and not self.has_proof and self.containers_ready_at is None
 
     @property
+    def loads_since(self) -> datetime | None:
+        """Since when it loads; None if it does not."""
+        return self.started_at if self.loads else None
+
+    @property
     def serves(self) -> bool:
         """Whether the pod is in the Service: it generates, and Kubernetes calls it ready."""
         return self.ready and self.gate is not None and self.gate.generates and not self.terminating

@@ -17,7 +17,6 @@ from triton_vllm_operator.rollout.step import Step
 
 _IN_VAIN: Final = frozenset({Reason.MODEL_NOT_SERVABLE, Reason.MODEL_NOT_FOUND})
 """What a pod fails for, and its successors will, until somebody changes the spec or the files."""
-_UNTIL: Final = "no pod is kept until the spec changes, or after: kubectl llm restart NAME (or kubectl rollout restart)"
 UNDER_WAY: Final = frozenset(
     {
         Reason.CREATING_PODS,
@@ -49,7 +48,7 @@ def find_progress(situation: Situation, ready: Finding, now: datetime) -> Findin
         return Finding(status, situation.waiting.reason, situation.waiting.message)
     if (stopped := situation.stopped) is not None and stopped.reason in set(Reason):
         # Pods that still end say the same of themselves.
-        return fails(Reason(stopped.reason), f"{stopped.message}; {_UNTIL}")
+        return fails(Reason(stopped.reason), f"{stopped.message}; {_say_kept_from(situation.name)}")
     late = (pod for pod in situation.current if _is_late(pod, situation, now))
     if (pod := next(late, None)) is not None:
         return _overdue(pod, situation)
@@ -62,21 +61,27 @@ def find_progress(situation: Situation, ready: Finding, now: datetime) -> Findin
         return Finding(status, problem.reason, problem.message + _warned(situation))
     is_there = len(situation.current) == situation.replicas and not situation.leftover
     if situation.rollback is not None and is_there and all(pod.serves for pod in situation.current):
-        return fails(Reason.ROLLED_BACK, _say_rolled_back(situation.rollback))
+        return fails(Reason.ROLLED_BACK, _say_rolled_back(situation.name, situation.rollback))
     return _moving(situation)
 
 
-def _say_rolled_back(rollback: RollbackStatus) -> str:
+def _say_kept_from(name: str) -> str:
+    restart = f"kubectl llm restart {name} (or kubectl rollout restart)"
+    return f"no pod is kept until the spec changes, or after: {restart}"
+
+
+def _say_rolled_back(name: str, rollback: RollbackStatus) -> str:
     return (
         f"{rollback.to} runs again since {rollback.time}, for {rollback.revision}, which the spec asks for, did not "
-        f"generate: {rollback.message}; another spec, or kubectl llm restart NAME, tries anew"
+        f"generate: {rollback.message}; to have the spec as it was: kubectl llm rollout undo {name}; another spec, or "
+        f"kubectl llm restart {name}, tries anew"
     )
 
 
 def _say_paused(situation: Situation) -> str:
     written = f"{', '.join(situation.held_back)} would be written"
     waits = "a rollout stands still" if situation.leftover else written
-    return f"changes are paused: {waits}; to go on: kubectl annotate llm NAME {names.ANNOTATION_PAUSED}-"
+    return f"changes are paused: {waits}; to go on: kubectl annotate llm {situation.name} {names.ANNOTATION_PAUSED}-"
 
 
 def _is_late(pod: Pod, situation: Situation, now: datetime) -> bool:
@@ -160,12 +165,27 @@ def _moving(situation: Situation) -> Finding:
     current, wanted = len(situation.current), situation.replicas
     if situation.leftover and current <= wanted:
         because = f": {situation.changed} changed" if situation.changed else ""
-        left = f"{len(situation.leftover)} pods of an earlier revision are left to replace{because}"
-        return _rolling(situation.step, left)
+        return _rolling(situation.step, f"{_say_left(situation.leftover)}{because}{_say_serving(situation.leftover)}")
     if current > wanted or situation.leftover:
         return holds(Reason.SCALING_DOWN, f"{current + len(situation.leftover) - wanted} pods too many are going")
     started = _starting(situation)
     return started if situation.step.status is None else _rolling(situation.step, started.message)
+
+
+def _say_left(old: tuple[Pod, ...]) -> str:
+    if len(old) == 1:
+        return "1 pod of an earlier revision is left to replace"
+    return f"{len(old)} pods of an earlier revision are left to replace"
+
+
+def _say_serving(old: tuple[Pod, ...]) -> str:
+    """Whether users have an answer meanwhile."""
+    serving = sum(pod.serves for pod in old)
+    if not serving:
+        return ""
+    if len(old) == 1:
+        return "; it serves until then"
+    return f"; {'they' if serving == len(old) else f'{serving} of them'} serve until then"
 
 
 def _starting(situation: Situation) -> Finding:
@@ -190,7 +210,8 @@ def _say_starting(situation: Situation) -> str:
             )
     if not starting:
         return "the last pods have generated, and are not in the Service yet"
-    return f"pod {starting[0].name} has not generated yet"
+    loads = f", and loads since {format_time(began)}" if (began := starting[0].loads_since) is not None else ""
+    return f"pod {starting[0].name} has not generated yet{loads}"
 
 
 def _is_seen_soon(pod: Pod) -> bool:

@@ -118,6 +118,7 @@ class Reconciler:
         is_said = await self._say(observed.resource.owner, decision, now)
         if is_said:
             await self._replace(key.namespace, decision)
+        await self._writer.hasten(key.namespace, decision.hastened)
         if unsettled := _unsettled(observed, applied):
             raise NotSettled(unsettled)
         if decision.look_again_at is None:

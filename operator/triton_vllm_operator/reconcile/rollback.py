@@ -12,7 +12,7 @@ from triton_vllm_operator.api.rollout import LONGEST_WHY, OnFailure, RollbackSta
 from triton_vllm_operator.api.status import shorten
 from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.health.failures.last_words import NO_WORDS
-from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem
+from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem, say_when_gone
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.deadlines import startup_deadline
@@ -37,7 +37,7 @@ def find_rollback(observed: Observed, plan: Plan, startup_seconds: int, now: dat
         revision=revision.name,
         to=good,
         reason=problem.reason,
-        message=shorten(problem.message, LONGEST_WHY),
+        message=shorten(say_when_gone(problem.message), LONGEST_WHY),
         time=format_time(now),
         restarted_at=restart,
     )

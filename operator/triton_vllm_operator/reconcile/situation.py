@@ -38,6 +38,8 @@ def fails(reason: Reason, message: str) -> Finding:
 class Situation:
     """What the conditions are read from."""
 
+    name: str
+    """Of the LLMDeployment."""
     refused: Problem | None
     """Why the spec is not accepted."""
     unchecked: str

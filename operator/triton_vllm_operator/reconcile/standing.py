@@ -18,7 +18,7 @@ class Standing:
     wanted: int
     """Pods."""
     serving: int
-    """Pods of the current revision that generate."""
+    """Pods that generate, also those of an earlier revision."""
     is_available: bool
     """Whether any pod of any revision generates."""
     replaced_at: tuple[float, ...] = ()

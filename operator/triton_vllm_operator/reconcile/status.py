@@ -60,7 +60,7 @@ def build_status(
         stopped=situation.stopped,
         timeline=find_timeline(observed, plan, memory.measured if memory is not None else None, now),
         replicas=len(situation.alive),
-        ready_replicas=sum(pod.serves for pod in situation.current),
+        ready_replicas=sum(pod.serves for pod in situation.alive),
         selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
     )
 

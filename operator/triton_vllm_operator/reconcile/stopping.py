@@ -13,7 +13,7 @@ from triton_vllm_operator.api.status import shorten
 from triton_vllm_operator.api.stopped import LONGEST_REASON, StoppedStatus
 from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.health.failures.last_words import NO_WORDS, LastWords
-from triton_vllm_operator.health.failures.pods import Problem, find_problem
+from triton_vllm_operator.health.failures.pods import Problem, find_problem, say_when_gone
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of
 from triton_vllm_operator.manifests.revision import Revision
@@ -40,7 +40,7 @@ def find_stopped(observed: Observed, revision: Revision | None, live: Live, now:
     return StoppedStatus(
         revision=revision.name,
         reason=problem.reason,
-        message=shorten(problem.message, LONGEST_REASON),
+        message=shorten(say_when_gone(problem.message), LONGEST_REASON),
         time=format_time(now),
         restarted_at=restarted_at,
     )

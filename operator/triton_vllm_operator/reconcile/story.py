@@ -51,5 +51,7 @@ def _tell_revision(before: LLMDeploymentStatus, after: LLMDeploymentStatus, chan
     if before.revision is None or after.revision is None or before.revision == after.revision:
         return ()
     because = f" since {changed} changed" if changed else ""
+    if (back := after.rollback) is not None and back.to == after.revision:
+        because = f", since those of {back.revision}, which the spec asks for, did not generate ({back.reason})"
     message = f"pods are replaced by those of {after.revision}{because}"
     return (News(_REVISION, message, f"{before.revision} {after.revision}", is_warning=False),)

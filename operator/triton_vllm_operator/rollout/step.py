@@ -52,6 +52,12 @@ class Moment:
     """Whether a pod may take the place of others, which one that only starts early must not."""
 
     @property
+    def start(self) -> str:
+        """How long a new pod will take; empty if that is not known."""
+        took = f"about {self.start_seconds} s by the last start"
+        return f"; a new pod takes {took}" if self.start_seconds is not None else ""
+
+    @property
     def gap(self) -> str:
         """What users notice of a replacement; empty if nothing."""
         if not self.leaves_nobody:
@@ -158,8 +164,12 @@ def _choose(
     if moment.begins or known is None:
         return _begin(moment, known, estimate, now)
     if estimate.fits and not moment.waits:
-        return _step(moment, known, RolloutWay.SURGE, Reason.SURGE_FITS, estimate.message)
+        return _beside(moment, known, estimate)
     return Step(RolloutWay.REPLACE, known, now + _AGAIN)
+
+
+def _beside(moment: Moment, known: RolloutStatus | None, estimate: Estimate) -> Step:
+    return _step(moment, known, RolloutWay.SURGE, Reason.SURGE_FITS, f"{estimate.message}{moment.start}")
 
 
 def _surge(moment: Moment, known: RolloutStatus | None, message: str) -> RolloutStatus:
@@ -175,7 +185,7 @@ def _without_waiting(known: RolloutStatus) -> Step:
 
 def _begin(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now: datetime) -> Step:
     if estimate.fits:
-        return _step(moment, known, RolloutWay.SURGE, Reason.SURGE_FITS, estimate.message)
+        return _beside(moment, known, estimate)
     if estimate.fits is False:
         return _replace(moment, known, estimate, now)
     if moment.preempts:

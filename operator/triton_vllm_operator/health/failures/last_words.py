@@ -23,6 +23,8 @@ _WRAPPER: Final = re.compile(
 _FORMAL: Final = re.compile(r"(?:^|[\s\])|'])(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt): \S")
 """As Python ends a trace."""
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+_WARNS: Final = re.compile(r"^(?:\([^)]*\) *)*(?:[IW]\d{4} \d\d:|(?:INFO|WARNING) \d\d-)")
+"""As Triton and vLLM begin a line that tells of no failure, and may name one: DCGM is not there."""
 _ERROR: Final = re.compile(r"rror|Exception: |fatal|already in use")
 
 
@@ -73,7 +75,7 @@ def find_phase(log: str) -> Phase | None:
 def find_telling_line(text: str) -> str:
     """The last line that names an error and does not only say that something failed; Triton's tables follow it."""
     lines = [line.strip() for line in _COLOURS.sub("", text).splitlines() if _ERROR.search(line)]
-    lines = [line for line in lines if not line.startswith("|")]
+    lines = [line for line in lines if not line.startswith("|") and _WARNS.search(line) is None]
     own = [line for line in lines if is_telling(line)]
     formal = [line for line in own if _FORMAL.search(line)]
     return shorten(hide_secrets((formal or own or lines)[-1]), _LINE_LIMIT, placeholder=" ...") if lines else ""

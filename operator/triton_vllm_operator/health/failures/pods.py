@@ -222,11 +222,12 @@ _GATE_TEXTS: Final = {
 
 
 def _crash(pod: Pod, ended: Ended, words: LastWords) -> Problem:
-    see = f"see kubectl logs {pod.name} --previous"
+    see = f"{_SEE_LOGS} {pod.name} --previous"
     often = f", {pod.restarts + 1} times by now" if pod.restarts >= _OFTEN else ""
     if ended.reason == _OOM_KILLED:
         when = f" {words.phase}" if words.phase is not None else ""
-        how = f"ended with {_how(ended, words)}{when}{often}"
+        # What it said last is no word of its end: the kernel killed it, or a process of it.
+        how = f"was killed for its memory (OOMKilled){when}{often}"
         return Problem(Reason.OUT_OF_MEMORY, f"pod {pod.name} {how}; raise spec.resources.limits.memory; {see}")
     named, devices = _name(ended, words), _say_devices(pod)
     if named is None:
@@ -238,6 +239,14 @@ def _crash(pod: Pod, ended: Ended, words: LastWords) -> Problem:
     same = f"; it ended so{often}" + ("" if named.mends else ", and will again") if often else ""
     text = f"pod {pod.name}: {named.says}{when}; what helps: {do}{same}; {see}{devices}"
     return Problem(named.reason, text, in_vain=named.in_vain and pod.restarts + 1 >= _IN_VAIN)
+
+
+_SEE_LOGS: Final = "see kubectl logs"
+
+
+def say_when_gone(message: str) -> str:
+    """What is left to say of a problem once its pod is not there any more: its log is not either."""
+    return re.sub(rf"; {_SEE_LOGS} [^;]*", "", message)
 
 
 _LOADS_LESS: Final = (
