@@ -1,12 +1,11 @@
 """Pods that go and never answered anybody end at once; others in their own time."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from support.pods import CONTAINER, make_pod, make_serving
-from support.simulate import NOW, World
+from support.pods import CONTAINER, make_pod
+from support.simulate import NOW
 from triton_vllm_operator.kube.pod import Gate, Pod
 from triton_vllm_operator.reconcile.hastening import find_hastened
 
@@ -24,16 +23,11 @@ STARTED_ANEW = Gate(False, "NotYetProven", "containerd://0", has_generated=True)
         (make_pod("r", **GOES, gate=Gate(False, "GenerateTimedOut", CONTAINER)), False),
         (make_pod("r", **GOES, gate=STARTED_ANEW), False),
         (make_pod("r", **GOES, running=False), False),
+        (make_pod("r", **GOES, job_uid="fetches"), False),
+        (make_pod("", **GOES), False),
         (make_pod("r", terminating=True, ends_at=NOW + timedelta(seconds=5)), False),
         (make_pod("r", terminating=True, ends_at=NOW - timedelta(seconds=60)), False),
     ],
 )
 def test_which(pod: Pod, ends_at_once: bool) -> None:
-    assert [each.pod_name for each in find_hastened((pod,), NOW)] == (["llama-1"] if ends_at_once else [])
-
-
-@pytest.mark.parametrize("changes", [{}, {"replicas": 0}])
-def test_it_is_done_beside_pods_that_serve(changes: dict[str, Any]) -> None:
-    world = World().edit(**changes).settle()
-    world.pods = (make_serving(world.revision), make_pod(world.revision, "llama-2", **GOES))
-    assert [each.pod_name for each in world.decide().hastened] == ["llama-2"]
+    assert find_hastened((pod,), NOW) == ((pod,) if ends_at_once else ())

@@ -12,6 +12,7 @@ from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError, Conflict, Gone, Refused, Unavailable
+from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.pod_reading import image_volumes
 from triton_vllm_operator.kube.resources import (
     LLM_DEPLOYMENT,
@@ -33,7 +34,6 @@ from triton_vllm_operator.reconcile.model import (
     Child,
     CostPatch,
     GatePatch,
-    Hastened,
     News,
     Refusal,
     Replacement,
@@ -186,7 +186,7 @@ class Writer:
         _LOG.info("replaced pod %s/%s: %s", namespace, name, replacement.reason)
         return True
 
-    async def hasten(self, namespace: str, pods: tuple[Hastened, ...]) -> None:
+    async def hasten(self, namespace: str, pods: tuple[Pod, ...]) -> None:
         """Let pods that are being deleted end sooner; one that may not be told ends in its own time.
 
         Raises:
@@ -194,12 +194,12 @@ class Writer:
         """
         for pod in pods:
             try:
-                is_told = await self._delete_pod(namespace, pod.pod_name, pod.pod_uid, HASTENED_SECONDS)
+                is_told = await self._delete_pod(namespace, pod.name, pod.uid, HASTENED_SECONDS)
             except Refused as error:
-                _LOG.warning("pod %s/%s ends in its own time: %s", namespace, pod.pod_name, error.message)
+                _LOG.warning("pod %s/%s ends in its own time: %s", namespace, pod.name, error.message)
                 continue
             if is_told:
-                _LOG.info("pod %s/%s ends at once: it goes, and has never generated", namespace, pod.pod_name)
+                _LOG.info("pod %s/%s ends at once: it goes, and has never generated", namespace, pod.name)
 
     async def _delete_pod(self, namespace: str, name: str, uid: str, seconds: int) -> bool:
         """Whether it was there; another pod may have its name by now."""

@@ -26,7 +26,6 @@ from triton_vllm_operator.reconcile.deadlines import (
     unready_from,
 )
 from triton_vllm_operator.reconcile.disruption import is_guarded
-from triton_vllm_operator.reconcile.hastening import find_hastened
 from triton_vllm_operator.reconcile.held import ask_again_at
 from triton_vllm_operator.reconcile.holding import find_hold
 from triton_vllm_operator.reconcile.learning import compare_now, find_news
@@ -94,7 +93,6 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
             *find_story(observed.resource.status, status, situation.changed),
         ),
         replacement=recovered.replacement,
-        hastened=() if paused else find_hastened(observed.pods, now),
         wants_places=step.wants_places,
         wants_loads=costs.wants_loads or (hold is not None and hold.wants_loads),
         costs=costs.patches,

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from triton_vllm_operator.kube.pod import Pod
-from triton_vllm_operator.reconcile.model import Hastened
 
 HASTENED_SECONDS: Final = 5
 """Until kubelet kills it: Triton and vLLM end within it if they can."""
@@ -16,12 +15,13 @@ _WORTH_IT: Final = timedelta(seconds=2 * HASTENED_SECONDS)
 """What is left to it after which it is not told again."""
 
 
-def find_hastened(pods: tuple[Pod, ...], now: datetime) -> tuple[Hastened, ...]:
-    """The pods that are to end at once."""
-    return tuple(Hastened(pod.name, pod.uid) for pod in pods if _keeps_its_place_for_nothing(pod, now))
+def find_hastened(pods: tuple[Pod, ...], now: datetime) -> tuple[Pod, ...]:
+    """Those that are to end at once."""
+    return tuple(pod for pod in pods if _keeps_its_place_for_nothing(pod, now))
 
 
 def _keeps_its_place_for_nothing(pod: Pod, now: datetime) -> bool:
     if not pod.terminating or pod.ends_at is None or pod.has_generated:
         return False
-    return pod.running and pod.ends_at - now > _WORTH_IT
+    is_server = bool(pod.revision) and not pod.job_uid
+    return is_server and pod.running and pod.ends_at - now > _WORTH_IT

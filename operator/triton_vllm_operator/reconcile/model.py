@@ -189,14 +189,6 @@ class Replacement:
 
 
 @dataclass(frozen=True, slots=True)
-class Hastened:
-    """A pod that is being deleted, and is to end sooner."""
-
-    pod_name: str
-    pod_uid: str
-
-
-@dataclass(frozen=True, slots=True)
 class News:
     """What happened once, and is told in an Event."""
 
@@ -222,7 +214,6 @@ class Decision:
     news: tuple[News, ...] = ()
     replacement: Replacement | None = None
     """A pod to delete once the status says that it was."""
-    hastened: tuple[Hastened, ...] = ()
     wants_places: bool = False
     """Whether it must be known first what is free on the nodes: then this decision is not to be carried out."""
     wants_loads: bool = False
