@@ -29,7 +29,7 @@ _ENVIRONMENT: Final = {
     "CGO_ENABLED": "0",
     "GOFLAGS": "-mod=readonly",
     "GOTOOLCHAIN": "local",
-    # A fifth of the compiler's time is its own garbage collection; so it takes 0.6 GB at most instead of 0.4.
+    # A fifth of the compiler's time is its own garbage collection; the largest package takes 0.6 GB so, not 0.4.
     "GOGC": "400",
 }
 

@@ -10,7 +10,7 @@ from support.llm import apply, make_llm
 pytestmark = pytest.mark.e2e
 NAME: Final = "loading"
 AT_MOST_SECONDS: Final = 15
-"""5 s until kubelet kills it, and what kubelet takes. In its own time it took 83: 5, Triton's 60, and more."""
+"""5 s for its preStop hook, 2 until kubelet kills it, and what kubelet takes; in its own time it was 83."""
 
 
 def names_of_pods(namespace: str) -> list[str]:

@@ -128,7 +128,9 @@ def test_what_is_paused_is_not_waited_for(
 ) -> None:
     world = serving_world().edit(engine={"maxNumSeqs": 5})
     world.changes["resource"] = replace(world.observe().resource, paused=True)
-    cluster.answer("get-llmdep", llm_body(world.settle().status, generation=world.generation))
+    body = llm_body(world.settle().status, generation=world.generation)
+    body["metadata"]["annotations"] = {"triton-vllm.dev/paused": "true"}
+    cluster.answer("get-llmdep", body)
     cluster.answer("get-pods", {"items": []})
     assert main(command) == 1
     assert capsys.readouterr().out.count("changes are paused") >= 1

@@ -1,6 +1,7 @@
 """Pods that go and never answered anybody end at once; others in their own time."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from support.simulate import NOW
 from triton_vllm_operator.kube.pod import Gate, Pod
 from triton_vllm_operator.reconcile.hastening import find_hastened
 
-GOES = {"terminating": True, "ends_at": NOW + timedelta(seconds=70)}
+GOES: dict[str, Any] = {"terminating": True, "ends_at": NOW + timedelta(seconds=70), "ends_within": 80}
 STARTED_ANEW = Gate(False, "NotYetProven", "containerd://0", has_generated=True)
 
 
@@ -23,6 +24,8 @@ STARTED_ANEW = Gate(False, "NotYetProven", "containerd://0", has_generated=True)
         (make_pod("r", **GOES, gate=Gate(False, "GenerateTimedOut", CONTAINER)), False),
         (make_pod("r", **GOES, gate=STARTED_ANEW), False),
         (make_pod("r", **GOES, running=False), False),
+        (make_pod("r", **GOES, ready=True), False),
+        (make_pod("r", **{**GOES, "ends_within": 5}), False),
         (make_pod("r", **GOES, job_uid="fetches"), False),
         (make_pod("", **GOES), False),
         (make_pod("r", terminating=True, ends_at=NOW + timedelta(seconds=5)), False),

@@ -73,7 +73,7 @@ def test_running_out_of_the_containers_memory_says_when() -> None:
     found = find_problem(pod, find_last_words(LOAD))
     assert found is not None
     assert found.reason == "OutOfMemory"
-    assert "was killed for its memory (OOMKilled) while the weights were loaded; raise" in found.message
+    assert "used too much memory and was killed (OOMKilled) while the weights were loaded; raise" in found.message
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,15 @@ def test_a_warning_is_no_end(line: str) -> None:
     assert find_telling_line(f"E1130 09:01:02.004 1 server.cc:1] error: address already in use\n{line}").startswith(
         "E1130"
     )
+
+
+def test_the_end_of_a_stub_is_told_although_triton_calls_it_information() -> None:
+    stub = (
+        'I1123 11:22:33.4 7 pb_stub.cc:335] "Failed to initialize Python stub for auto-complete: ImportError: '
+        'libcudart.so.13: cannot open shared object file"'
+    )
+    log = f"{stub}\nerror: creating server: Internal - failed to load all models"
+    assert find_telling_line(log) == stub
 
 
 def test_of_an_unknown_text_the_last_line_of_an_error_is_told_and_no_wrapper() -> None:

@@ -73,7 +73,7 @@ def test_or_the_last_good_revision_runs_again() -> None:
     assert world.condition("Stalled") == ("True", "RolledBack")
     assert f"{good} runs again since" in world.message("Ready")
     assert f"for {bad}, which the spec asks for, did not generate" in world.message("Ready")
-    assert "to have the spec as it was: kubectl llm rollout undo llama;" in world.message("Ready")
+    assert "to go back to the spec that runs: kubectl llm rollout undo llama;" in world.message("Ready")
     settled = world.later(3600).decide()
     assert (settled.writes, settled.prunes, settled.status) == ((), (), None)
 
@@ -85,7 +85,8 @@ def test_what_is_told_of_it_names_no_log_that_is_gone_with_its_pod() -> None:
     found = [news for _ in range(4) for news in world.later(DEADLINE).step().news]
     assert world.status.rollback is not None
     assert world.status.rollback.message == (
-        "pod llama-2 was killed for its memory (OOMKilled), 4 times by now; raise spec.resources.limits.memory"
+        "pod llama-2 used too much memory and was killed (OOMKilled), 4 times by now; "
+        "raise spec.resources.limits.memory"
     )
     (told,) = (news.message for news in found if news.reason == "RevisionChanged")
     why = f"since those of {bad}, which the spec asks for, did not generate (OutOfMemory)"

@@ -34,7 +34,7 @@ def test_history_says_what_changed_and_what_runs(cluster: Cluster, capsys: pytes
     show(cluster, revised())
     assert main(["rollout", "history", "llama"]) == 0
     title, first, second = capsys.readouterr().out.splitlines()
-    assert title.split(maxsplit=2) == ["REVISION", "NAME", "CHANGED AGAINST THE ONE ABOVE"]
+    assert title.split(maxsplit=2) == ["REVISION", "NAME", "CHANGES FROM THE ONE ABOVE"]
     assert first.endswith("the first that is kept  <- generated last")
     assert second.startswith("2  ")
     assert second.endswith("spec.engine.maxNumSeqs  <- runs")
@@ -50,6 +50,17 @@ def test_undo_writes_the_spec_as_it_was(cluster: Cluster, capsys: pytest.Capture
     written = patch[1]["value"]
     assert "maxNumSeqs" not in written.get("engine", {})
     assert written["replicas"] == 3, "what restarts nothing stays"
+
+
+def test_undo_leaves_how_arguments_are_checked(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """It restarts nothing, so no revision holds it; without it what ran might be refused."""
+    world = revised()
+    world.spec["runtime"] = {**world.spec.get("runtime", {}), "argumentCheck": "Warn"}
+    show(cluster, world)
+    assert main(["rollout", "undo", "llama"]) == 0
+    words = cluster.asked[-1][0]
+    patch = json.loads(next(word for word in words if word.startswith("--patch=")).removeprefix("--patch="))
+    assert patch[1]["value"]["runtime"]["argumentCheck"] == "Warn"
 
 
 def test_undo_to_a_revision_that_is_not_there(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:

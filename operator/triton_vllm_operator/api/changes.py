@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
+from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -40,6 +41,16 @@ LIVE_FIELDS: Final = frozenset(
     field for field, kind in _CLASSES.items() if kind is ChangeClass.NONE and "." not in field
 )
 """Fields that are read from the live spec alone: no revision holds them."""
+
+
+def keep_live(spec: Json, live: Json) -> Json:
+    """A spec of a revision, with all that restarts nothing as it stands in a live one."""
+    kept = {**spec, **{name: live[name] for name in LIVE_FIELDS if name in live}}
+    for group, _, name in (path.partition(".") for path, kind in _CLASSES.items() if kind is ChangeClass.NONE):
+        inner, now = kept.get(group), live.get(group)
+        if name and isinstance(inner, dict) and isinstance(now, dict) and name in now:
+            kept[group] = {**inner, name: now[name]}
+    return kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from triton_vllm_operator.cli.files import Unreadable
 from triton_vllm_operator.kube.nodes import Node, project_node
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.pod_reading import project_pod
-from triton_vllm_operator.kube.resources import as_dict, metadata_of
+from triton_vllm_operator.kube.resources import as_dict, is_paused, metadata_of
 
 _SECONDS: Final = 30
 _MOST_COMPLAINTS: Final = 4096
@@ -40,6 +40,7 @@ class Running:
     generation: int
     spec: Json
     status: LLMDeploymentStatus
+    paused: bool = False
 
     @property
     def served_name(self) -> str:
@@ -86,6 +87,7 @@ def read_running(name: str, namespace: str | None) -> Running:
         int(str(metadata.get("generation", 0))),
         as_dict(found.get("spec")),
         read_status(found.get("status")),
+        is_paused(found),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.api.changes import LIVE_FIELDS, find_changes, rolling_part
+from triton_vllm_operator.api.changes import LIVE_FIELDS, find_changes, keep_live, rolling_part
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.cli.files import Unreadable
@@ -30,7 +30,7 @@ def read_revisions(bodies: Iterable[Json]) -> tuple[Revision, ...]:
 def history_lines(revisions: tuple[Revision, ...], status: LLMDeploymentStatus) -> list[str]:
     """One line each: its number, its name, what is other than in the one above, and whether it runs."""
     width = max((len(revision.name) for revision in revisions), default=0) + 2
-    lines = [f"{'REVISION':10}{'NAME':{width}}CHANGED AGAINST THE ONE ABOVE"]
+    lines = [f"{'REVISION':10}{'NAME':{width}}CHANGES FROM THE ONE ABOVE"]
     for number, revision in enumerate(revisions):
         changed = _tell_changes(revisions[number - 1], revision) if number else "the first that is kept"
         lines.append(f"{revision.number:<10}{revision.name:{width}}{changed}{_tell_state(revision, status)}".rstrip())
@@ -97,4 +97,4 @@ def _named(revisions: tuple[Revision, ...], name: str | None) -> Revision | None
 def restore(spec: Json, revision: Revision) -> Json:
     """The spec as it was, with what restarts nothing as it is now."""
     was = revision.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(LIVE_FIELDS))
-    return {**was, **{name: spec[name] for name in LIVE_FIELDS if name in spec}}
+    return keep_live(was, spec)

@@ -45,8 +45,8 @@ def is_ready(running: Running) -> bool:
 
 def is_at_rest(running: Running) -> bool:
     """Whether nothing comes of waiting: it is ready, or stands still until somebody does something."""
-    ready = running.status.condition(ConditionType.READY)
-    is_paused = ready is not None and ready.reason == Reason.PAUSED
+    progressing = running.status.condition(ConditionType.PROGRESSING)
+    is_paused = running.paused and progressing is not None and progressing.reason == Reason.PAUSED
     return is_paused or is_ready(running) or _is_true(running, ConditionType.STALLED)
 
 

@@ -16,7 +16,7 @@ _GAUGES: Final[tuple[tuple[str, str, Callable[[Standing], float]], ...]] = (
     ("ready", "1 if all pods of the spec generate.", lambda standing: standing.is_ready),
     ("available", "1 if any pod generates, of whatever revision.", lambda standing: standing.is_available),
     ("wanted_pods", "Pods that the spec wants.", lambda standing: standing.wanted),
-    ("serving_pods", "Pods of the current revision that generate.", lambda standing: standing.serving),
+    ("serving_pods", "Pods that generate, also those of an earlier revision.", lambda standing: standing.serving),
     ("planned_kv_tokens", "Tokens of the KV cache as planned; 0 without a plan.", lambda standing: standing.planned),
     ("measured_kv_tokens", "Tokens of the KV cache as measured; 0 before.", lambda standing: standing.measured),
 )

@@ -62,6 +62,11 @@ def kind_of(manifest: Json) -> Kind:
     return _BY_NAME[str(manifest["kind"])]
 
 
+def is_paused(body: Json) -> bool:
+    """Whether the owner of an LLMDeployment wants nothing of it to be changed."""
+    return str(as_dict(metadata_of(body).get("annotations")).get(names.ANNOTATION_PAUSED, "false")) != "false"
+
+
 def metadata_of(body: Json) -> Json:
     """The metadata of an object."""
     metadata = body.get("metadata")

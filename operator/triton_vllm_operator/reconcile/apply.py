@@ -187,16 +187,12 @@ class Writer:
         return True
 
     async def hasten(self, namespace: str, pods: tuple[Pod, ...]) -> None:
-        """Let pods that are being deleted end sooner; one that may not be told ends in its own time.
-
-        Raises:
-            ApiError: the API server could not be reached.
-        """
+        """Let pods that are being deleted end sooner; one that cannot be told ends in its own time."""
         for pod in pods:
             try:
                 is_told = await self._delete_pod(namespace, pod.name, pod.uid, HASTENED_SECONDS)
-            except Refused as error:
-                _LOG.warning("pod %s/%s ends in its own time: %s", namespace, pod.name, error.message)
+            except ApiError as error:
+                _LOG.warning("pod %s/%s ends in its own time: %s", namespace, pod.name, error)
                 continue
             if is_told:
                 _LOG.info("pod %s/%s ends at once: it goes, and has never generated", namespace, pod.name)
@@ -206,6 +202,8 @@ class Writer:
         try:
             deleted = await self._client.delete(POD, namespace, name, uid, seconds)
         except Conflict:
+            return False
+        if not deleted:
             return False
         if deleted.get("kind") == POD.kind:
             # The next look may come before the event does, and would delete it again.

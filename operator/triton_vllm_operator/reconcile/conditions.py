@@ -93,7 +93,7 @@ def _ready(situation: Situation) -> Finding:
     blocked = situation.refused or situation.waiting
     if situation.replicas == 0 and not situation.alive and not situation.held_back and blocked is None:
         up = f"kubectl scale llm {situation.name} --replicas=1"
-        return holds(Reason.SCALED_TO_ZERO, f"spec.replicas is 0, and nobody answers; to have a pod: {up}")
+        return holds(Reason.SCALED_TO_ZERO, f"spec.replicas is 0, and nobody answers; to start a pod: {up}")
     serving = [pod for pod in situation.current if pod.serves]
     complete = len(serving) == len(situation.current) == situation.replicas > 0 and not situation.leftover
     if complete and situation.rollback is None and not situation.held_back and blocked is None:

@@ -10,9 +10,9 @@ from typing import Final
 from triton_vllm_operator.kube.pod import Pod
 
 HASTENED_SECONDS: Final = 5
-"""Until kubelet kills it: Triton and vLLM end within it if they can."""
+"""The preStop hook takes these; kubelet leaves 2 s more until it kills a container."""
 _WORTH_IT: Final = timedelta(seconds=2 * HASTENED_SECONDS)
-"""What is left to it after which it is not told again."""
+"""What must be left to it for it to be told."""
 
 
 def find_hastened(pods: tuple[Pod, ...], now: datetime) -> tuple[Pod, ...]:
@@ -21,7 +21,10 @@ def find_hastened(pods: tuple[Pod, ...], now: datetime) -> tuple[Pod, ...]:
 
 
 def _keeps_its_place_for_nothing(pod: Pod, now: datetime) -> bool:
-    if not pod.terminating or pod.ends_at is None or pod.has_generated:
-        return False
     is_server = bool(pod.revision) and not pod.job_uid
-    return is_server and pod.running and pod.ends_at - now > _WORTH_IT
+    # One without our gate may be ready, and in a Service, although it never generated for us.
+    if not is_server or not pod.running or pod.ready or pod.has_generated or pod.ends_at is None:
+        return False
+    # By what the API server compares: a clock that is wrong tells nobody twice.
+    is_told = pod.ends_within is not None and pod.ends_within <= HASTENED_SECONDS
+    return not is_told and pod.ends_at - now > _WORTH_IT

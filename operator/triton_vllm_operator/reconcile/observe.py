@@ -4,7 +4,6 @@ import logging
 from dataclasses import replace
 from datetime import datetime
 
-from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import MemoryPolicy
@@ -26,8 +25,8 @@ from triton_vllm_operator.kube.resources import (
     SERVICE,
     Key,
     Kind,
-    as_dict,
     controller_uid,
+    is_paused,
     metadata_of,
     name_of,
     time_of,
@@ -204,7 +203,7 @@ def _resource(key: Key, body: Json) -> Resource:
         spec=spec if isinstance(spec, dict) else {},
         status=read_status(body.get("status")),
         created_at=time_of(metadata.get("creationTimestamp")),
-        paused=as_dict(metadata.get("annotations")).get(names.ANNOTATION_PAUSED, "false") != "false",
+        paused=is_paused(body),
     )
 
 

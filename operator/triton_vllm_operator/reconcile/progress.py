@@ -73,8 +73,8 @@ def _say_kept_from(name: str) -> str:
 def _say_rolled_back(name: str, rollback: RollbackStatus) -> str:
     return (
         f"{rollback.to} runs again since {rollback.time}, for {rollback.revision}, which the spec asks for, did not "
-        f"generate: {rollback.message}; to have the spec as it was: kubectl llm rollout undo {name}; another spec, or "
-        f"kubectl llm restart {name}, tries anew"
+        f"generate: {rollback.message}; to go back to the spec that runs: kubectl llm rollout undo {name}; another "
+        f"spec, or kubectl llm restart {name}, tries anew"
     )
 
 
@@ -185,6 +185,8 @@ def _say_serving(old: tuple[Pod, ...]) -> str:
         return ""
     if len(old) == 1:
         return "; it serves until then"
+    if serving == 1:
+        return "; 1 of them serves until then"
     return f"; {'they' if serving == len(old) else f'{serving} of them'} serve until then"
 
 
@@ -210,7 +212,9 @@ def _say_starting(situation: Situation) -> str:
             )
     if not starting:
         return "the last pods have generated, and are not in the Service yet"
-    loads = f", and loads since {format_time(began)}" if (began := starting[0].loads_since) is not None else ""
+    loads = (
+        f", and has been loading since {format_time(began)}" if (began := starting[0].loads_since) is not None else ""
+    )
     return f"pod {starting[0].name} has not generated yet{loads}"
 
 

@@ -23,8 +23,13 @@ _WRAPPER: Final = re.compile(
 _FORMAL: Final = re.compile(r"(?:^|[\s\])|'])(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt): \S")
 """As Python ends a trace."""
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
-_WARNS: Final = re.compile(r"^(?:\([^)]*\) *)*(?:[IW]\d{4} \d\d:|(?:INFO|WARNING) \d\d-)")
-"""As Triton and vLLM begin a line that tells of no failure, and may name one: DCGM is not there."""
+_WARNS: Final = re.compile(
+    r"^(?:\([^)]*\) *)*(?:[IW]\d{4} \d\d:(?!.*Failed to initialize Python stub)|(?:INFO|WARNING) \d\d-)"
+)
+"""As Triton and vLLM begin a line that tells of no failure, and may name one: DCGM is not there.
+
+How a Python stub ends stands in a line that Triton calls information: src/pb_stub.cc of python_backend.
+"""
 _ERROR: Final = re.compile(r"rror|Exception: |fatal|already in use")
 
 

@@ -227,7 +227,7 @@ def _crash(pod: Pod, ended: Ended, words: LastWords) -> Problem:
     if ended.reason == _OOM_KILLED:
         when = f" {words.phase}" if words.phase is not None else ""
         # What it said last is no word of its end: the kernel killed it, or a process of it.
-        how = f"was killed for its memory (OOMKilled){when}{often}"
+        how = f"used too much memory and was killed (OOMKilled){when}{often}"
         return Problem(Reason.OUT_OF_MEMORY, f"pod {pod.name} {how}; raise spec.resources.limits.memory; {see}")
     named, devices = _name(ended, words), _say_devices(pod)
     if named is None:
