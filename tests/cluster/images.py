@@ -130,6 +130,19 @@ def ensure_images(wanted: tuple[Image, ...] = ALL, prepare: Callable[[Image], No
         _forget_other_tags(image)
 
 
+def check_images(wanted: tuple[Image, ...]) -> None:
+    """See that containerd has the images of this tree: a pod that lacks one waits for it without an end.
+
+    Raises:
+        ClusterError: one is not there.
+    """
+    if missing := [image.name for image in wanted if image.name not in _imported_names()]:
+        raise ClusterError(
+            f"the cluster has no image {', '.join(missing)}: python -m cluster images builds what is missing. Where it "
+            "was there before, a run from another checkout has removed it: they share one cluster"
+        )
+
+
 def import_pause() -> None:
     """Give containerd the image that holds the namespaces of a pod."""
     if PAUSE_IMAGE in _imported_names():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.images import MODEL_TOOLS, OPERATOR
+from cluster.images import MODEL_TOOLS, OPERATOR, check_images
 from cluster.kubectl import helm, kubectl, kubectl_json
 from cluster.paths import REPOSITORY
 
@@ -19,8 +19,9 @@ def install_operator(settings: Sequence[str] = (), release: str = RELEASE, names
     """`helm upgrade --install`, and wait until the operator runs.
 
     Raises:
-        ClusterError: it did not start.
+        ClusterError: its image is not there, or it did not start.
     """
+    check_images((OPERATOR, MODEL_TOOLS))
     _remove_unfinished_release(release, namespace)
     given = [
         f"image.tag={OPERATOR.name.rsplit(':', 1)[-1]}",
