@@ -65,7 +65,7 @@ async def test_the_turn_is_said_before_the_deployment_takes_it() -> None:
 
         api.fault = note
         await operator.settle(api)
-    assert seen == [("ReplacingNoSpareGpu", 0)]
+    assert seen == [("ReplacingNoSpareGpu", 1)], "it still surges, and it is said that it will not"
     assert rollout(api)["way"] == "Replace"
 
 

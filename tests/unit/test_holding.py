@@ -65,7 +65,7 @@ def test_a_node_gets_the_images_before_the_old_pod_goes() -> None:
         "Progressing"
     )
     assert world.condition("Available")[0] == "True"
-    assert (image_of(world), bounds(world)) == ("registry/model:1", (0, 1))
+    assert (image_of(world), bounds(world)) == ("registry/model:1", (1, 0))
     # Nothing more is written while it waits.
     settled = world.later(5).decide()
     assert (settled.writes, settled.prunes, settled.status) == ((), (), None)

@@ -48,7 +48,8 @@ def told(found: Step) -> tuple[RolloutWay, str]:
     [
         (FITS, {}, (SURGE, "SurgeFits")),
         (FULL, {}, (REPLACE, "ReplacingNoSpareGpu")),
-        (SOON, {}, (REPLACE, "ReplacingNoSpareGpu")),
+        (SOON, {}, (SURGE, "SurgeFits")),
+        (SOON, {"serves": False}, (REPLACE, "ReplacingNoSpareGpu")),
         (UNKNOWN, {}, (SURGE, "CapacityUnknown")),
         # Taking an old one away would not help.
         (NOWHERE, {}, (SURGE, "Unschedulable")),

@@ -29,7 +29,7 @@ def read_revisions(bodies: Iterable[Json]) -> tuple[Revision, ...]:
 
 def history_lines(revisions: tuple[Revision, ...], status: LLMDeploymentStatus) -> list[str]:
     """One line each: its number, its name, what is other than in the one above, and whether it runs."""
-    width = max((len(revision.name) for revision in revisions), default=0) + 2
+    width = max((len(revision.name) for revision in revisions), default=len("NAME")) + 2
     lines = [f"{'REVISION':10}{'NAME':{width}}CHANGES FROM THE ONE ABOVE"]
     for number, revision in enumerate(revisions):
         changed = _tell_changes(revisions[number - 1], revision) if number else "the first that is kept"
@@ -78,7 +78,9 @@ def find_target(
         return runs
     earlier = [revision for revision in revisions if runs is not None and revision.number < runs.number]
     if not earlier:
-        raise Unreadable("there is no earlier revision")
+        known = ", ".join(str(revision.number) for revision in revisions)
+        why = "there is no earlier revision" if runs is not None else "it is not known which revision runs"
+        raise Unreadable(f"{why}; there are {known or 'none'}: --to-revision takes one")
     return earlier[-1]
 
 

@@ -42,8 +42,8 @@ def build_deployment(
     return build_child(owner, "apps/v1", "Deployment", owner.name, {"spec": spec})
 
 
-def find_way(deployment: Json) -> RolloutWay:
-    """How a Deployment replaces its pods now; if somebody else has chosen another way, as it was at first."""
+def find_way(deployment: Json) -> RolloutWay | None:
+    """How a Deployment replaces its pods now; None if somebody else has chosen another way."""
     strategy = as_dict(as_dict(deployment.get("spec")).get("strategy"))
     bounds = as_dict(strategy.get("rollingUpdate"))
-    return next((way for way, given in _BOUNDS.items() if bounds == given), RolloutWay.REPLACE)
+    return next((way for way, given in _BOUNDS.items() if bounds == given), None)

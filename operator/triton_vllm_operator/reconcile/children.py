@@ -22,7 +22,7 @@ _KEPT_FAILED: Final = 5
 
 
 def build_children(
-    owner: Owner, revision: Revision, live: Live, is_guarded: bool, way: RolloutWay = RolloutWay.REPLACE
+    owner: Owner, revision: Revision, live: Live, is_guarded: bool, way: RolloutWay = RolloutWay.SURGE
 ) -> tuple[Json, ...]:
     """The children of a revision in the order in which they are applied.
 

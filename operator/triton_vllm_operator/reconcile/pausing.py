@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from triton_vllm_operator.api.recovery import Recovery, RecoveryPolicy
+from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, name_of
 from triton_vllm_operator.manifests.deployment import build_deployment, find_way
 from triton_vllm_operator.reconcile.children import build_children, find_writes
@@ -47,7 +48,7 @@ def stop_rollout(observed: Observed, plan: Plan) -> tuple[Write, ...]:
                 revision.pod_template,
                 plan.live.replicas,
                 plan.live.probe.startup_deadline_seconds,
-                find_way(deployment.body),
+                find_way(deployment.body) or RolloutWay.REPLACE,
                 paused=True,
             ),
             deployment.uid,

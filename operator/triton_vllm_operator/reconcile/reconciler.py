@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.reasons import ConditionType, Reason
+from triton_vllm_operator.api.rollout import RolloutStatus
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.health.watcher import ProbeWatcher
 from triton_vllm_operator.kube.budget_lister import BudgetLister
@@ -178,8 +179,9 @@ class Reconciler:
         if accepted is not None and accepted.reason == Reason.REFUSED_BY_API_SERVER:
             # It is tried again and again, and refused each time.
             return
-        if decision.writes and after is not None and after.rollout != before.rollout:
-            told = before.model_copy(update={"rollout": after.rollout})
+        rollout = still_held(before.rollout, after.rollout) if after is not None else None
+        if decision.writes and after is not None and rollout != before.rollout:
+            told = before.model_copy(update={"rollout": rollout})
             await self._writer.write_status(observed.resource.owner, told)
 
     async def _hasten(self, key: Key) -> None:
@@ -191,6 +193,13 @@ class Reconciler:
         replacement = decision.replacement
         if replacement is not None and await self._writer.replace(namespace, replacement):
             self._meter.replaced(replacement.reason)
+
+
+def still_held(before: RolloutStatus | None, after: RolloutStatus | None) -> RolloutStatus | None:
+    """With since when it was held back, until what follows is written: else it would be held back anew."""
+    if before is None or after is None or before.revision != after.revision or after.held is not None:
+        return after
+    return after.model_copy(update={"held": before.held})
 
 
 def _looks(manifest: Json) -> bool:

@@ -24,10 +24,13 @@ from triton_vllm_operator.reconcile.stopping import find_end, find_restart
 def find_rollback(observed: Observed, plan: Plan, startup_seconds: int, now: datetime) -> RollbackStatus | None:
     """Why an earlier revision runs; None if that of the spec does."""
     revision, before, restart = plan.revision, observed.resource.status.rollback, find_restart(observed)
-    if revision is None or plan.live.rollout.on_failure is not OnFailure.ROLLBACK:
+    if revision is None:
         return None
-    if before is not None and (before.revision, before.restarted_at) == (revision.name, restart):
+    # While a spec is not accepted, as where the API server does not take a child, it asks for no other revision.
+    if before is not None and (plan.refused or (before.revision, before.restarted_at) == (revision.name, restart)):
         return before if _find_revision(observed, before.to) is not None else None
+    if plan.live.rollout.on_failure is not OnFailure.ROLLBACK or observed.resource.paused:
+        return None
     good = observed.resource.status.generated
     if good is None or good == revision.name or _find_revision(observed, good) is None:
         return None

@@ -19,7 +19,7 @@ from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.rollout.estimate import Estimate, Own, Wanted, estimate
-from triton_vllm_operator.rollout.step import Moment, Step, decide_step
+from triton_vllm_operator.rollout.step import Moment, Step, decide_step, first_way
 
 _NO_VOLUME: Final = ("FailedAttachVolume", "FailedMount")
 
@@ -27,14 +27,16 @@ _NO_VOLUME: Final = ("FailedAttachVolume", "FailedMount")
 def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
     """What is done next about old pods."""
     deployment = next(iter(observed.children_of(DEPLOYMENT)), None)
-    in_force = find_way(deployment.body) if deployment is not None else RolloutWay.REPLACE
     if plan.revision is None or deployment is None:
-        return Step(in_force)
+        return Step(first_way(plan.live.rollout) if deployment is None else _find_way(observed, plan, deployment))
     alive = [pod for pod in observed.pods if pod.lives]
     fresh = _newest([pod for pod in alive if pod.revision == plan.revision.hash])
     old = [pod for pod in alive if pod not in fresh]
     moment = _find_moment(observed, plan, plan.revision, deployment, fresh, old)
-    found = _without_volume(fresh) or _estimate(observed, plan.revision)
+    # As Kubernetes counts, which makes a new pod first, and has one more than wanted at most (reconcileOldReplicaSets):
+    # https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/rolling.go.
+    leaving = max(0, len(old) + sum(pod.serves for pod in fresh) - plan.live.replicas)
+    found = _without_volume(fresh) or _estimate(observed, plan.revision, old, leaving)
     step = decide_step(plan.live.rollout, moment, observed.resource.status.rollout, found, now)
     return replace(step, old=frozenset(pod.name for pod in old))
 
@@ -47,20 +49,27 @@ def _find_moment(
     failure = true_condition(deployment.body, "ReplicaFailure")
     return Moment(
         revision=revision.name,
-        in_force=find_way(deployment.body),
+        in_force=_find_way(observed, plan, deployment),
         begins=deployed_revision(deployment) != revision.hash,
         left=len(old) if replicas else 0,
+        serves=any(pod.serves for pod in old),
         waits=bool(waiting),
         waits_since=min((pod.created_at for pod in waiting if pod.created_at is not None), default=None),
         refused=failure.message if failure is not None and len(fresh) < replicas else "",
         starts=sum(pod.serves for pod in fresh) < replicas,
         goes=any(pod.terminating for pod in observed.pods),
-        leaves_nobody=replicas == 1,
+        leaves_nobody=replicas == 1 and not any(pod.serves for pod in fresh),
         start_seconds=_find_start_seconds(observed),
         end_seconds=longest_end(revision.spec),
         paused=observed.resource.paused,
         preempts=scheduling is not None and scheduling.priority_class_name is not None,
     )
+
+
+def _find_way(observed: Observed, plan: Plan, deployment: Child) -> RolloutWay:
+    """How the Deployment replaces its pods; where somebody chose another way, as the operator last wrote it."""
+    told = observed.resource.status.rollout
+    return find_way(deployment.body) or (told.way if told is not None else first_way(plan.live.rollout))
 
 
 def _has_no_place(pod: Pod) -> bool:
@@ -74,13 +83,13 @@ def _without_volume(fresh: list[Pod]) -> Estimate | None:
     return Estimate(None, None, None, f"it has a node, and no volume there: {held}") if held else None
 
 
-def _estimate(observed: Observed, revision: Revision) -> Estimate | None:
+def _estimate(observed: Observed, revision: Revision, old: list[Pod], leaving: int) -> Estimate | None:
     if observed.places is None:
         return None
     spec = revision.spec
     requests = pod_requests(as_dict(revision.pod_template.get("spec")))
     wanted = Wanted(requests, spec.scheduling or Scheduling(), spec.gpu_resource or "")
-    return estimate(observed.places, wanted, _find_own(observed, requests))
+    return estimate(observed.places, wanted, _find_own(observed, requests, old), leaving)
 
 
 def _newest(pods: list[Pod]) -> list[Pod]:
@@ -105,9 +114,10 @@ def _find_start_seconds(observed: Observed) -> int | None:
     return status.rollout.start_seconds if status.rollout is not None else None
 
 
-def _find_own(observed: Observed, requests: Amounts) -> Iterator[Own]:
+def _find_own(observed: Observed, requests: Amounts, old: list[Pod]) -> Iterator[Own]:
     """Own pods that have a node; of one whose revision is gone, with what a new one asks for."""
     of_revisions = {each.hash: pod_requests(as_dict(each.pod_template.get("spec"))) for each in observed.revisions}
     for pod in observed.pods:
         if pod.node and pod.phase not in ("Succeeded", "Failed"):
-            yield Own(pod.node, of_revisions.get(pod.revision, requests), pod.terminating)
+            asks = of_revisions.get(pod.revision, requests)
+            yield Own(pod.node, asks, goes=pod.terminating, is_old=pod in old, serves=pod.serves)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import combinations
 from typing import Final
 
 from triton_vllm_operator.api.scheduling import Scheduling, TopologySpreadConstraint, WhenUnsatisfiable
@@ -16,6 +17,8 @@ from triton_vllm_operator.kube.place_lister import Places, add
 from triton_vllm_operator.kube.requests import PODS, Amounts
 from triton_vllm_operator.memory.admission import admits, selects
 
+_MOST_COMBINED: Final = 2
+"""Pods that are looked at together: of hundreds of pods there would be too many combinations."""
 _MEBI: Final = 2**20
 _GIBI: Final = 2**30
 _REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -39,6 +42,9 @@ class Own:
     requests: Amounts
     goes: bool
     """Whether it is being deleted: what it asks for is free once its object is gone."""
+    is_old: bool = True
+    """Whether a new pod is to take its place."""
+    serves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +54,18 @@ class Estimate:
     fits: bool | None
     """None where that cannot be known."""
     fits_soon: bool | None
-    """The same, once own pods that are being deleted are gone."""
+    """The same, once own pods are gone that are being deleted, or will be before a new one is made."""
     fits_instead: bool | None
-    """The same, once one more own pod is gone."""
+    """The same, once one more old pod is gone."""
     message: str
     """What was counted."""
 
 
-def estimate(places: Places, wanted: Wanted, own: Iterable[Own]) -> Estimate:
-    """Whether one more pod fits onto one of the nodes; `places` is without the own pods."""
+def estimate(places: Places, wanted: Wanted, own: Iterable[Own], leaving: int = 0) -> Estimate:
+    """Whether one more pod fits onto one of the nodes; `places` is without the own pods.
+
+    `leaving` is how many of the old pods Kubernetes takes away before it makes one more.
+    """
     own = tuple(own)
     if why := places.why_unknown or _find_unknown(wanted.scheduling):
         return Estimate(None, None, None, why)
@@ -75,10 +84,31 @@ def estimate(places: Places, wanted: Wanted, own: Iterable[Own]) -> Estimate:
         dynamic = "GPUs of its nodes stand in ResourceSlices (DRA), which tell nothing of what is free"
         return Estimate(None, None, None, dynamic)
     staying = tuple(each for each in own if not each.goes)
-    soon = _has_room(admitted, counted, places, wanted, staying)
-    without_one = (staying[:place] + staying[place + 1 :] for place in range(len(staying)))
-    instead = soon or any(_has_room(admitted, counted, places, wanted, rest) for rest in without_one)
+
+    def has_room_without(count: int) -> bool:
+        rests = (_without(staying, gone) for gone in _find_leaving(staying, count))
+        return any(_has_room(admitted, counted, places, wanted, rest) for rest in rests)
+
+    soon = has_room_without(leaving)
+    instead = soon or has_room_without(leaving + 1)
     return Estimate(False, soon, instead, _tell_shortage(short, allowed, admitted, wanted))
+
+
+def _find_leaving(own: tuple[Own, ...], count: int) -> Iterator[tuple[Own, ...]]:
+    """Which of the old pods may be those that go: first the ones that do not serve."""
+    idle = [each for each in own if each.is_old and not each.serves]
+    serving = [each for each in own if each.is_old and each.serves]
+    if count <= len(idle):
+        yield from combinations(idle, count)
+        return
+    # Of many, one more or less makes the same room.
+    for gone in combinations(serving, min(count - len(idle), len(serving), _MOST_COMBINED)):
+        yield (*idle, *gone)
+
+
+def _without(own: tuple[Own, ...], gone: tuple[Own, ...]) -> tuple[Own, ...]:
+    """By identity: two pods of a node are alike."""
+    return tuple(each for each in own if not any(each is other for other in gone))
 
 
 def _nowhere(why: str) -> Estimate:

@@ -34,6 +34,8 @@ class Moment:
     """Whether a new pod has no place yet: no node, or a volume that another node holds."""
     goes: bool
     """Whether a pod of this LLMDeployment is being deleted: its place is taken until its object is gone."""
+    serves: bool = True
+    """Whether an old pod answers: only such a one must not go for nothing."""
     waits_since: datetime | None = None
     """When the new pod was made that waits."""
     refused: str = ""
@@ -105,6 +107,8 @@ class Step:
         return self.look_again_at if waits else None
 
 
+_QUOTA: Final = "exceeded quota"
+"""https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apiserver/pkg/admission/plugin/resourcequota/controller.go."""
 _NOT_TRIED: Final = frozenset({Reason.REPLACING_PODS, Reason.UNSCHEDULABLE})
 """With these a new pod waits for its place, and no old one goes for it."""
 _IN_VAIN: Final = frozenset({Reason.SURGE_TIMED_OUT, Reason.SURGE_REFUSED})
@@ -121,8 +125,9 @@ def decide_step(
     if moment.paused:
         step = Step(moment.in_force, before)
     elif moment.left == 0:
-        # It is told of until the new pods generate.
-        step = Step(moment.in_force, known if moment.goes or moment.starts else None)
+        # It is told of until the new pods generate. Then the Deployment is left as a restart of it should begin.
+        is_over = known is not None and not moment.goes and not moment.starts
+        step = Step(first_way(settings), None) if is_over else Step(moment.in_force, known)
     elif settings.strategy is RolloutStrategy.AUTO:
         step = _choose(settings, moment, known, estimate, now)
     else:
@@ -137,6 +142,11 @@ def decide_step(
         in_force=moment.in_force,
         takes_away=takes_away,
     )
+
+
+def first_way(settings: Rollout) -> RolloutWay:
+    """What a Deployment does of itself when somebody restarts it: what it turns to then depends on what is free."""
+    return RolloutWay.REPLACE if settings.strategy is RolloutStrategy.REPLACE else RolloutWay.SURGE
 
 
 def _obey(strategy: RolloutStrategy, moment: Moment, known: RolloutStatus | None) -> Step:
@@ -154,6 +164,9 @@ def _choose(
         return _without_waiting(_surge(moment, known, "a new pod has its place beside the old ones"))
     if known is not None and known.reason in _IN_VAIN:
         return Step(RolloutWay.REPLACE, known)
+    if is_surging and moment.refused and _QUOTA not in moment.refused:
+        # A new pod would be refused in the place of an old one, too: none of them goes.
+        return _without_waiting(_surge(moment, known, "a new pod is to start beside the old ones"))
     if is_surging and moment.refused:
         why = f"Kubernetes makes no pod beside the old ones: {moment.refused}{moment.gap}"
         return _step(moment, known, RolloutWay.REPLACE, Reason.SURGE_REFUSED, why)
@@ -165,6 +178,9 @@ def _choose(
         return _begin(moment, known, estimate, now)
     if estimate.fits and not moment.waits:
         return _beside(moment, known, estimate)
+    if estimate.fits_instead is False:
+        # What the nodes take has changed since.
+        return _replace(moment, known, estimate, now)
     return Step(RolloutWay.REPLACE, known, now + _AGAIN)
 
 
@@ -186,6 +202,9 @@ def _without_waiting(known: RolloutStatus) -> Step:
 def _begin(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now: datetime) -> Step:
     if estimate.fits:
         return _beside(moment, known, estimate)
+    if estimate.fits_soon and moment.serves:
+        why = f"there will be room for a new pod once those have ended that do not serve, or are too many{moment.start}"
+        return _step(moment, known, RolloutWay.SURGE, Reason.SURGE_FITS, why)
     if estimate.fits is False:
         return _replace(moment, known, estimate, now)
     if moment.preempts:
@@ -197,8 +216,11 @@ def _begin(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now:
 
 def _go_on_surging(settings: Rollout, moment: Moment, known: RolloutStatus, estimate: Estimate, now: datetime) -> Step:
     # The place that an old pod leaves may be the one that the new pod waits for.
-    if (estimate.fits_soon if moment.goes else estimate.fits) is False:
+    if estimate.fits_soon is False:
         return _replace(moment, known, estimate, now)
+    if estimate.fits is None and known.reason == Reason.UNSCHEDULABLE:
+        # It was known to fit nowhere, not even in the place of an old one.
+        return Step(RolloutWay.SURGE, known, now + _AGAIN)
     timeout = timedelta(seconds=settings.surge_timeout_seconds)
     latest = (moment.waits_since or now) + timeout + timedelta(seconds=moment.end_seconds)
     since = parse_time(known.waiting_since or "") or now
