@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.kubectl import kubectl, kubectl_json
+from cluster.kubectl import kubectl, kubectl_json, wait_until
 from support.install import operator_image
 from support.llm import apply, condition, get_llm, pods_of, wait_for
 from support.pretended import offer_gpus, pretended_llm
@@ -121,6 +121,49 @@ def test_a_quota_that_allows_no_second_pod_ends_the_surge(namespace: str) -> Non
         assert "exceeded quota" in said["SurgeRefused"]
     finally:
         offer_gpus(1)
+
+
+def test_what_is_refused_in_any_place_takes_no_pod_away(namespace: str) -> None:
+    offer_gpus(2)
+    try:
+        serve(namespace)
+        (before,) = pods_of(namespace, NAME)
+        too_small = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small", "namespace": namespace},
+                     "spec": {"limits": [{"type": "Container", "max": {"cpu": "1m", "memory": "1Mi"}}]}}  # fmt: skip
+        kubectl("apply", "-f", "-", stdin=json.dumps(too_small))
+        apply(edited(namespace, 1))
+        wait_for(namespace, NAME, "is refused", 60, lambda x: condition(x, "Ready").get("reason") == "PodsRefused")
+        time.sleep(10)
+        print(f"with a LimitRange: {condition(get_llm(namespace, NAME), 'Ready')['message']}")
+        (after,) = pods_of(namespace, NAME)
+        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        kubectl("-n", namespace, "delete", "limitrange", "small")
+        watch_until_ready(namespace)
+    finally:
+        offer_gpus(1)
+
+
+def test_an_edit_while_the_new_pod_loads_takes_none_that_serves(namespace: str) -> None:
+    offer_gpus(2)
+    try:
+        serve(namespace)
+        said: list[tuple[str, str]] = []
+
+        def edit_twice() -> None:
+            # This engine loads for longer than anybody waits.
+            apply(pretended_llm(NAME, namespace, engine={"extraArgs": {"seed": 99}}))
+            wait_until("a new pod loads", 60, lambda: len(_running(namespace)) == 2)
+            said.extend(update(namespace, 2))
+
+        seen = asked(namespace, 60, edit_twice)
+        print(f"an edit after an edit: {seen}, {said}")
+        assert seen["errors"] == []
+    finally:
+        offer_gpus(1)
+
+
+def _running(namespace: str) -> list[dict[str, Any]]:
+    return [pod for pod in pods_of(namespace, NAME) if pod["status"]["phase"] == "Running"]
 
 
 def keep_new_pods_off(namespace: str) -> None:
