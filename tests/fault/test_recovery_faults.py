@@ -105,52 +105,6 @@ async def test_a_verdict_of_an_earlier_process_deletes_nothing_before_it_is_conf
     assert replaced_in_status(api) == []
 
 
-@pytest.mark.parametrize("status", [200, 403])
-async def test_a_pod_that_goes_unused_is_told_to_end_at_once_if_it_may_be(status: int) -> None:
-    api = new_cluster()
-    asked: list[str] = []
-
-    def refuse(method: str, path: str) -> web.Response | None:
-        if method != "DELETE" or not path.endswith("/pods/web-a"):
-            return None
-        asked.append(path)
-        return web.json_response({"kind": "Status", "status": "Failure", "message": "no"}, status=status)
-
-    async with serving(api) as client:
-        operator = await started(client, Outcome.GENERATED)
-        await operator.settle(api)
-        pod = pod_of(api, "web-a", dead=False)
-        pod["metadata"]["deletionTimestamp"] = "2999-01-01T00:00:00Z"
-        api.put(POD, pod)
-        api.fault = refuse
-        (body,) = api.of_kind(LLM_DEPLOYMENT)
-        body["spec"]["replicas"] = 2
-        api.put(LLM_DEPLOYMENT, body)
-        await settle(api, operator)
-    assert asked
-    (deployment,) = api.of_kind(DEPLOYMENT)
-    assert deployment["spec"]["replicas"] == 2, "the rest goes on"
-
-
-@pytest.mark.parametrize("paused", [False, True])
-@pytest.mark.parametrize("is_deleted", [False, True])
-async def test_also_where_its_owner_is_gone_and_not_where_it_is_paused(paused: bool, is_deleted: bool) -> None:
-    api = new_cluster()
-    async with serving(api) as client:
-        operator = await started(client, Outcome.GENERATED)
-        await operator.settle(api)
-        pod = pod_of(api, "web-a", dead=False)
-        pod["metadata"]["deletionTimestamp"] = "2999-01-01T00:00:00Z"
-        (body,) = api.of_kind(LLM_DEPLOYMENT)
-        body["metadata"]["annotations"] = {names.ANNOTATION_PAUSED: "true"} if paused else {}
-        api.put(LLM_DEPLOYMENT, body)
-        if is_deleted:
-            api.remove(LLM_DEPLOYMENT, "web")
-        api.put(POD, pod)
-        await settle(api, operator)
-    assert ("delete Pod web-a" in api.writes) == (is_deleted or not paused)
-
-
 @pytest.mark.parametrize("status", [404, 409])
 async def test_a_pod_is_not_deleted_whose_status_could_not_be_written(status: int) -> None:
     api = new_cluster()

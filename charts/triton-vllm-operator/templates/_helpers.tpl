@@ -78,8 +78,7 @@ policy.yaml: |
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-# Deleted are pods of LLMDeployments whose engines are dead, so that others start, old ones that failed, and, with a shorter time to end, ones that are
-# being deleted while they load. All pods are listed while a model is updated, for what of each
+# Deleted are pods of LLMDeployments whose engines are dead, so that others start, and old ones that failed. All pods are listed while a model is updated, for what of each
 # node is free: sums, of which nothing else is kept.
 - apiGroups: [""]
   resources: [pods]

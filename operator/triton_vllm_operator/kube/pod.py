@@ -64,8 +64,6 @@ class Pod:
     """Why Kubernetes deletes it, if somebody had it deleted: a drain, a pod of a higher priority, a lost node."""
     ends_at: datetime | None = None
     """When it should be gone, once it is being deleted."""
-    ends_within: int | None = None
-    """The seconds that it was given for that."""
     ip: str | None = None
     ready: bool = False
     gate: Gate | None = None

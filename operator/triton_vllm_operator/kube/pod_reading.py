@@ -43,7 +43,6 @@ def project_pod(body: Json) -> Pod:
         phase_message=str(status.get("message") or status.get("reason") or ""),
         disruption=_disruption(as_dict(conditions.get("DisruptionTarget"))),
         ends_at=time_of(metadata.get("deletionTimestamp")),
-        ends_within=seconds if isinstance(seconds := metadata.get("deletionGracePeriodSeconds"), int) else None,
         ip=status.get("podIP"),
         ready=as_dict(conditions.get("Ready")).get("status") == "True",
         gate=_gate(conditions.get(names.READINESS_GATE)),

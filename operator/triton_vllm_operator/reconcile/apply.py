@@ -12,7 +12,6 @@ from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.kube.cache import Cache
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError, Conflict, Gone, Refused, Unavailable
-from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.pod_reading import image_volumes
 from triton_vllm_operator.kube.resources import (
     LLM_DEPLOYMENT,
@@ -27,7 +26,6 @@ from triton_vllm_operator.kube.resources import (
 from triton_vllm_operator.manifests.event import build_event
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.reconcile.drift import differs
-from triton_vllm_operator.reconcile.hastening import HASTENED_SECONDS
 from triton_vllm_operator.reconcile.model import (
     IMAGE_VOLUMES_DROPPED,
     Applied,
@@ -180,34 +178,15 @@ class Writer:
         Raises:
             ApiError: it could not be deleted.
         """
-        name = replacement.pod_name
-        if not await self._delete_pod(namespace, name, replacement.pod_uid, _SECONDS_OF_THE_DEAD):
-            return False
-        _LOG.info("replaced pod %s/%s: %s", namespace, name, replacement.reason)
-        return True
-
-    async def hasten(self, namespace: str, pods: tuple[Pod, ...]) -> None:
-        """Let pods that are being deleted end sooner; one that cannot be told ends in its own time."""
-        for pod in pods:
-            try:
-                is_told = await self._delete_pod(namespace, pod.name, pod.uid, HASTENED_SECONDS)
-            except ApiError as error:
-                _LOG.warning("pod %s/%s ends in its own time: %s", namespace, pod.name, error)
-                continue
-            if is_told:
-                _LOG.info("pod %s/%s ends at once: it goes, and has never generated", namespace, pod.name)
-
-    async def _delete_pod(self, namespace: str, name: str, uid: str, seconds: int) -> bool:
-        """Whether it was there; another pod may have its name by now."""
+        name, uid = replacement.pod_name, replacement.pod_uid
         try:
-            deleted = await self._client.delete(POD, namespace, name, uid, seconds)
+            deleted = await self._client.delete(POD, namespace, name, uid, _SECONDS_OF_THE_DEAD)
         except Conflict:
-            return False
-        if not deleted:
             return False
         if deleted.get("kind") == POD.kind:
             # The next look may come before the event does, and would delete it again.
             self._cache.put(POD, deleted)
+        _LOG.info("replaced pod %s/%s: %s", namespace, name, replacement.reason)
         return True
 
     async def write_status(self, owner: Owner, status: LLMDeploymentStatus) -> bool:

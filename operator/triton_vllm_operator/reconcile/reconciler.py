@@ -22,7 +22,6 @@ from triton_vllm_operator.manifests.job import Purpose, is_for
 from triton_vllm_operator.reconcile.apply import Writer
 from triton_vllm_operator.reconcile.decide import decide
 from triton_vllm_operator.reconcile.fetching import look_began
-from triton_vllm_operator.reconcile.hastening import find_hastened
 from triton_vllm_operator.reconcile.model import Applied, Decision, Observed
 from triton_vllm_operator.reconcile.observe import observe
 from triton_vllm_operator.reconcile.standing import Standing, find_standing
@@ -90,7 +89,6 @@ class Reconciler:
             self._probes.sync(key, ())
             self._turns.note(key, None)
             self._meter.stands(key, None)
-            await self._hasten(key)
             return None
         now = self._clock()
         observed, decision = self._decide(key, observed, now)
@@ -121,8 +119,6 @@ class Reconciler:
         is_said = await self._say(observed.resource.owner, decision, now)
         if is_said:
             await self._replace(key.namespace, decision)
-        if not observed.resource.paused:
-            await self._hasten(key)
         if unsettled := _unsettled(observed, applied):
             raise NotSettled(unsettled)
         if decision.look_again_at is None:
@@ -183,10 +179,6 @@ class Reconciler:
         if decision.writes and after is not None and rollout != before.rollout:
             told = before.model_copy(update={"rollout": rollout})
             await self._writer.write_status(observed.resource.owner, told)
-
-    async def _hasten(self, key: Key) -> None:
-        """Let pods end at once that never answered anybody, also those of an LLMDeployment that was deleted."""
-        await self._writer.hasten(key.namespace, find_hastened(self._cache.pods(key), self._clock()))
 
     async def _replace(self, namespace: str, decision: Decision) -> None:
         """Delete a dead pod, now that the status says so."""
