@@ -76,7 +76,10 @@ def one_gpu(cluster: str) -> Iterator[None]:
 def nothing_left(namespace: str) -> Iterator[None]:
     """What the test deployed there is gone, with its pods and the GPUs they held, before the next one begins."""
     yield
-    kubectl("-n", namespace, "delete", "llm", "--all", timeout=180)
+    # Each without what it owns: pods that Kubernetes deletes take their own time, and kubelet keeps to it.
+    for owner in ("llm", "deployments", "replicasets", "jobs"):
+        kubectl("-n", namespace, "delete", owner, "--all", "--cascade=orphan", timeout=180)
+    kubectl("-n", namespace, "delete", "pods", "--all", "--grace-period=1", "--wait=false")
     wait_until("its pods are gone", 120, lambda: not kubectl_json("-n", namespace, "get", "pods")["items"])
 
 
