@@ -136,7 +136,8 @@ def check_images(wanted: tuple[Image, ...]) -> None:
     Raises:
         ClusterError: one is not there.
     """
-    if missing := [image.name for image in wanted if image.name not in _imported_names()]:
+    there = _imported_names()
+    if missing := [image.name for image in wanted if image.name not in there]:
         raise ClusterError(
             f"the cluster has no image {', '.join(missing)}: python -m cluster images builds what is missing. Where it "
             "was there before, a run from another checkout has removed it: they share one cluster"

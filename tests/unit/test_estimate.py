@@ -114,3 +114,11 @@ def test_it_is_known_whether_the_place_of_one_more_would_do() -> None:
 def test_pods_are_spread_as_the_scheduler_would(own: tuple[Own, ...], rule: dict[str, Any], fits: bool) -> None:
     full = {"b": amounts(gpu="1", pods="1")}
     assert estimate(on(A, B, taken=full), asking(1, rule), own).fits is fits
+
+
+def test_of_many_pods_that_go_not_all_ways_are_tried() -> None:
+    """Half of 60 pods may be chosen in more ways than a day has time for."""
+    own = [Own("a", ONE, goes=False, serves=False) for _ in range(60)]
+    for gpus, fits_soon in ((8, True), (31, False)):
+        found = estimate(on(make_node("a", {}, 60)), asking(gpus=gpus), own, leaving=30)
+        assert (found.fits, found.fits_soon) == (False, fits_soon)

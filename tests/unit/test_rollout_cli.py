@@ -30,6 +30,11 @@ def show(cluster: Cluster, world: World) -> None:
     cluster.answer("patch", "patched")
 
 
+def last_patch(cluster: Cluster) -> Any:
+    words = cluster.asked[-1][0]
+    return json.loads(next(word for word in words if word.startswith("--patch=")).removeprefix("--patch="))
+
+
 def test_history_says_what_changed_and_what_runs(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     show(cluster, revised())
     assert main(["rollout", "history", "llama"]) == 0
@@ -44,8 +49,7 @@ def test_undo_writes_the_spec_as_it_was(cluster: Cluster, capsys: pytest.Capture
     show(cluster, revised())
     assert main(["rollout", "undo", "llama"]) == 0
     assert "the spec is as in revision 1" in capsys.readouterr().out
-    words = cluster.asked[-1][0]
-    patch = json.loads(next(word for word in words if word.startswith("--patch=")).removeprefix("--patch="))
+    patch = last_patch(cluster)
     assert patch[0] == {"op": "test", "path": "/metadata/generation", "value": 2}
     written = patch[1]["value"]
     assert "maxNumSeqs" not in written.get("engine", {})
@@ -58,8 +62,7 @@ def test_undo_leaves_how_arguments_are_checked(cluster: Cluster, capsys: pytest.
     world.spec["runtime"] = {**world.spec.get("runtime", {}), "argumentCheck": "Warn"}
     show(cluster, world)
     assert main(["rollout", "undo", "llama"]) == 0
-    words = cluster.asked[-1][0]
-    patch = json.loads(next(word for word in words if word.startswith("--patch=")).removeprefix("--patch="))
+    patch = last_patch(cluster)
     assert patch[1]["value"]["runtime"]["argumentCheck"] == "Warn"
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Final
 
 from triton_vllm_operator.api.scheduling import Scheduling, TopologySpreadConstraint, WhenUnsatisfiable
@@ -19,6 +19,8 @@ from triton_vllm_operator.memory.admission import admits, selects
 
 _MOST_COMBINED: Final = 2
 """Pods that are looked at together: of hundreds of pods there would be too many combinations."""
+_MOST_TRIED: Final = 1000
+"""Ways to choose them: half of 60 pods that load may be chosen in more than anybody waits for."""
 _MEBI: Final = 2**20
 _GIBI: Final = 2**30
 _REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -99,10 +101,10 @@ def _find_leaving(own: tuple[Own, ...], count: int) -> Iterator[tuple[Own, ...]]
     idle = [each for each in own if each.is_old and not each.serves]
     serving = [each for each in own if each.is_old and each.serves]
     if count <= len(idle):
-        yield from combinations(idle, count)
+        yield from islice(combinations(idle, count), _MOST_TRIED)
         return
     # Of many, one more or less makes the same room.
-    for gone in combinations(serving, min(count - len(idle), len(serving), _MOST_COMBINED)):
+    for gone in islice(combinations(serving, min(count - len(idle), len(serving), _MOST_COMBINED)), _MOST_TRIED):
         yield (*idle, *gone)
 
 
