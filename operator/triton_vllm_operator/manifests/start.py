@@ -1,4 +1,9 @@
-"""What the serving container runs: Triton, and before it what an engine's start needs."""
+"""What the serving container runs: Triton, and before it what an engine's start needs.
+
+Triton takes note of SIGTERM once its models are loaded. As PID 1, for which Linux drops a signal that nothing is to be
+done for, it would load on, and keep its GPUs, until kubelet kills it at the end of the grace period. So a shell is
+PID 1, and hands SIGTERM on: Triton dies of it while it loads, and ends requests under way when it serves.
+"""
 
 import shlex
 from dataclasses import dataclass
@@ -24,6 +29,13 @@ _RESTRICTED: Final = "model-repository,shared-memory,trace"
 _START_PLAN: Final = "VLLM_ENABLE_STARTUP_PLAN"
 _OF_MEMORY: Final = frozenset({"gpu_memory_utilization", "kv_cache_memory_bytes"})
 """Arguments that change nothing of what is compiled (vllm/config/cache.py, compute_hash)."""
+# A signal ends the wait, not the server: it is waited for until it is gone, and its exit code is the container's.
+_RUN: Final = """\
+trap 'kill -TERM "$!"' TERM
+"$@" &
+while wait "$!"; code=$?; kill -0 "$!" 2>/dev/null; do :; done
+exit "$code"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +60,18 @@ def find_programs(spec: LLMDeploymentSpec, vllm: str) -> tuple[str, ...]:
 
 def build_start(spec: LLMDeploymentSpec, vllm: str, image: str) -> list[str]:
     """The arguments of the container: the server, and before it the programs."""
-    server = _build_server(spec.ending)
     programs = [_build_program(file, spec, vllm, image) for file in find_programs(spec, vllm)]
+    return ["sh", "-c", _set_programs(programs) + _RUN, "sh", *_build_server(spec.ending)]
+
+
+def _set_programs(programs: list[Program]) -> str:
+    """A line that puts them before the server; none if there is none."""
     if not programs:
-        return server
+        return ""
     # A model-tools image of an earlier version leaves no program.
     there = " && ".join(f"[ -f {program.path} ]" for program in programs)
     run = " ".join(f"python3 {program.path} {shlex.join(program.options)}" for program in programs)
-    return ["sh", "-c", f'if {there}; then exec {run} "$@"; fi; exec "$@"', "sh", *server]
+    return f'if {there}; then set -- {run} "$@"; fi\n'
 
 
 def _build_program(file: str, spec: LLMDeploymentSpec, vllm: str, image: str) -> Program:
