@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +19,13 @@ SLACK_SECONDS = 20
 """For a pod to end, be scheduled and be found generating, beside its load."""
 
 
+@pytest.fixture
+def two_gpus() -> Iterator[None]:
+    offer_gpus(2)
+    yield
+    offer_gpus(1)
+
+
 def test_the_last_gpu_is_handed_over(namespace: str) -> None:
     serve(namespace)
     said: list[tuple[str, str]] = []
@@ -29,34 +37,28 @@ def test_the_last_gpu_is_handed_over(namespace: str) -> None:
     assert get_llm(namespace, NAME)["status"].get("rollout") is None
 
 
+@pytest.mark.usefixtures("two_gpus")
 def test_with_a_spare_gpu_nobody_notices(namespace: str) -> None:
-    offer_gpus(2)
-    try:
-        serve(namespace)
-        said: list[tuple[str, str]] = []
-        seen = asked(namespace, 40, lambda: said.extend(update(namespace, 1)))
-        print(f"two GPUs: {seen}, {said}")
-        assert "there is room for 1 nvidia.com/gpu" in dict(said)["SurgeFits"]
-        assert seen["errors"] == []
-        # What surged last does so again, unless it is told otherwise: the second GPU is gone by now.
-        offer_gpus(1)
-        kubectl("-n", namespace, "rollout", "restart", f"deployment/{NAME}")
-        kubectl("-n", namespace, "rollout", "status", f"deployment/{NAME}", "--timeout=120s", timeout=130)
-    finally:
-        offer_gpus(1)
+    serve(namespace)
+    said: list[tuple[str, str]] = []
+    seen = asked(namespace, 40, lambda: said.extend(update(namespace, 1)))
+    print(f"two GPUs: {seen}, {said}")
+    assert "there is room for 1 nvidia.com/gpu" in dict(said)["SurgeFits"]
+    assert seen["errors"] == []
+    # What surged last does so again, unless it is told otherwise: the second GPU is gone by now.
+    offer_gpus(1)
+    kubectl("-n", namespace, "rollout", "restart", f"deployment/{NAME}")
+    kubectl("-n", namespace, "rollout", "status", f"deployment/{NAME}", "--timeout=120s", timeout=130)
 
 
+@pytest.mark.usefixtures("two_gpus")
 def test_a_place_that_the_scheduler_does_not_give_is_not_waited_for_for_ever(namespace: str) -> None:
     """By the anti-affinity of a pod that is no part of the estimate."""
-    offer_gpus(2)
-    try:
-        serve(namespace, rollout={"surgeTimeoutSeconds": 8})
-        keep_new_pods_off(namespace)
-        said = dict(update(namespace, 1, rollout={"surgeTimeoutSeconds": 8}))
-        print(f"never placed: {said}")
-        assert "within 8 s (spec.rollout.surgeTimeoutSeconds)" in said["SurgeTimedOut"]
-    finally:
-        offer_gpus(1)
+    serve(namespace, rollout={"surgeTimeoutSeconds": 8})
+    keep_new_pods_off(namespace)
+    said = dict(update(namespace, 1, rollout={"surgeTimeoutSeconds": 8}))
+    print(f"never placed: {said}")
+    assert "within 8 s (spec.rollout.surgeTimeoutSeconds)" in said["SurgeTimedOut"]
 
 
 def test_a_pod_waits_for_the_memory_of_its_gpu_and_says_so(namespace: str) -> None:
@@ -71,21 +73,18 @@ def test_a_pod_waits_for_the_memory_of_its_gpu_and_says_so(namespace: str) -> No
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
 
 
+@pytest.mark.usefixtures("two_gpus")
 def test_what_never_generates_goes_back(namespace: str) -> None:
-    offer_gpus(2)
-    try:
-        again = {"rollout": {"onFailure": "Rollback"}, "probe": {"startupDeadlineSeconds": 10, "periodSeconds": 2}}
-        serve(namespace, **again)
-        (first,) = pods_of(namespace, NAME)
-        seen = asked(namespace, 40, lambda: fail_to_update(namespace, again))
-        message = condition(get_llm(namespace, NAME), "Ready")["message"]
-        print(f"rolled back: {seen}, {message}")
-        assert seen["errors"] == []
-        assert "which the spec asks for, did not generate" in message
-        assert [pod["metadata"]["uid"] for pod in pods_of(namespace, NAME)] == [first["metadata"]["uid"]]
-        assert get_llm(namespace, NAME)["spec"]["engine"] == {"extraArgs": {"seed": 99}}, "the spec is its owner's"
-    finally:
-        offer_gpus(1)
+    again = {"rollout": {"onFailure": "Rollback"}, "probe": {"startupDeadlineSeconds": 10, "periodSeconds": 2}}
+    serve(namespace, **again)
+    (first,) = pods_of(namespace, NAME)
+    seen = asked(namespace, 40, lambda: fail_to_update(namespace, again))
+    message = condition(get_llm(namespace, NAME), "Ready")["message"]
+    print(f"rolled back: {seen}, {message}")
+    assert seen["errors"] == []
+    assert "which the spec asks for, did not generate" in message
+    assert [pod["metadata"]["uid"] for pod in pods_of(namespace, NAME)] == [first["metadata"]["uid"]]
+    assert get_llm(namespace, NAME)["spec"]["engine"] == {"extraArgs": {"seed": 99}}, "the spec is its owner's"
 
 
 def fail_to_update(namespace: str, again: dict[str, Any]) -> None:
@@ -109,57 +108,48 @@ def test_while_it_is_paused_nothing_changes(namespace: str) -> None:
     assert len(revisions) == 2, "the latest spec alone"
 
 
+@pytest.mark.usefixtures("two_gpus")
 def test_a_quota_that_allows_no_second_pod_ends_the_surge(namespace: str) -> None:
-    offer_gpus(2)
-    try:
-        serve(namespace)
-        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one", "namespace": namespace},
-                 "spec": {"hard": {"requests.nvidia.com/gpu": "1"}}}  # fmt: skip
-        kubectl("apply", "-f", "-", stdin=json.dumps(quota))
-        said = dict(update(namespace, 1))
-        print(f"with a quota of one GPU: {said}")
-        assert "exceeded quota" in said["SurgeRefused"]
-    finally:
-        offer_gpus(1)
+    serve(namespace)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one", "namespace": namespace},
+             "spec": {"hard": {"requests.nvidia.com/gpu": "1"}}}  # fmt: skip
+    kubectl("apply", "-f", "-", stdin=json.dumps(quota))
+    said = dict(update(namespace, 1))
+    print(f"with a quota of one GPU: {said}")
+    assert "exceeded quota" in said["SurgeRefused"]
 
 
+@pytest.mark.usefixtures("two_gpus")
 def test_what_is_refused_in_any_place_takes_no_pod_away(namespace: str) -> None:
-    offer_gpus(2)
-    try:
-        serve(namespace)
-        (before,) = pods_of(namespace, NAME)
-        too_small = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small", "namespace": namespace},
-                     "spec": {"limits": [{"type": "Container", "max": {"cpu": "1m", "memory": "1Mi"}}]}}  # fmt: skip
-        kubectl("apply", "-f", "-", stdin=json.dumps(too_small))
-        apply(edited(namespace, 1))
-        wait_for(namespace, NAME, "is refused", 60, lambda x: condition(x, "Ready").get("reason") == "PodsRefused")
-        time.sleep(10)
-        print(f"with a LimitRange: {condition(get_llm(namespace, NAME), 'Ready')['message']}")
-        (after,) = pods_of(namespace, NAME)
-        assert after["metadata"]["uid"] == before["metadata"]["uid"]
-        kubectl("-n", namespace, "delete", "limitrange", "small")
-        watch_until_ready(namespace)
-    finally:
-        offer_gpus(1)
+    serve(namespace)
+    (before,) = pods_of(namespace, NAME)
+    too_small = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small", "namespace": namespace},
+                 "spec": {"limits": [{"type": "Container", "max": {"cpu": "1m", "memory": "1Mi"}}]}}  # fmt: skip
+    kubectl("apply", "-f", "-", stdin=json.dumps(too_small))
+    apply(edited(namespace, 1))
+    wait_for(namespace, NAME, "is refused", 60, lambda x: condition(x, "Ready").get("reason") == "PodsRefused")
+    time.sleep(10)
+    print(f"with a LimitRange: {condition(get_llm(namespace, NAME), 'Ready')['message']}")
+    (after,) = pods_of(namespace, NAME)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    kubectl("-n", namespace, "delete", "limitrange", "small")
+    watch_until_ready(namespace)
 
 
+@pytest.mark.usefixtures("two_gpus")
 def test_an_edit_while_the_new_pod_loads_takes_none_that_serves(namespace: str) -> None:
-    offer_gpus(2)
-    try:
-        serve(namespace)
-        said: list[tuple[str, str]] = []
+    serve(namespace)
+    said: list[tuple[str, str]] = []
 
-        def edit_twice() -> None:
-            # This engine loads for longer than anybody waits.
-            apply(pretended_llm(NAME, namespace, engine={"extraArgs": {"seed": 99}}))
-            wait_until("a new pod loads", 60, lambda: len(_running(namespace)) == 2)
-            said.extend(update(namespace, 2))
+    def edit_twice() -> None:
+        # This engine loads for longer than anybody waits.
+        apply(pretended_llm(NAME, namespace, engine={"extraArgs": {"seed": 99}}))
+        wait_until("a new pod loads", 60, lambda: len(_running(namespace)) == 2)
+        said.extend(update(namespace, 2))
 
-        seen = asked(namespace, 60, edit_twice)
-        print(f"an edit after an edit: {seen}, {said}")
-        assert seen["errors"] == []
-    finally:
-        offer_gpus(1)
+    seen = asked(namespace, 60, edit_twice)
+    print(f"an edit after an edit: {seen}, {said}")
+    assert seen["errors"] == []
 
 
 def _running(namespace: str) -> list[dict[str, Any]]:
