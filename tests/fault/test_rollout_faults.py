@@ -69,6 +69,35 @@ async def test_the_turn_is_said_before_the_deployment_takes_it() -> None:
     assert rollout(api)["way"] == "Replace"
 
 
+async def test_a_rollback_is_said_before_the_pods_go_that_tell_why() -> None:
+    """An operator that is killed between the two would find no reason, and deploy the same revision again."""
+    api = new_cluster(rollout={"onFailure": "Rollback", "strategy": "Replace"})
+    async with serving(api) as client, aiohttp.ClientSession() as session:
+        operator = await started(client)
+        operator.reconciler._inspector = Inspector(client, session)
+        await served(api, operator)
+        serve_now(api)
+        await operator.settle(api)
+        edit(api)
+        await operator.settle(api)
+        newest = max(api.of_kind(REVISION), key=lambda body: body["revision"])
+        late = serving_body(newest["metadata"]["name"].rsplit("-", 1)[-1])
+        placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-22T01:00:00Z"}
+        late["status"] = {"phase": "Running", "podIP": "127.0.0.1", "conditions": [placed]}
+        api.put(POD, late)
+        seen: list[object] = []
+
+        def note(method: str, path: str) -> web.Response | None:
+            if method == "PATCH" and "/deployments/" in path:
+                (body,) = api.of_kind(LLM_DEPLOYMENT)
+                seen.append(body["status"].get("rollback", {}).get("revision"))
+            return None
+
+        api.fault = note
+        await operator.settle(api)
+    assert seen == [newest["metadata"]["name"]]
+
+
 async def test_what_may_not_be_listed_is_unknown_and_a_new_pod_is_tried() -> None:
     api = new_cluster(**GPUS)
     async with serving(api) as client:

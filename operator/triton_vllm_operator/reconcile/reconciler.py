@@ -169,15 +169,20 @@ class Reconciler:
         return is_written
 
     async def _say_turn(self, observed: Observed, decision: Decision) -> None:
-        """Write how a rollout goes on before it does: the next look has to know why, and the rest comes with that."""
+        """Write how a rollout goes on before it does: the next look has to know why, and the rest comes with that.
+
+        Of a rollback it sees pods that end, of which nobody can tell any more what they failed for.
+        """
         before, after = observed.resource.status, decision.status
         accepted = before.condition(ConditionType.ACCEPTED)
         if accepted is not None and accepted.reason == Reason.REFUSED_BY_API_SERVER:
             # It is tried again and again, and refused each time.
             return
-        rollout = still_held(before.rollout, after.rollout) if after is not None else None
-        if decision.writes and after is not None and rollout != before.rollout:
-            told = before.model_copy(update={"rollout": rollout})
+        if after is None or not decision.writes:
+            return
+        rollout = still_held(before.rollout, after.rollout)
+        told = before.model_copy(update={"rollout": rollout, "rollback": after.rollback})
+        if told != before:
             await self._writer.write_status(observed.resource.owner, told)
 
     async def _replace(self, namespace: str, decision: Decision) -> None:
