@@ -17,7 +17,8 @@ from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.place_lister import PlaceLister, Places
 from triton_vllm_operator.kube.requests import pod_requests
-from triton_vllm_operator.rollout.estimate import Own, Wanted, estimate
+from triton_vllm_operator.rollout.estimate import Wanted, estimate
+from triton_vllm_operator.rollout.own import Own
 
 pytestmark = [pytest.mark.e2e, pytest.mark.full]
 

@@ -1,5 +1,6 @@
 """Whether one more pod fits onto pretended nodes."""
 
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,8 @@ from support.nodes import make_node
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.kube.nodes import Node
 from triton_vllm_operator.kube.place_lister import Places
-from triton_vllm_operator.rollout.estimate import Estimate, Own, Wanted, estimate
+from triton_vllm_operator.rollout.estimate import Estimate, Wanted, estimate
+from triton_vllm_operator.rollout.own import Own
 
 GPU = "nvidia.com/gpu"
 TAINT = [{"key": "team", "value": "a", "effect": "NoSchedule"}]
@@ -114,6 +116,26 @@ def test_it_is_known_whether_the_place_of_one_more_would_do() -> None:
 def test_pods_are_spread_as_the_scheduler_would(own: tuple[Own, ...], rule: dict[str, Any], fits: bool) -> None:
     full = {"b": amounts(gpu="1", pods="1")}
     assert estimate(on(A, B, taken=full), asking(1, rule), own).fits is fits
+
+
+def test_a_thousand_nodes_are_counted_while_probes_go_on() -> None:
+    """Nothing else happens meanwhile: 213 s were measured once."""
+    nodes = tuple(make_node(f"n{number}", {}, 8) for number in range(1000))
+    taken = {node.name: amounts(gpu="8", pods="1") for node in nodes}
+    own = tuple(Own(f"n{number}", amounts(gpu="4", pods="1"), False, serves=number % 2 == 0) for number in range(60))
+    began = time.process_time()
+    found = estimate(Places(nodes, taken), asking(8), own, leaving=15)
+    assert (found.fits, found.fits_instead) == (False, False)
+    assert time.process_time() - began < 2
+
+
+def test_the_node_that_most_pods_leave_is_among_those_that_are_tried() -> None:
+    """The last of thirty that do not serve, of which any two go."""
+    own = tuple(Own(f"n{number // 2}", amounts(gpu="1", pods="1"), False, serves=False) for number in range(30))
+    nodes = tuple(make_node(f"n{number}", {}, 2) for number in range(15))
+    full = {f"n{number}": amounts(gpu="2", pods="1") for number in range(14)}
+    found = estimate(Places(nodes, full), asking(2), own, leaving=2)
+    assert found.fits_soon
 
 
 def test_of_many_pods_that_go_not_all_ways_are_tried() -> None:

@@ -4,23 +4,22 @@ A hint: kube-scheduler is the judge. What it filters by beside (ports, volumes, 
 https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/#kube-scheduler-implementation
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import combinations, islice
 from typing import Final
 
-from triton_vllm_operator.api.scheduling import Scheduling, TopologySpreadConstraint, WhenUnsatisfiable
+from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.kube.nodes import Node
 from triton_vllm_operator.kube.place_lister import Places, add
 from triton_vllm_operator.kube.requests import PODS, Amounts
-from triton_vllm_operator.memory.admission import admits, selects
+from triton_vllm_operator.memory.admission import admits
+from triton_vllm_operator.rollout.own import Own
+from triton_vllm_operator.rollout.spread import Spread, find_required
 
-_MOST_COMBINED: Final = 2
-"""Pods that are looked at together: of hundreds of pods there would be too many combinations."""
-_MOST_TRIED: Final = 1000
-"""Ways to choose them: half of 60 pods that load may be chosen in more than anybody waits for."""
+_MOST_TRIED: Final = 100
+"""Ways to choose pods that go: half of 60 may be chosen in more than anybody waits for."""
 _MEBI: Final = 2**20
 _GIBI: Final = 2**30
 _REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -34,19 +33,6 @@ class Wanted:
     scheduling: Scheduling
     accelerator: str
     """The extended resource of its GPUs; empty on a CPU."""
-
-
-@dataclass(frozen=True, slots=True)
-class Own:
-    """A pod of the same LLMDeployment that has a node."""
-
-    node: str
-    requests: Amounts
-    goes: bool
-    """Whether it is being deleted: what it asks for is free once its object is gone."""
-    is_old: bool = True
-    """Whether a new pod is to take its place."""
-    serves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,38 +60,76 @@ def estimate(places: Places, wanted: Wanted, own: Iterable[Own], leaving: int = 
     admitted = [node for node in places.nodes if admits(node, wanted.scheduling, wanted.accelerator)]
     if not admitted:
         return _nowhere(f"none of {len(places.nodes)} nodes takes the pod by its labels and taints")
-    counted = [node for node in places.nodes if selects(node, wanted.scheduling)]
-    allowed = [node for node in admitted if _keeps_spread(node, counted, wanted.scheduling, own)]
+    spread = Spread(wanted.scheduling, places.nodes)
+    allowed = spread.find_allowed(admitted, own)
     taken = _with(places.taken, own)
-    short = {node.name: _find_shortage(node, taken, wanted) for node in allowed}
+    short = {node.name: _find_shortage(node, taken.get(node.name, {}), wanted) for node in allowed}
     fitting = [name for name, lacks in short.items() if not lacks]
     if fitting:
-        room = f"there is room for {_tell(wanted)} on {len(fitting)} of {_nodes(allowed)}"
-        return Estimate(True, True, True, room)
+        says = f"there is room for {_tell(wanted)} on {len(fitting)} of {_nodes(allowed)}"
+        return Estimate(True, True, True, says)
     if wanted.accelerator and _are_dynamic(allowed, wanted.accelerator):
         dynamic = "GPUs of its nodes stand in ResourceSlices (DRA), which tell nothing of what is free"
         return Estimate(None, None, None, dynamic)
-    staying = tuple(each for each in own if not each.goes)
-
-    def has_room_without(count: int) -> bool:
-        rests = (_without(staying, gone) for gone in _find_leaving(staying, count))
-        return any(_has_room(admitted, counted, places, wanted, rest) for rest in rests)
-
-    soon = has_room_without(leaving)
-    instead = soon or has_room_without(leaving + 1)
+    room = _Room(admitted, spread, places.taken, wanted, tuple(each for each in own if not each.goes))
+    soon = room.is_left_by(leaving)
+    instead = soon or room.is_left_by(leaving + 1)
     return Estimate(False, soon, instead, _tell_shortage(short, allowed, admitted, wanted))
+
+
+class _Room:
+    """Whether there would be room if some of the own pods were gone.
+
+    Of each choice only the nodes are looked at that it changes: there may be a thousand of both.
+    """
+
+    def __init__(
+        self,
+        admitted: list[Node],
+        spread: "Spread",
+        taken: Mapping[str, Amounts],
+        wanted: Wanted,
+        staying: tuple[Own, ...],
+    ) -> None:
+        self._admitted = {node.name: node for node in admitted}
+        self._spread, self._wanted, self._staying = spread, wanted, staying
+        self._taken = _with(taken, staying)
+        self._roomy = [node for node in admitted if not self._find_shortage(node, ())]
+
+    def is_left_by(self, count: int) -> bool:
+        """Whether so many old pods, chosen well, would leave it."""
+        return any(self._is_left_by(gone) for gone in _find_leaving(self._staying, count))
+
+    def _is_left_by(self, gone: tuple[Own, ...]) -> bool:
+        emptier = (self._admitted[name] for name in {each.node for each in gone} if name in self._admitted)
+        roomy = [*self._roomy, *(node for node in emptier if not self._find_shortage(node, gone))]
+        return bool(roomy) and bool(self._spread.find_allowed(roomy, _without(self._staying, gone)))
+
+    def _find_shortage(self, node: Node, gone: tuple[Own, ...]) -> Amounts:
+        taken = dict(self._taken.get(node.name, {}))
+        for each in gone:
+            if each.node == node.name:
+                add(taken, {name: -amount for name, amount in each.requests.items()})
+        return _find_shortage(node, taken, self._wanted)
 
 
 def _find_leaving(own: tuple[Own, ...], count: int) -> Iterator[tuple[Own, ...]]:
     """Which of the old pods may be those that go: first the ones that do not serve."""
     idle = [each for each in own if each.is_old and not each.serves]
     serving = [each for each in own if each.is_old and each.serves]
-    if count <= len(idle):
-        yield from islice(combinations(idle, count), _MOST_TRIED)
-        return
-    # Of many, one more or less makes the same room.
-    for gone in islice(combinations(serving, min(count - len(idle), len(serving), _MOST_COMBINED)), _MOST_TRIED):
-        yield (*idle, *gone)
+    surely, pool = ((), idle) if count <= len(idle) else (tuple(idle), serving)
+    left = min(count - len(surely), len(pool))
+    # A node has the most room where as many as may be go from it.
+    for node in dict.fromkeys(each.node for each in pool) or ("",):
+        yield (*surely, *_from(node, pool)[:left])
+    # By topologySpreadConstraints it counts as well what goes elsewhere.
+    for gone in islice(combinations(pool, left), _MOST_TRIED):
+        yield (*surely, *gone)
+
+
+def _from(node: str, pool: list[Own]) -> list[Own]:
+    """The pods of a node, and then the others."""
+    return sorted(pool, key=lambda each: each.node != node)
 
 
 def _without(own: tuple[Own, ...], gone: tuple[Own, ...]) -> tuple[Own, ...]:
@@ -117,15 +141,6 @@ def _nowhere(why: str) -> Estimate:
     return Estimate(False, False, False, why)
 
 
-def _has_room(admitted: list[Node], counted: list[Node], places: Places, wanted: Wanted, own: tuple[Own, ...]) -> bool:
-    """Whether there would be room if these were the own pods."""
-    taken = _with(places.taken, own)
-    return any(
-        _keeps_spread(node, counted, wanted.scheduling, own) and not _find_shortage(node, taken, wanted)
-        for node in admitted
-    )
-
-
 def _find_unknown(scheduling: Scheduling) -> str:
     """What of a spec depends on other pods than its own; empty if nothing does."""
     affinity = scheduling.affinity
@@ -135,30 +150,9 @@ def _find_unknown(scheduling: Scheduling) -> str:
     ):
         if rules and rules.get(_REQUIRED):
             return f"spec.scheduling.affinity.{name} depends on other pods"
-    if any(constraint.label_selector is not None for constraint in _required_spread(scheduling)):
+    if any(constraint.label_selector is not None for constraint in find_required(scheduling)):
         return "spec.scheduling.topologySpreadConstraints counts other pods"
     return ""
-
-
-def _required_spread(scheduling: Scheduling) -> Iterator[TopologySpreadConstraint]:
-    for constraint in scheduling.topology_spread_constraints or ():
-        if constraint.when_unsatisfiable is WhenUnsatisfiable.DO_NOT_SCHEDULE:
-            yield constraint
-
-
-def _keeps_spread(node: Node, counted: list[Node], scheduling: Scheduling, own: tuple[Own, ...]) -> bool:
-    """As kube-scheduler's PodTopologySpread: pods that are being deleted do not count, nor nodes that lack a key."""
-    constraints = tuple(_required_spread(scheduling))
-    eligible = [each for each in counted if all(c.topology_key in each.labels for c in constraints)]
-    for constraint in constraints:
-        domains = {each.name: each.labels[constraint.topology_key] for each in eligible}
-        if node.name not in domains:
-            return False
-        counts = Counter(domains[each.node] for each in own if not each.goes and each.node in domains)
-        least = min(counts[domain] for domain in domains.values())
-        if counts[domains[node.name]] + 1 - least > constraint.max_skew:
-            return False
-    return True
 
 
 def _with(taken: Mapping[str, Amounts], own: tuple[Own, ...]) -> Mapping[str, Amounts]:
@@ -169,9 +163,8 @@ def _with(taken: Mapping[str, Amounts], own: tuple[Own, ...]) -> Mapping[str, Am
     return sums
 
 
-def _find_shortage(node: Node, taken: Mapping[str, Amounts], wanted: Wanted) -> Amounts:
+def _find_shortage(node: Node, used: Amounts, wanted: Wanted) -> Amounts:
     """What is free of each resource of which there is too little."""
-    used = taken.get(node.name, {})
     free = {name: node.allocatable.get(name, Decimal(0)) - used.get(name, Decimal(0)) for name in wanted.requests}
     return {name: free[name] for name, amount in wanted.requests.items() if amount > max(free[name], Decimal(0))}
 
