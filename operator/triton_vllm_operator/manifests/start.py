@@ -5,11 +5,13 @@ done for, it would load on, and keep its GPUs, until kubelet kills it at the end
 PID 1, and hands SIGTERM on: Triton dies of it while it loads, and ends requests under way when it serves.
 """
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import Final
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.model import ModelSource
 from triton_vllm_operator.api.rollout import Drain
 from triton_vllm_operator.api.spec import MIG_RESOURCE, LLMDeploymentSpec
 from triton_vllm_operator.manifests.identity import content_hash
@@ -26,6 +28,8 @@ _WAIT_SECONDS: Final = 120
 # Whoever can call these endpoints can load code into the server:
 # https://github.com/triton-inference-server/server/blob/main/docs/customization_guide/deploy.md
 _RESTRICTED: Final = "model-repository,shared-memory,trace"
+_VERSION: Final = re.compile(r"(:[^/@]+)?(@[^/]+)?$")
+"""The tag and the digest of an image."""
 _START_PLAN: Final = "VLLM_ENABLE_STARTUP_PLAN"
 _OF_MEMORY: Final = frozenset({"gpu_memory_utilization", "kv_cache_memory_bytes"})
 """Arguments that change nothing of what is compiled (vllm/config/cache.py, compute_hash)."""
@@ -100,11 +104,25 @@ def _has_start_plan(spec: LLMDeploymentSpec, vllm: str) -> bool:
 
 
 def _name_settings(spec: LLMDeploymentSpec, vllm: str, image: str) -> str:
-    """What an engine is told, whatever the commit of its weights, or the memory that it may take."""
+    """The model and what an engine is told, whatever the commit of its weights, or the memory that it may take.
+
+    The model, since a start plan, and a start that failed, say nothing of another one.
+    """
     arguments = engine_arguments(spec.engine, Places(model=names.WEIGHTS))
     told = {name: value for name, value in arguments.items() if name not in _OF_MEMORY}
     adapters = len(spec.model.adapters)
-    return content_hash({"image": image, "vllm": vllm, "arguments": told, "adapters": adapters})
+    model = _name_model(spec.model)
+    return content_hash({"image": image, "vllm": vllm, "model": model, "arguments": told, "adapters": adapters})
+
+
+def _name_model(source: ModelSource) -> str:
+    """Where its weights come from, without a tag, a digest or a commit."""
+    if source.hugging_face is not None:
+        return source.hugging_face.repository
+    if source.image is not None:
+        return f"{_VERSION.sub('', source.image.reference)} {source.image.path or ''}"
+    claim = source.persistent_volume_claim
+    return f"{claim.claim_name} {claim.path or ''}" if claim is not None else ""
 
 
 def _build_server(ending: Drain) -> list[str]:
