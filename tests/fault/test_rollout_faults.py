@@ -139,13 +139,13 @@ async def _try(operator: Operator, api: FakeApi) -> None:
         return
 
 
-def refusing(part: str, method: str = "PATCH") -> Any:
+def refusing(part: str, method: str = "PATCH", status: int = 403) -> Any:
     """The API server takes nothing of such a path."""
     body = json.dumps({"message": "exceeded quota: count/jobs.batch"})
 
     def refuse(asked: str, path: str) -> web.Response | None:
         is_meant = asked == method and part in path
-        return web.Response(status=403, text=body, content_type="application/json") if is_meant else None
+        return web.Response(status=status, text=body, content_type="application/json") if is_meant else None
 
     return refuse
 
@@ -185,7 +185,10 @@ async def test_a_quota_that_takes_no_job_refuses_no_spec() -> None:
     assert api.of_kind(JOB) == []
 
 
-async def test_pods_that_take_no_annotation_are_scaled_down_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("status", [403, 500], ids=["no right", "a webhook that fails"])
+async def test_pods_that_take_no_annotation_are_scaled_down_all_the_same(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def loads(*_: object) -> dict[str, int | None]:
         return {"web-1-a": 3, "web-1-b": 0}
 
@@ -203,10 +206,10 @@ async def test_pods_that_take_no_annotation_are_scaled_down_all_the_same(monkeyp
         body["spec"] |= {"replicas": 1}
         body["metadata"]["generation"] += 1
         api.put(LLM_DEPLOYMENT, body)
-        api.fault = refusing("/pods/")
+        api.fault = refusing("/pods/", status=status)
         for _ in range(2):
             await _try(operator, api)
-    assert [code for _, path, code, _ in api.requests if path.endswith("pods")][-1] == 403, "it was tried"
+    assert [code for _, path, code, _ in api.requests if path.endswith("pods")][-1] == status, "it was tried"
     (deployment,) = api.of_kind(DEPLOYMENT)
     assert deployment["spec"]["replicas"] == 1
 

@@ -127,6 +127,19 @@ def test_an_image_that_cannot_be_had_takes_no_pod_away() -> None:
     assert len(world.of_kind(JOB.kind)) == 1
 
 
+def test_an_image_that_may_not_run_takes_no_pod_away() -> None:
+    """By the same security context as the new pod's."""
+    world = serving().edit(**ANOTHER_MODEL).settle()
+    said = "container has runAsNonRoot and image will run as root"
+    refused = pulling(world, waiting_reason="CreateContainerConfigError", waiting_message=said)
+    world.changes["fetch_pods"] = (refused,)
+    for _ in range(2):
+        world.later(600).settle()
+        assert world.condition("Progressing") == ("True", "ContainerConfigInvalid")
+        assert said in world.message("Progressing")
+        assert image_of(world) == "registry/model:1"
+
+
 @pytest.mark.parametrize(
     ("changes", "seconds"),
     [({"scheduled_at": None, "unschedulable": "0/1 nodes are available"}, 60), ({}, 1800)],

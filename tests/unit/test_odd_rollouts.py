@@ -69,9 +69,10 @@ def make_waiting(world: World, name: str = "llama-9") -> Any:
     )
 
 
-def refuse(world: World, message: str) -> None:
+def refuse(world: World, message: str, **counters: int) -> None:
     (deployment,) = world.of_kind(DEPLOYMENT.kind)
-    deployment.body["status"] = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": message}]}
+    failure = {"type": "ReplicaFailure", "status": "True", "message": message}
+    deployment.body["status"] = {"conditions": [failure], **counters}
 
 
 def rolled_back() -> tuple[World, str]:
@@ -132,7 +133,7 @@ def test_no_pod_goes_for_one_that_would_be_refused_in_its_place_too(
     world.changes["places"] = SPARE
     world.edit(engine={"maxNumSeqs": 7}).settle()
     refuse(world, message)
-    world.settle().settle()
+    world.settle().later(5).settle().settle()
     assert bounds(world) == wanted
     if wanted == SURGES:
         assert world.condition("Ready") == ("False", reason)
@@ -181,6 +182,53 @@ def test_also_after_a_replacement() -> None:
     world.settle()
     assert bounds(world) == SURGES
     assert world.decide().writes == ()
+
+
+def test_a_restart_under_a_quota_that_is_used_up_replaces() -> None:
+    """There is no pod of the new template, and those that are there are not it."""
+    world = serving()
+    refuse(world, "exceeded quota: gpus", updatedReplicas=0)
+    world.settle().later(5).settle()
+    assert bounds(world) == REPLACES
+    assert world.status.rollout is not None
+    assert world.status.rollout.reason == "SurgeRefused"
+    world.pods = (
+        replace(world.pods[0], template="1"),
+        make_pod(world.revision, "llama-9", template="2", created_at=world.now),
+    )
+    world.settle()
+    assert "1 pod is left to replace" in world.message("Progressing")
+
+
+def test_more_pods_than_a_quota_admits_restart_nothing() -> None:
+    world = serving()
+    world.edit(replicas=2).settle()
+    refuse(world, "exceeded quota: gpus", updatedReplicas=1)
+    world.settle().later(5).settle()
+    assert bounds(world) == SURGES
+
+
+def test_a_deployment_of_an_operator_before_rollouts_surges_from_its_next_restart_on() -> None:
+    world = serving()
+    (deployment,) = world.of_kind(DEPLOYMENT.kind)
+    as_dict(as_dict(deployment.body["spec"])["strategy"])["rollingUpdate"] = {"maxSurge": 0, "maxUnavailable": 1}
+    world.settle()
+    assert bounds(world) == SURGES
+
+
+def test_another_strategy_counts_from_the_next_restart_on() -> None:
+    world = serving(rollout={"strategy": "Replace"})
+    assert bounds(world) == REPLACES
+    world.edit(rollout={"strategy": "Auto"}).settle()
+    assert bounds(world) == SURGES
+
+
+def test_pods_beside_one_another_are_not_more_than_all() -> None:
+    world = surging()
+    loaded = replace(make_placed(make_serving(world.revision, "llama-2")), created_at=world.now)
+    world.pods = (world.pods[0], loaded)
+    world.settle()
+    assert world.message("Available") == "2 pods generate, and 1 are wanted"
 
 
 def test_bounds_of_somebody_else_are_put_back_as_they_were() -> None:

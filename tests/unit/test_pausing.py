@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from support.pods import CONTAINER, make_pod, make_serving
-from support.simulate import World
+from support.simulate import CPU_SPEC, World
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.health.verdict import ProbeHistory
 from triton_vllm_operator.kube.pod import Gate
@@ -60,6 +60,17 @@ def test_an_edit_waits_and_the_latest_is_applied(edit: dict[str, Any]) -> None:
     pause(world, paused=False).settle()
     assert deployment(world)["replicas"] == edit.get("replicas", 1)
     assert len(world.of_kind("ControllerRevision")) == (2 if "engine" in edit else 1)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_look_that_is_under_way_is_not_held_back(is_there: bool) -> None:
+    hub = {"repository": "org/model", "cache": {"persistentVolumeClaim": {"claimName": "weights"}}}
+    world = World(spec={**CPU_SPEC, "model": {"huggingFace": hub}})
+    if is_there:
+        world.settle()
+        assert world.of_kind("Job")
+    pause(world).settle()
+    assert ("a Job that looks up the model" in world.message("Ready")) is not is_there
 
 
 def test_a_child_that_is_deleted_comes_back_afterwards() -> None:

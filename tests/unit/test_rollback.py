@@ -48,6 +48,18 @@ def late(world: World) -> World:
     return world.settle().later(DEADLINE)
 
 
+def test_one_that_no_node_takes_is_looked_at_when_it_is_late() -> None:
+    """Nothing else may happen then: of larger weights it is later than Kubernetes' own deadline."""
+    world, good, _ = edited()
+    unplaced = fresh(world)
+    world.pods = (replace(unplaced, scheduled_at=None, created_at=world.now, running=False, unschedulable="0/1 nodes"),)
+    looks = world.settle().decide().look_again_at
+    assert looks is not None
+    world.now = looks
+    world.settle()
+    assert world.status.revision == good
+
+
 def test_what_never_generates_is_held() -> None:
     world, _, bad = edited("Hold")
     late(world).settle()

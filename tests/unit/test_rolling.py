@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -146,21 +147,42 @@ def test_a_quota_that_lets_no_pod_be_made_ends_a_surge() -> None:
     failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
     deployment.body["status"] = {"conditions": [failure]}
     world.changes.clear()
-    world.settle()
+    # That of the pods before is told for a moment longer.
+    assert world.settle().decide().look_again_at == world.now + timedelta(seconds=5)
+    assert bounds(world) == (1, 0)
+    world.later(5).settle()
     assert bounds(world) == (0, 1)
     assert world.status.rollout is not None
     assert world.status.rollout.reason == "SurgeRefused"
 
 
-def test_a_volume_that_another_node_holds_is_no_place() -> None:
-    world = edited(serving(), SPARE)
-    held = replace(make_placed(make_pod(world.revision, "llama-2", running=False)), created_at=world.now,
-                   held="FailedAttachVolume: Multi-Attach error")  # fmt: skip
-    world.pods = (*world.pods, held)
+LATE = "FailedMount: Unable to attach or mount volumes: unmounted volumes=[weights], unattached volumes=[{}]: timed out"
+
+
+@pytest.mark.parametrize(
+    ("node", "claim", "held", "wanted"),
+    [
+        ("b", "weights", "FailedAttachVolume: Multi-Attach error", (0, 1)),
+        ("b", "weights", LATE.format("weights"), (0, 1)),
+        ("b", "weights", LATE.format(""), (1, 0)),
+        ("b", "weights", "FailedMount: MountVolume.SetUp failed: access denied by server", (1, 0)),
+        ("b", "others", "FailedAttachVolume: volume is being deleted", (1, 0)),
+        ("a", "weights", "FailedAttachVolume: AttachVolume.Attach failed", (1, 0)),
+    ],
+    ids=["it is attached elsewhere", "it waited for that", "it is attached", "no right", "another", "the same node"],
+)
+def test_only_a_volume_that_another_node_holds_takes_a_pod_away(
+    node: str, claim: str, held: str, wanted: tuple[int, int]
+) -> None:
+    world = serving(model={"persistentVolumeClaim": {"claimName": "weights"}})
+    world.changes["places"] = Places((NODE, make_node("b", {}, 1)))
+    world.edit(engine={"maxNumSeqs": 7}, model={"persistentVolumeClaim": {"claimName": claim}}).settle()
+    new = make_pod(world.revision, "llama-2", running=False, node=node, created_at=world.now, held=held)
+    world.pods = (*world.pods, new)
     world.settle()
     assert bounds(world) == (1, 0)
     world.later(61).settle()
-    assert bounds(world) == (0, 1)
+    assert bounds(world) == wanted
 
 
 def test_an_edited_strategy_is_put_back() -> None:

@@ -56,6 +56,18 @@ def test_undo_writes_the_spec_as_it_was(cluster: Cluster, capsys: pytest.Capture
     assert written["replicas"] == 3, "what restarts nothing stays"
 
 
+def test_undo_goes_to_what_generated_last(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of three revisions the second did not generate either."""
+    world = revised()
+    world.edit(engine={"maxNumSeqs": 9}).settle()
+    first = min(world.of_kind("ControllerRevision"), key=lambda child: int(str(child.body["revision"])))
+    world.status = world.status.model_copy(update={"generated": first.name})
+    show(cluster, world)
+    cluster.answer("get-llmdep", llm_body(world.status, 3, **world.spec))
+    assert main(["rollout", "undo", "llama"]) == 0
+    assert "the spec is as in revision 1" in capsys.readouterr().out
+
+
 def test_undo_leaves_how_arguments_are_checked(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     """It restarts nothing, so no revision holds it; without it what ran might be refused."""
     world = revised()

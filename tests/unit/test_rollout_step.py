@@ -1,11 +1,12 @@
 """Which way the next pod is replaced."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from triton_vllm_operator.api.rollout import Rollout, RolloutStatus, RolloutStrategy, RolloutWay
+from triton_vllm_operator.api.rollout import HeldStatus, Rollout, RolloutStatus, RolloutStrategy, RolloutWay
 from triton_vllm_operator.rollout.estimate import Estimate
 from triton_vllm_operator.rollout.step import Moment, Step, decide_step
 
@@ -139,7 +140,9 @@ SURGING: dict[str, Any] = {"begins": False, "in_force": SURGE}
 
 
 def test_where_kubernetes_makes_no_new_pod_an_old_one_goes() -> None:
-    found = step(None, under_way(SURGE, "SurgeFits"), refused="exceeded quota: gpus", **SURGING)
+    first = step(None, under_way(SURGE, "SurgeFits"), refused="exceeded quota: gpus", **SURGING)
+    assert (first.way, first.turns_at) == (SURGE, NOW + timedelta(seconds=5))
+    found = step(None, first.status, later=5, refused="exceeded quota: gpus", **SURGING)
     assert told(found) == (REPLACE, "SurgeRefused")
     assert found.status is not None
     assert "exceeded quota: gpus" in found.status.message
@@ -172,6 +175,27 @@ def test_a_place_that_is_nowhere_is_said_by_the_scheduler() -> None:
     # Without an old pod that may go, no place is awaited.
     tail = step(None, under_way(SURGE, "SurgeFits"), left=0, starts=True, waits=True, **SURGING)
     assert not tail.awaits_place
+
+
+def test_a_place_that_comes_where_none_was_is_waited_for_from_then_on() -> None:
+    old = {"waits": True, "waits_since": NOW - timedelta(hours=2), "end_seconds": 80}
+    found = step(FITS, under_way(SURGE, "Unschedulable"), **SURGING, **old)
+    assert told(found) == (SURGE, "SurgeFits")
+    assert step(FITS, found.status, later=59, **SURGING, **old).way is SURGE
+    assert told(step(FITS, found.status, later=60, **SURGING, **old)) == (REPLACE, "SurgeTimedOut")
+
+
+def test_what_was_counted_is_told_once_while_a_turn_is_held_back() -> None:
+    """The Deployment surges still, and its images are brought to the node."""
+    before = under_way(REPLACE, "ReplacingNoSpareGpu")
+    other = replace(FULL, message="another count")
+    assert step(other, before, waits=True, **SURGING).status == before
+
+
+def test_a_pause_takes_no_time_of_what_was_held_back() -> None:
+    held = HeldStatus(reason="WaitingForIdle", message="busy", time="2026-11-29T12:00:00Z")
+    before = under_way(SURGE, "SurgeFits").model_copy(update={"held": held})
+    assert step(None, before, paused=True, **SURGING).status == under_way(SURGE, "SurgeFits")
 
 
 def test_a_time_that_somebody_else_wrote_begins_anew() -> None:

@@ -57,7 +57,7 @@ def _tell_state(revision: Revision, status: LLMDeploymentStatus) -> str:
 def find_target(
     revisions: tuple[Revision, ...], status: LLMDeploymentStatus, spec: Json, number: int | None
 ) -> Revision:
-    """The revision to go back to: that of a number, or the one before that which the spec asks for.
+    """The revision to go back to: that of a number, or the last that generated before that which the spec asks for.
 
     Of a spec that is no revision, as one that was refused, that is what runs.
 
@@ -76,6 +76,10 @@ def find_target(
     runs = _named(revisions, status.revision)
     if runs is not None and not _is_of(spec, runs):
         return runs
+    generated = _named(revisions, status.generated)
+    if generated is not None and generated != runs:
+        # Those between the two never did.
+        return generated
     earlier = [revision for revision in revisions if runs is not None and revision.number < runs.number]
     if not earlier:
         known = ", ".join(str(revision.number) for revision in revisions)

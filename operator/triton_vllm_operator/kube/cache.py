@@ -46,6 +46,8 @@ _CONTENT: Final = {
 }
 _READ_CONDITIONS: Final = {DEPLOYMENT: ("ReplicaFailure",), JOB: ("Complete", "Failed")}
 """Of a status only these conditions are read; its counters change all the time."""
+UPDATED: Final = "updatedReplicas"
+"""The counter that is read where Kubernetes makes no pod: how many there are of the newest template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,9 @@ def _pack(kind: Kind, body: Json) -> bytes:
     if kind in _READ_CONDITIONS and isinstance(status := content.get("status"), dict):
         conditions = status.get("conditions", [])
         read = {"conditions": [c for c in conditions if c.get("type") in _READ_CONDITIONS[kind]]}
-        content["status"] = {**read, "startTime": status["startTime"]} if "startTime" in status else read
+        started = {"startTime": status["startTime"]} if "startTime" in status else {}
+        fails = kind == DEPLOYMENT and bool(read["conditions"])
+        content["status"] = {**read, **started, **({UPDATED: status.get(UPDATED, 0)} if fails else {})}
         metadata.pop("generation", None)
     text = json.dumps({"metadata": metadata, **content}, sort_keys=True, separators=(",", ":"))
     # A window as large as the objects: the default of 32 KiB takes 256 KiB of fresh memory for each of them.

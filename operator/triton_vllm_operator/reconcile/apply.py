@@ -73,8 +73,7 @@ class Writer:
             except Conflict:
                 raise
             except ApiError as error:
-                # 500 is said of the object, not of the server: a webhook that fails, an object that is too large.
-                if not isinstance(error, Refused) and error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+                if not _is_said_of_object(error):
                     raise
                 if write.is_optional:
                     _LOG.warning("%s %s is left out: %s", kind.kind, name, error.message)
@@ -167,7 +166,9 @@ class Writer:
                 stored = await self._client.apply(_cost_manifest(namespace, patch), "status", manager=_COST_MANAGER)
             except (Gone, Conflict):
                 continue
-            except Refused as error:
+            except ApiError as error:
+                if not _is_said_of_object(error):
+                    raise
                 _LOG.warning("pod %s/%s gets no deletion cost: %s", namespace, patch.pod_name, error.message)
                 continue
             self._cache.put(POD, stored)
@@ -222,6 +223,11 @@ class Writer:
                 continue
             except ApiError as error:
                 _LOG.warning("cannot tell of %s for %s/%s: %s", each.reason, owner.namespace, owner.name, error)
+
+
+def _is_said_of_object(error: ApiError) -> bool:
+    """So is 500, not of the server: a webhook that fails, an object that is too large."""
+    return isinstance(error, Refused) or error.status == HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _gate_manifest(namespace: str, patch: GatePatch) -> Json:

@@ -50,7 +50,8 @@ def find_writes(observed: Observed, plan: Plan, wanted: tuple[Json, ...]) -> tup
             continue
         there = found.get((kind_of(manifest), name_of(manifest)))
         if there is None:
-            pending.append(Write(manifest, None, is_optional=is_for(name_of(manifest), Purpose.PULL)))
+            is_optional = kind_of(manifest) == JOB and is_for(name_of(manifest), Purpose.PULL)
+            pending.append(Write(manifest, None, is_optional))
         elif plan.live.leaves_service and there.kind == SERVICE:
             continue
         elif _must_be_made_anew(manifest, there):

@@ -84,6 +84,8 @@ def _accepted(situation: Situation) -> Finding:
 
 def _available(situation: Situation) -> Finding:
     serving = sum(pod.serves for pod in situation.alive)
+    if serving > situation.replicas:
+        return holds(Reason.GENERATES, f"{serving} pods generate, and {situation.replicas} are wanted")
     if serving:
         return holds(Reason.GENERATES, f"{serving} of {situation.replicas} wanted pods generate")
     return fails(Reason.NO_POD_GENERATES, "no pod generates")

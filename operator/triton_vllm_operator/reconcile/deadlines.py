@@ -29,6 +29,13 @@ def startup_deadline(pod: Pod, seconds: int) -> datetime | None:
     return began + timedelta(seconds=seconds)
 
 
+def late_from(pod: Pod, seconds: int) -> datetime | None:
+    """The same, also of a pod that no node takes, and that none may ever take."""
+    if pod.scheduled_at is None:
+        return pod.created_at + timedelta(seconds=seconds) if pod.created_at is not None else None
+    return startup_deadline(pod, seconds)
+
+
 def refusal_deadline(situation: Situation) -> datetime | None:
     """When Kubernetes has refused the pods for too long: in the middle of a roll a quota may do so for a while."""
     since = situation.pods_refused_since

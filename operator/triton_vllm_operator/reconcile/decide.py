@@ -19,6 +19,7 @@ from triton_vllm_operator.kube.resources import DEPLOYMENT, ObjectCondition, tru
 from triton_vllm_operator.manifests.service import build_service
 from triton_vllm_operator.reconcile.children import build_children, find_litter, find_prunes, find_writes
 from triton_vllm_operator.reconcile.deadlines import (
+    late_from,
     refusal_deadline,
     startup_deadline,
     stuck_from,
@@ -252,7 +253,7 @@ def _look_again_at(
     situation: Situation, plan: Plan, status: LLMDeploymentStatus, recovered: Recovered, now: datetime
 ) -> datetime | None:
     waiting = [pod for pod in situation.current if not pod.serves]
-    deadlines = [(pod, startup_deadline(pod, situation.startup_deadline_seconds)) for pod in waiting]
+    deadlines = [(pod, late_from(pod, situation.startup_deadline_seconds)) for pod in waiting]
     moments = [deadline for _, deadline in deadlines] + [unreachable_from(pod, situation) for pod in waiting]
     if any(pod.loads and deadline is not None and deadline <= now for pod, deadline in deadlines):
         # When it last said something is read again.

@@ -13,7 +13,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.rollout import LONGEST_WHY, HeldStatus
 from triton_vllm_operator.api.status import shorten
 from triton_vllm_operator.api.times import format_time, parse_time
-from triton_vllm_operator.health.failures.pods import Problem, cannot_begin, find_problem
+from triton_vllm_operator.health.failures.pods import Problem, cannot_begin, find_problem, is_refused_by_node
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import DEPLOYMENT, JOB, creation_time, name_of, start_time, true_condition
 from triton_vllm_operator.manifests.prepull import RAN, build_prepull_job, find_images
@@ -31,6 +31,8 @@ _PATIENCE: Final = timedelta(seconds=60)
 _LONGEST_PULL: Final = timedelta(minutes=30)
 _SHOWN_NODES: Final = 3
 _UNDER_WAY: Final = Problem(Reason.PREPARING_NODE, "")
+_LOST_ALIKE: Final = frozenset({Reason.IMAGE_PULL_FAILED, Reason.CONTAINER_CONFIG_INVALID})
+"""What ails the pod that prepares, and would ail the new one: a pod that goes for it is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _hold(
         return Hold(plan, stays, jobs)
     # Until it begins there is no revision, as while a model is fetched.
     startup = timedelta(seconds=plan.live.probe.startup_deadline_seconds)
-    is_in_vain = problem.reason is Reason.IMAGE_PULL_FAILED and now - since >= startup
+    is_in_vain = problem.reason in _LOST_ALIKE and now - since >= startup
     waits = Fetching(plan.source_job, problem, is_in_vain, hindrance.look_again_at).beside_others()
     return Hold(replace(plan, revision=observed.newest, fetching=waits), replace(stays, old=frozenset()), jobs)
 
@@ -143,7 +145,7 @@ def _find_unprepared(
 def _find_pull(observed: Observed, revision: str, job: Json, now: datetime) -> Problem | None:
     """What a Job still waits for; None if it has ended, or will not come to its end."""
     there = next((child for child in observed.children_of(JOB) if child.name == name_of(job)), None)
-    since = _since(observed, revision, Reason.PREPARING_NODE, Reason.IMAGE_PULL_FAILED) or now
+    since = _since(observed, revision, Reason.PREPARING_NODE, *_LOST_ALIKE) or now
     if there is None:
         # It is made now, or the API server does not take it.
         return _UNDER_WAY if now - since < _PATIENCE else None
@@ -153,8 +155,9 @@ def _find_pull(observed: Observed, revision: str, job: Json, now: datetime) -> P
     pod = next((pod for pod in observed.fetch_pods if pod.job_uid == there.uid and pod.lives), None)
     problem = find_problem(pod) if pod is not None else None
     if problem is not None and problem.reason is Reason.IMAGE_PULL_FAILED:
-        # A pod that goes for one which cannot start is lost.
         return problem
+    if problem is not None and pod is not None and is_refused_by_node(pod):
+        return replace(problem, reason=Reason.CONTAINER_CONFIG_INVALID)
     if pod is not None and cannot_begin(pod):
         # Its images are there, and what it would do is nothing.
         return None
@@ -176,8 +179,9 @@ def _find_busy(
     until = since + timedelta(seconds=waits)
     if busy is None or until <= now:
         return None
+    has = "has requests" if busy.name in loads else "does not say whether it has requests"
     says = (
-        f"pod {busy.name} has requests, and nobody else would answer: it goes once it has none, at "
+        f"pod {busy.name} {has}, and nobody else would answer: it goes once it has none, at "
         f"{format_time(until)} at the latest (spec.rollout.waitForIdleSeconds)"
     )
     return _Hindrance(Problem(Reason.WAITING_FOR_IDLE, says), min(until, now + _LOOK_AT_REQUESTS))

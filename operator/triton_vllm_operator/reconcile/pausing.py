@@ -24,7 +24,8 @@ def as_it_runs(observed: Observed, plan: Plan) -> Plan:
 def find_held_back(observed: Observed, plan: Plan, step: Step, is_stopped: bool) -> tuple[str, ...]:
     """What a plan would write, as `Deployment web`."""
     if plan.fetching is not None:
-        return ("a Job that looks up the model",)
+        jobs = (plan.fetching.job,) if plan.fetching.job is not None else ()
+        return ("a Job that looks up the model",) if find_writes(observed, plan, jobs) else ()
     if plan.revision is None:
         return ()
     live = replace(plan.live, replicas=0) if is_stopped else plan.live

@@ -165,17 +165,18 @@ def _moving(situation: Situation) -> Finding:
     current, wanted = len(situation.current), situation.replicas
     if situation.leftover and current <= wanted:
         because = f": {situation.changed} changed" if situation.changed else ""
-        return _rolling(situation.step, f"{_say_left(situation.leftover)}{because}{_say_serving(situation.leftover)}")
+        return _rolling(situation.step, f"{_say_left(situation)}{because}{_say_serving(situation.leftover)}")
     if current > wanted or situation.leftover:
         return holds(Reason.SCALING_DOWN, f"{current + len(situation.leftover) - wanted} pods too many are going")
     started = _starting(situation)
     return started if situation.step.status is None else _rolling(situation.step, started.message)
 
 
-def _say_left(old: tuple[Pod, ...]) -> str:
-    if len(old) == 1:
-        return "1 pod of an earlier revision is left to replace"
-    return f"{len(old)} pods of an earlier revision are left to replace"
+def _say_left(situation: Situation) -> str:
+    old = situation.leftover
+    # A restart replaces pods of the revision that runs.
+    which = " of an earlier revision" if any(pod.revision != situation.revision for pod in old) else ""
+    return f"1 pod{which} is left to replace" if len(old) == 1 else f"{len(old)} pods{which} are left to replace"
 
 
 def _say_serving(old: tuple[Pod, ...]) -> str:

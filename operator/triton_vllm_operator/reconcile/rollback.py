@@ -5,7 +5,7 @@ The spec is its owner's and stays as it is; what was decided stands in the statu
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.rollout import LONGEST_WHY, OnFailure, RollbackStatus
@@ -15,7 +15,7 @@ from triton_vllm_operator.health.failures.last_words import NO_WORDS
 from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem, say_when_gone
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.manifests.revision import Revision
-from triton_vllm_operator.reconcile.deadlines import startup_deadline
+from triton_vllm_operator.reconcile.deadlines import late_from
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.reconcile.stopping import find_end, find_restart
@@ -71,20 +71,12 @@ def _find_failure(observed: Observed, revision: Revision, startup_seconds: int, 
         return None
     if (end := find_end(observed.pods, revision.hash, observed.last_words)) is not None:
         return end
-    if not all(_is_late(pod, startup_seconds, now) for pod in mine):
+    if any((late := late_from(pod, startup_seconds)) is None or now < late for pod in mine):
         return None
     found = (_find_problem(pod, observed) for pod in mine)
     return next((problem for problem in found if problem is not None), None) or Problem(
         Reason.STARTUP_DEADLINE_EXCEEDED, f"no pod generated within {startup_seconds} s"
     )
-
-
-def _is_late(pod: Pod, startup_seconds: int, now: datetime) -> bool:
-    if pod.scheduled_at is None:
-        # No node takes it, and none may ever.
-        return pod.created_at is not None and now - pod.created_at >= timedelta(seconds=startup_seconds)
-    deadline = startup_deadline(pod, startup_seconds)
-    return deadline is not None and deadline <= now
 
 
 def _find_problem(pod: Pod, observed: Observed) -> Problem | None:

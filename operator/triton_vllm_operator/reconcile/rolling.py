@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.api.timeline import StepName
 from triton_vllm_operator.api.times import LONG_AGO
+from triton_vllm_operator.kube.cache import UPDATED
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.requests import Amounts, pod_requests
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of, true_condition
@@ -18,10 +18,10 @@ from triton_vllm_operator.manifests.pod import longest_end
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
-from triton_vllm_operator.rollout.estimate import Estimate, Own, Wanted, estimate
+from triton_vllm_operator.reconcile.volumes import awaits_volume
+from triton_vllm_operator.rollout.estimate import Estimate, Wanted, estimate
+from triton_vllm_operator.rollout.own import Own
 from triton_vllm_operator.rollout.step import Moment, Step, decide_step, first_way
-
-_NO_VOLUME: Final = ("FailedAttachVolume", "FailedMount")
 
 
 def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
@@ -30,13 +30,13 @@ def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
     if plan.revision is None or deployment is None:
         return Step(first_way(plan.live.rollout) if deployment is None else _find_way(observed, plan, deployment))
     alive = [pod for pod in observed.pods if pod.lives]
-    fresh = _newest([pod for pod in alive if pod.revision == plan.revision.hash])
+    fresh = [] if _makes_none(deployment) else _newest([pod for pod in alive if pod.revision == plan.revision.hash])
     old = [pod for pod in alive if pod not in fresh]
     moment = _find_moment(observed, plan, plan.revision, deployment, fresh, old)
     # As Kubernetes counts, which makes a new pod first, and has one more than wanted at most (reconcileOldReplicaSets):
     # https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/rolling.go.
     leaving = max(0, len(old) + sum(pod.serves for pod in fresh) - plan.live.replicas)
-    found = _without_volume(fresh) or _estimate(observed, plan.revision, old, leaving)
+    found = _without_volume(observed, fresh) or _estimate(observed, plan.revision, old, leaving)
     step = decide_step(plan.live.rollout, moment, observed.resource.status.rollout, found, now)
     return replace(step, old=frozenset(pod.name for pod in old))
 
@@ -45,7 +45,7 @@ def _find_moment(
     observed: Observed, plan: Plan, revision: Revision, deployment: Child, fresh: list[Pod], old: list[Pod]
 ) -> Moment:
     scheduling, replicas = revision.spec.scheduling, plan.live.replicas
-    waiting = [pod for pod in fresh if _has_no_place(pod)]
+    waiting = [pod for pod in fresh if _has_no_place(observed, pod)]
     failure = true_condition(deployment.body, "ReplicaFailure")
     return Moment(
         revision=revision.name,
@@ -72,14 +72,20 @@ def _find_way(observed: Observed, plan: Plan, deployment: Child) -> RolloutWay:
     return find_way(deployment.body) or (told.way if told is not None else first_way(plan.live.rollout))
 
 
-def _has_no_place(pod: Pod) -> bool:
+def _makes_none(deployment: Child) -> bool:
+    """Whether Kubernetes makes no pod of the newest template: then none of those that are there is of it."""
+    is_refused = true_condition(deployment.body, "ReplicaFailure") is not None
+    return is_refused and as_dict(deployment.body.get("status")).get(UPDATED) == 0
+
+
+def _has_no_place(observed: Observed, pod: Pod) -> bool:
     """Whether it has no node, or one that cannot get a volume which another node holds."""
-    return pod.scheduled_at is None or pod.held.startswith(_NO_VOLUME)
+    return pod.scheduled_at is None or awaits_volume(observed, pod)
 
 
-def _without_volume(fresh: list[Pod]) -> Estimate | None:
+def _without_volume(observed: Observed, fresh: list[Pod]) -> Estimate | None:
     """Of a pod that has a node: what it lacks there is not counted."""
-    held = next((pod.held for pod in fresh if pod.scheduled_at is not None and _has_no_place(pod)), "")
+    held = next((pod.held for pod in fresh if pod.scheduled_at is not None and awaits_volume(observed, pod)), "")
     return Estimate(None, None, None, f"it has a node, and no volume there: {held}") if held else None
 
 

@@ -16,6 +16,8 @@ from triton_vllm_operator.rollout.estimate import Estimate
 
 _AGAIN: Final = timedelta(seconds=15)
 """Between two looks at what is free, while pods are replaced in place."""
+_REFUSED_FOR: Final = timedelta(seconds=5)
+"""After which a refusal is believed: that of the pods before is told for a moment longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +125,11 @@ def decide_step(
     is_of_this = before is not None and before.revision == moment.revision
     known = before.model_copy(update={"held": None}) if before is not None and is_of_this else None
     if moment.paused:
-        step = Step(moment.in_force, before)
+        # What held it back is over: a pause takes nobody's time for that.
+        step = Step(moment.in_force, before.model_copy(update={"held": None}) if before is not None else None)
     elif moment.left == 0:
         # It is told of until the new pods generate. Then the Deployment is left as a restart of it should begin.
-        is_over = known is not None and not moment.goes and not moment.starts
+        is_over = not moment.goes and not moment.starts
         step = Step(first_way(settings), None) if is_over else Step(moment.in_force, known)
     elif settings.strategy is RolloutStrategy.AUTO:
         step = _choose(settings, moment, known, estimate, now)
@@ -164,16 +167,12 @@ def _choose(
         return _without_waiting(_surge(moment, known, "a new pod has its place beside the old ones"))
     if known is not None and known.reason in _IN_VAIN:
         return Step(RolloutWay.REPLACE, known)
-    if is_surging and moment.refused and _QUOTA not in moment.refused:
-        # A new pod would be refused in the place of an old one, too: none of them goes.
-        return _without_waiting(_surge(moment, known, "a new pod is to start beside the old ones"))
     if is_surging and moment.refused:
-        why = f"Kubernetes makes no pod beside the old ones: {moment.refused}{moment.gap}"
-        return _step(moment, known, RolloutWay.REPLACE, Reason.SURGE_REFUSED, why)
+        return _surge_refused(moment, known, now)
     if estimate is None:
         return Step(moment.in_force, known, wants_places=True)
     if is_surging:
-        return _go_on_surging(settings, moment, _surge(moment, known, estimate.message), estimate, now)
+        return _go_on_surging(settings, moment, known, estimate, now)
     if moment.begins or known is None:
         return _begin(moment, known, estimate, now)
     if estimate.fits and not moment.waits:
@@ -196,7 +195,19 @@ def _surge(moment: Moment, known: RolloutStatus | None, message: str) -> Rollout
 
 
 def _without_waiting(known: RolloutStatus) -> Step:
-    return Step(RolloutWay.SURGE, known.model_copy(update={"waiting_since": None}))
+    return Step(RolloutWay.SURGE, _waiting(known, None))
+
+
+def _surge_refused(moment: Moment, known: RolloutStatus | None, now: datetime) -> Step:
+    surge = _surge(moment, known, "a new pod is to start beside the old ones")
+    if _QUOTA not in moment.refused:
+        # A new pod would be refused in the place of an old one, too: none of them goes.
+        return _without_waiting(surge)
+    since = _read_since(surge, now)
+    if now - since < _REFUSED_FOR:
+        return Step(RolloutWay.SURGE, _waiting(surge, since), since + _REFUSED_FOR)
+    why = f"Kubernetes makes no pod beside the old ones: {moment.refused}{moment.gap}"
+    return _step(moment, known, RolloutWay.REPLACE, Reason.SURGE_REFUSED, why)
 
 
 def _begin(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now: datetime) -> Step:
@@ -214,25 +225,43 @@ def _begin(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now:
     return _step(moment, known, RolloutWay.SURGE, Reason.CAPACITY_UNKNOWN, why)
 
 
-def _go_on_surging(settings: Rollout, moment: Moment, known: RolloutStatus, estimate: Estimate, now: datetime) -> Step:
+def _go_on_surging(
+    settings: Rollout, moment: Moment, told: RolloutStatus | None, estimate: Estimate, now: datetime
+) -> Step:
     # The place that an old pod leaves may be the one that the new pod waits for.
     if estimate.fits_soon is False:
-        return _replace(moment, known, estimate, now)
+        return _replace(moment, told, estimate, now)
+    known = _surge(moment, told, estimate.message)
     if estimate.fits is None and known.reason == Reason.UNSCHEDULABLE:
         # It was known to fit nowhere, not even in the place of an old one.
         return Step(RolloutWay.SURGE, known, now + _AGAIN)
+    if estimate.fits_soon and known.reason == Reason.UNSCHEDULABLE:
+        # What the nodes take has changed since: until now it waited for nothing.
+        known = _status(moment, RolloutWay.SURGE, Reason.SURGE_FITS, estimate.message)
+        return Step(RolloutWay.SURGE, _waiting(known, now), now + timedelta(seconds=settings.surge_timeout_seconds))
     timeout = timedelta(seconds=settings.surge_timeout_seconds)
-    latest = (moment.waits_since or now) + timeout + timedelta(seconds=moment.end_seconds)
-    since = parse_time(known.waiting_since or "") or now
-    until = latest if moment.goes else min(latest, since + timeout)
+    until = _read_since(known, now) + timeout
+    if moment.goes or known.waiting_since is None:
+        # However often pods go meanwhile.
+        latest = (moment.waits_since or now) + timeout + timedelta(seconds=moment.end_seconds)
+        until = latest if moment.goes else min(latest, until)
     if until <= now:
         why = (
             f"a new pod had no place within {settings.surge_timeout_seconds} s (spec.rollout.surgeTimeoutSeconds); "
             f"by the operator's own count, {estimate.message}{moment.gap}"
         )
         return _step(moment, known, RolloutWay.REPLACE, Reason.SURGE_TIMED_OUT, why)
-    waiting = None if moment.goes else format_time(since)
-    return Step(RolloutWay.SURGE, known.model_copy(update={"waiting_since": waiting}), until)
+    return Step(RolloutWay.SURGE, _waiting(known, None if moment.goes else _read_since(known, now)), until)
+
+
+def _read_since(known: RolloutStatus, now: datetime) -> datetime:
+    """Since when a new pod waits; what somebody else wrote there, or a clock that went back, counts from now on."""
+    since = parse_time(known.waiting_since or "")
+    return since if since is not None and since <= now else now
+
+
+def _waiting(known: RolloutStatus, since: datetime | None) -> RolloutStatus:
+    return known.model_copy(update={"waiting_since": format_time(since) if since is not None else None})
 
 
 def _replace(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now: datetime) -> Step:

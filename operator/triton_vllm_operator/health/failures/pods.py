@@ -32,7 +32,8 @@ _PULL: Final = frozenset(
         "SignatureValidationFailed",
     }
 )
-_CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_CONFIG_ERROR: Final = "CreateContainerConfigError"
+_CONFIG: Final = frozenset({_CONFIG_ERROR, "CreateContainerError", "RunContainerError"})
 
 _PULL_SECRET: Final = "; a private registry needs spec.scheduling.imagePullSecrets"
 _NEVER_PULLED: Final = "; bring it to the node"
@@ -97,6 +98,11 @@ def find_problem(pod: Pod, words: LastWords = NO_WORDS) -> Problem | None:
 def cannot_begin(pod: Pod) -> bool:
     """Whether a container waits for an image or a setting, which this pod may never get."""
     return pod.waiting_reason in _PULL or (pod.waiting_reason in _CONFIG and not _BUSY_NODE.search(pod.waiting_message))
+
+
+def is_refused_by_node(pod: Pod) -> bool:
+    """Whether kubelet does not even try to make the container, as of an image that runs as root where none may."""
+    return pod.waiting_reason == _CONFIG_ERROR
 
 
 def _unplaced(pod: Pod) -> str:
