@@ -8,6 +8,7 @@ often as it takes until the engine starts.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,23 +41,24 @@ def main(arguments: list[str]) -> int:
     changes = {"num_hidden_layers": int(arguments[1])} if len(arguments) > 1 else {}
     config = overlaid(yaml.safe_load(MODELS.read_text())[arguments[0]], changes)
     with tempfile.TemporaryDirectory() as name:
-        # vLLM's key holds the model's path: that of a pod is always the same.
-        model, volume = Path(name, "model"), Path(name, "volume")
+        # vLLM's key holds the paths of the model and of HOME: those of a pod are always the same.
+        model, volume, pod = Path(name, "model"), Path(name, "volume"), Path(name, "pod")
         model.mkdir()
         volume.mkdir()
         row = {"model": arguments[0], **_DEFAULTS, "config": config}
-        tell("in the pod, as without spec.cache", run_in_pod(row, model, None))
+        tell("in the pod, as without spec.cache", run_in_pod(row, model, None, pod))
         for what in ("on a volume, empty", "on a volume, second start", "on a volume, third start"):
-            tell(what, run_in_pod(row, model, volume))
+            tell(what, run_in_pod(row, model, volume, pod))
         cut_in_half(volume)
-        tell("on a volume, damaged", run_in_pod(row, model, volume))
+        tell("on a volume, damaged", run_in_pod(row, model, volume, pod))
     return 0
 
 
-def run_in_pod(row: dict[str, Any], model: Path, volume: Path | None) -> str:
+def run_in_pod(row: dict[str, Any], model: Path, volume: Path | None, pod: Path) -> str:
     """Start until the engine is there, five times at most; the log, with the seconds of each container."""
     log = ""
-    with tempfile.TemporaryDirectory() as pod:
+    pod.mkdir()
+    try:
         for _ in range(5):
             began = time.monotonic()
             done = subprocess.run(
@@ -65,13 +67,15 @@ def run_in_pod(row: dict[str, Any], model: Path, volume: Path | None) -> str:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env={**os.environ, "HOME": pod, "TMPDIR": pod, "USER": "triton", "HF_HUB_OFFLINE": "1"},
+                env={**os.environ, "HOME": str(pod), "TMPDIR": str(pod), "USER": "triton", "HF_HUB_OFFLINE": "1"},
                 check=False,
             )
             seconds = time.monotonic() - began - (_STAYS_SECONDS if done.returncode == 0 else 0)
             log += f"{done.stdout}\ncontainer: {seconds:.1f} s, exit code {done.returncode}\n"
             if done.returncode == 0:
                 break
+    finally:
+        shutil.rmtree(pod)
     return log
 
 
@@ -91,7 +95,7 @@ def tell(what: str, log: str) -> None:
         f"captured {found.capture_seconds} s, engine {found.init_seconds} s, KV cache {cache}",
         flush=True,
     )
-    marks = ("container: ", compile_cache.MARK, "startup plan", "Error")
+    marks = ("container: ", compile_cache.MARK, "startup plan", "Error", "load failure", "Segfault")
     for line in log.splitlines():
         if any(mark in line for mark in marks):
             print(f"    {line[:200]}", flush=True)
