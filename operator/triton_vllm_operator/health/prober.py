@@ -117,13 +117,13 @@ async def _warm_up(session: aiohttp.ClientSession, target: ProbeTarget) -> _Find
 
 async def _ask(session: aiohttp.ClientSession, target: ProbeTarget, request: WarmUp) -> Answer:
     timeout = aiohttp.ClientTimeout(total=_WARM_UP_SECONDS, sock_connect=5)
-    error, logprobs = "", tuple[str, ...]()
+    error, logprobs = "", list[str]()
     async with session.post(target.generate_url, json=request.body, timeout=timeout, allow_redirects=False) as response:
         async for line in read_lines(response):
             frame = _parse(line)
             error = error or str(frame.get("error", ""))
-            logprobs += split_logprobs(frame.get("logprobs"))
-    return Answer(error, logprobs)
+            logprobs.extend(split_logprobs(frame.get("logprobs")))
+    return Answer(error, tuple(logprobs))
 
 
 async def _generate(

@@ -7,7 +7,10 @@ from typing import Final
 import aiohttp
 
 LIMIT_BYTES: Final = 1024 * 1024
-"""Far more than a few tokens or the configuration of a model."""
+"""Far more than the configuration of a model."""
+STREAM_LIMIT_BYTES: Final = 256 * 1024
+"""More than twice what 256 tokens take, the most that a probe asks for. Each line is parsed, and meanwhile nobody else
+is probed."""
 METRICS_LIMIT_BYTES: Final = 256 * 1024
 """They are read every other second; those of a server with eight GPUs are some 40 KiB."""
 
@@ -45,11 +48,11 @@ async def read_lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         TooLong: after as much as may be read.
         aiohttp.ClientError: the answer broke off.
     """
-    left, rest = LIMIT_BYTES, b""
+    left, rest = STREAM_LIMIT_BYTES, b""
     async for chunk in response.content.iter_any():
         left -= len(chunk)
         if left < 0:
-            raise TooLong
+            raise TooLong(STREAM_LIMIT_BYTES)
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             yield line

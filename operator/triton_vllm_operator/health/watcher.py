@@ -83,8 +83,9 @@ class ProbeWatcher:
         return dict(self._histories.get(key, {}))
 
     def oldest_proofs(self) -> dict[Key, Proof]:
-        """Of each LLMDeployment, the last proof of the pod whose last proof is the oldest."""
-        return {key: min(proofs.values(), key=lambda proof: proof.at) for key, proofs in self._proofs.items() if proofs}
+        """Of each LLMDeployment, the last proof of the pod whose last proof is the oldest. Any thread may ask."""
+        all_proofs = [(key, list(proofs.values())) for key, proofs in list(self._proofs.items())]
+        return {key: min(proofs, key=lambda proof: proof.at) for key, proofs in all_proofs if proofs}
 
     def sync(self, key: Key, targets: Sequence[ProbeTarget]) -> None:
         """Probe exactly these containers from now on."""
@@ -224,9 +225,11 @@ class ProbeWatcher:
             self._note_answer(now)
         if result.outcome is not Outcome.TIMED_OUT or len(self._generated) < _MANY:
             return result
+        if now - self._last_answer <= result.seconds:
+            return result
         # Others are asked once a period, and answer in their own time.
         periods = (target.settings.period_seconds for targets in self._tasks.values() for target in targets)
-        if now - self._last_answer <= max(result.seconds, 2 * max(periods, default=0)):
+        if now - self._last_answer <= 2 * max(periods, default=0):
             return result
         self._doubted_since = now if self._doubted_since is None else self._doubted_since
         if now - self._doubted_since > _LONGEST_DOUBT_SECONDS:

@@ -21,7 +21,7 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.times import parse_time
 from triton_vllm_operator.kube.answers import as_error, parse_answer
 from triton_vllm_operator.kube.errors import Gone, Refused, Unavailable
-from triton_vllm_operator.kube.resources import EVENT, LEASE, POD, Kind, kind_of, metadata_of, name_of, time_of
+from triton_vllm_operator.kube.resources import EVENT, LEASE, NODE, POD, Kind, kind_of, metadata_of, name_of, time_of
 
 Measure = Callable[[str, str, int, float], None]
 """Called after every request with verb, resource, HTTP status (0: no answer) and seconds."""
@@ -31,6 +31,10 @@ _TRIES: Final = 5
 _BACKOFF_SECONDS: Final = 0.25
 _BACKOFF_CAP_SECONDS: Final = 8.0
 _PAGE: Final = 250
+_PAGE_OF: Final = {POD: 100, NODE: 50}
+"""Of those that are larger: what a page holds is read in one piece, and nothing else happens meanwhile."""
+_LONGEST_MESSAGE: Final = 4096
+"""Of an Event. The API server takes 1 KiB from Kubernetes' own parts, and any length from others."""
 _LINE_LIMIT: Final = 1000
 _START_LIMIT: Final = 256 * 1024
 _END_LIMIT: Final = 256 * 2**10
@@ -83,7 +87,7 @@ class KubeClient:
         Raises:
             ApiError: a page could not be had; the list is incomplete.
         """
-        query: dict[str, str] = {"limit": str(_PAGE)}
+        query: dict[str, str] = {"limit": str(_PAGE_OF.get(kind, _PAGE))}
         if selector:
             query["labelSelector"] = selector
         if fields:
@@ -199,7 +203,7 @@ class KubeClient:
         listed = parse_answer(f"list {path}", await self._once("GET", "list", EVENT, path, query))
         events = listed.get("items")
         found = [
-            Warned(at, str(event.get("reason")), str(event.get("message", "")))
+            Warned(at, str(event.get("reason")), str(event.get("message", ""))[:_LONGEST_MESSAGE])
             for event in (events if isinstance(events, list) else [])
             if event.get("reason") in reasons
             and (at := time_of(event.get("lastTimestamp") or event.get("eventTime"))) is not None

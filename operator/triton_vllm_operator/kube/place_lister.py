@@ -27,7 +27,9 @@ _FRESH_SECONDS: Final = 5.0
 _TIMES_ITS_COST: Final = 20.0
 """A list that took a second serves for as many: listing takes at most a twentieth of the time."""
 _LONGEST_SECONDS: Final = 30.0
-"""For which a list serves that was long in coming: what it shows is no longer so."""
+"""For which a list serves that was long in coming: what it shows is no longer so. Longer only for one that takes
+more than a fifth of that, of a hundred thousand pods, which would leave little time for anything else."""
+_TIMES_ITS_COST_AT_LEAST: Final = 5.0
 _UNFINISHED: Final = "status.phase!=Succeeded,status.phase!=Failed"
 """Finished pods hold nothing, whether or not their objects are still there."""
 
@@ -80,7 +82,8 @@ class PlaceLister:
         """What was found, and for how many seconds that holds: the longer, the longer it took."""
         began = self._clock()
         seen, seconds = await self._list()
-        cost = min(_LONGEST_SECONDS, _TIMES_ITS_COST * (self._clock() - began))
+        took = self._clock() - began
+        cost = max(min(_LONGEST_SECONDS, _TIMES_ITS_COST * took), _TIMES_ITS_COST_AT_LEAST * took)
         return seen, max(seconds, cost)
 
     async def _list(self) -> tuple[Places, float]:

@@ -19,7 +19,7 @@ from triton_vllm_operator.kube.resources import DEPLOYMENT, JOB, creation_time, 
 from triton_vllm_operator.manifests.prepull import RAN, build_prepull_job, find_images
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.fetching import Fetching
-from triton_vllm_operator.reconcile.model import Observed
+from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.reconcile.rolling import deployed_revision
 from triton_vllm_operator.rollout.step import Step
@@ -128,7 +128,8 @@ def _find_unprepared(
     observed: Observed, revision: str, lacking: Mapping[str, frozenset[str]], jobs: Mapping[str, Json], now: datetime
 ) -> _Hindrance | None:
     """Nodes that have not got their images yet."""
-    found = {node: _find_pull(observed, revision, job, now) for node, job in jobs.items()}
+    there = {child.name: child for child in observed.children_of(JOB)}
+    found = {node: _find_pull(observed, revision, there.get(name_of(job)), now) for node, job in jobs.items()}
     waiting = {node: problem for node, problem in found.items() if problem is not None}
     if not waiting:
         return None
@@ -142,9 +143,8 @@ def _find_unprepared(
     return _Hindrance(problem, now + _LOOK)
 
 
-def _find_pull(observed: Observed, revision: str, job: Json, now: datetime) -> Problem | None:
+def _find_pull(observed: Observed, revision: str, there: Child | None, now: datetime) -> Problem | None:
     """What a Job still waits for; None if it has ended, or will not come to its end."""
-    there = next((child for child in observed.children_of(JOB) if child.name == name_of(job)), None)
     since = _since(observed, revision, Reason.PREPARING_NODE, *_LOST_ALIKE) or now
     if there is None:
         # It is made now, or the API server does not take it.

@@ -100,7 +100,8 @@ class Situation:
     @property
     def alive(self) -> tuple[Pod, ...]:
         """The pods that are there to stay: not being deleted, and not failed, which are replaced and only lie about."""
-        return tuple(pod for pod in self.pods if not pod.terminating and (pod.phase != "Failed" or self._short_of_pods))
+        is_short = self._short_of_pods
+        return tuple(pod for pod in self.pods if not pod.terminating and (pod.phase != "Failed" or is_short))
 
     @property
     def _short_of_pods(self) -> bool:
@@ -114,4 +115,5 @@ class Situation:
     @property
     def leftover(self) -> tuple[Pod, ...]:
         """The pods of other revisions, and those that are restarted."""
-        return tuple(pod for pod in self.alive if pod not in self.current)
+        current = {pod.name for pod in self.current}
+        return tuple(pod for pod in self.alive if pod.name not in current)

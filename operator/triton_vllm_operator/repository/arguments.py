@@ -8,7 +8,7 @@ import difflib
 import operator
 from collections.abc import Callable
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
@@ -223,8 +223,14 @@ class EngineArguments(FrozenModel):
         """The argument that is spelled most like a name that no version had; None if none is."""
         if name in self.gone or name in self.later:
             return None
-        near = difflib.get_close_matches(name, self.arguments, n=1, cutoff=0.6)
-        return near[0] if near else None
+        return _find_nearest(name, tuple(self.arguments))
+
+
+@lru_cache(maxsize=1024)
+def _find_nearest(name: str, known: tuple[str, ...]) -> str | None:
+    """A spec that is refused is read at each look."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return near[0] if near else None
 
 
 @cache

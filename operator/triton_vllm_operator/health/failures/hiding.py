@@ -6,7 +6,7 @@ from typing import Final
 _SECRETS: Final = re.compile(
     r"(?P<token>\bhf_|\bsk-|\bgh[pousr]_|\bAKIA|[Bb]earer\s+)[^\s'\"@,;)]{6,}"
     r"|(?P<password>://[^/\s:@]*:)[^\s/@]+(?=@)"
-    r"|(?P<jwt>\beyJ)[\w-]+\.[\w.-]+"
+    r"|(?P<jwt>(?<![\w-])eyJ)[\w-]+\.[\w.-]+"
 )
 """Tokens of the hub and of others, headers, passwords in addresses, JSON Web Tokens."""
 

@@ -35,6 +35,8 @@ _PULL: Final = frozenset(
 _CONFIG_ERROR: Final = "CreateContainerConfigError"
 _CONFIG: Final = frozenset({_CONFIG_ERROR, "CreateContainerError", "RunContainerError"})
 
+_NO_COMMAND: Final = (126, 127)
+
 _PULL_SECRET: Final = "; a private registry needs spec.scheduling.imagePullSecrets"
 _NEVER_PULLED: Final = "; bring it to the node"
 _NEEDS_SECRET: Final = re.compile(r"(?i)\b40[13]\b|denied|unauthori[sz]ed|authenti|not found|\b429\b|toomanyrequests")
@@ -103,6 +105,11 @@ def cannot_begin(pod: Pod) -> bool:
 def is_refused_by_node(pod: Pod) -> bool:
     """Whether kubelet does not even try to make the container, as of an image that runs as root where none may."""
     return pod.waiting_reason == _CONFIG_ERROR
+
+
+def lacks_server(pod: Pod) -> bool:
+    """Whether its image has no such server, as the shell says that is to start it (POSIX, 2.8.2)."""
+    return pod.ended is not None and pod.ended.exit_code in _NO_COMMAND
 
 
 def _unplaced(pod: Pod) -> str:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
@@ -50,6 +50,11 @@ class Signature(BaseModel):
     """Where: issues, or files of facts."""
 
 
+_LONGEST_LINE: Final = 2000
+_OFTEN_NAMED: Final = 4096
+"""Bytes of a termination message, at most: https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/."""
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """A failure with a name."""
@@ -68,6 +73,18 @@ def name_failure(text: str) -> Named | None:
     Of several the last counts: what was said long before the end is of something else. Of two at the same place, that
     which stands first in the table.
     """
+    # Patterns look at a line from each of its places, and whoever owns a pod writes its log.
+    text = "\n".join(line[:_LONGEST_LINE] for line in text.split("\n"))
+    return _name_again(text) if len(text) <= _OFTEN_NAMED else _name(text)
+
+
+@lru_cache(maxsize=512)
+def _name_again(text: str) -> Named | None:
+    """Termination messages are read at each look, and a hundred pods end alike."""
+    return _name(text)
+
+
+def _name(text: str) -> Named | None:
     found = [
         (_ORDER.index(signature.weight), -last.start(), place, signature, last)
         for place, signature in enumerate(load_signatures())
