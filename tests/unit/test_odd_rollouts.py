@@ -200,6 +200,34 @@ def test_a_restart_under_a_quota_that_is_used_up_replaces() -> None:
     assert "1 pod is left to replace" in world.message("Progressing")
 
 
+def test_a_pod_that_never_goes_is_not_waited_for_for_ever() -> None:
+    world = surging()
+    stuck = replace(world.pods[0], terminating=True, ends_at=world.now, name="llama-0", uid="u")
+    waiting = make_waiting(world)
+    world.pods = (world.pods[0], stuck, waiting)
+    world.settle().later(14).settle()
+    assert world.status.rollout is not None
+    assert world.status.rollout.waiting_since is None
+    looks = world.decide().look_again_at
+    assert looks is not None
+    world.now = looks
+    world.settle().later(60).settle()
+    assert bounds(world) == REPLACES
+
+
+def test_an_edit_that_a_quota_refused_and_that_is_taken_back_replaces_nothing() -> None:
+    world = serving()
+    world.changes["places"] = SPARE
+    first = dict(world.spec)
+    world.edit(engine={"maxNumSeqs": 7}).settle()
+    refuse(world, "exceeded quota: gpus", updatedReplicas=0)
+    world.changes["places"] = FULL
+    world.spec = first
+    world.edit().settle()
+    assert bounds(world) == SURGES
+    assert world.status.rollout is None
+
+
 def test_more_pods_than_a_quota_admits_restart_nothing() -> None:
     world = serving()
     world.edit(replicas=2).settle()

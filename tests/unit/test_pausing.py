@@ -73,6 +73,19 @@ def test_a_look_that_is_under_way_is_not_held_back(is_there: bool) -> None:
     assert ("a Job that looks up the model" in world.message("Ready")) is not is_there
 
 
+def test_while_a_model_is_fetched_the_spec_does_not_run() -> None:
+    """Ready would say that it does."""
+    world = serving()
+    hub = {"repository": "org/model", "cache": {"persistentVolumeClaim": {"claimName": "weights"}}}
+    world.edit(model={"huggingFace": hub}).settle()
+    assert world.of_kind("Job")
+    pause(world).settle()
+    assert world.condition("Ready")[0] == "False"
+    assert world.condition("Progressing")[1] == "FetchingModel"
+    pause(world.edit(replicas=3)).settle()
+    assert "Deployment llama" in world.message("Ready")
+
+
 def test_a_child_that_is_deleted_comes_back_afterwards() -> None:
     world = serving()
     del world.children["Service", "llama"]

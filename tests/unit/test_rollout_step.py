@@ -162,13 +162,6 @@ def test_a_surge_that_is_not_remembered_goes_on() -> None:
     assert told(step(UNKNOWN, None, later=140, **SURGING, **old)) == (REPLACE, "SurgeTimedOut")
 
 
-def test_a_pod_that_never_goes_is_not_waited_for_for_ever() -> None:
-    stuck = {"waits": True, "goes": True, "waits_since": NOW, "end_seconds": 80}
-    found = step(UNKNOWN, under_way(SURGE, "CapacityUnknown"), later=100, **SURGING, **stuck)
-    assert (found.way, found.look_again_at) == (SURGE, NOW + timedelta(seconds=140))
-    assert told(step(UNKNOWN, found.status, later=140, **SURGING, **stuck)) == (REPLACE, "SurgeTimedOut")
-
-
 def test_a_place_that_is_nowhere_is_said_by_the_scheduler() -> None:
     found = step(NOWHERE, under_way(SURGE, "Unschedulable"), waits=True, **SURGING)
     assert (told(found), found.awaits_place) == ((SURGE, "Unschedulable"), False)
@@ -183,6 +176,17 @@ def test_a_place_that_comes_where_none_was_is_waited_for_from_then_on() -> None:
     assert told(found) == (SURGE, "SurgeFits")
     assert step(FITS, found.status, later=59, **SURGING, **old).way is SURGE
     assert told(step(FITS, found.status, later=60, **SURGING, **old)) == (REPLACE, "SurgeTimedOut")
+    # Nor where it is the place of an own pod that goes.
+    going = step(SOON, under_way(SURGE, "Unschedulable"), goes=True, **SURGING, **old)
+    assert step(SOON, going.status, later=1, goes=True, **SURGING, **old).way is SURGE
+    assert step(FITS, going.status, later=2, **SURGING, **old).turns_at == NOW + timedelta(seconds=62)
+
+
+def test_two_looks_at_one_moment_say_the_same() -> None:
+    old = {"waits": True, "waits_since": NOW - timedelta(seconds=100), "end_seconds": 80}
+    for before in (None, under_way(SURGE, "SurgeFits")):
+        first = step(UNKNOWN, before, **SURGING, **old)
+        assert step(UNKNOWN, first.status, **SURGING, **old) == first
 
 
 def test_what_was_counted_is_told_once_while_a_turn_is_held_back() -> None:

@@ -138,7 +138,8 @@ def _add_rollout(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     listing.set_defaults(run=rollout_commands.history)
     undoing = verbs.add_parser("undo", help="write the spec as it was in an earlier revision")
     undoing.set_defaults(run=rollout_commands.undo)
-    undoing.add_argument("--to-revision", type=int, metavar="N", help="as history lists it; default: the last that generated")
+    before = "as history lists it; default: the last that generated, or, if that runs, the one before it"
+    undoing.add_argument("--to-revision", type=int, metavar="N", help=before)
     for verb in (following, listing, undoing):
         verb.add_argument("name", help="of the LLMDeployment")
         verb.add_argument("-n", "--namespace", help="default: that of kubectl's context")

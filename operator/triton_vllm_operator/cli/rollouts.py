@@ -57,7 +57,7 @@ def _tell_state(revision: Revision, status: LLMDeploymentStatus) -> str:
 def find_target(
     revisions: tuple[Revision, ...], status: LLMDeploymentStatus, spec: Json, number: int | None
 ) -> Revision:
-    """The revision to go back to: that of a number, or the last that generated before that which the spec asks for.
+    """The revision to go back to: that of a number, or else the last that generated, or, if that runs, the one before.
 
     Of a spec that is no revision, as one that was refused, that is what runs.
 

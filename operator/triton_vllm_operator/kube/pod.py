@@ -117,6 +117,11 @@ class Pod:
         return self.phase != "Failed" and not self.terminating
 
     @property
+    def holds_node(self) -> bool:
+        """Whether it has a node, and what it asked for there: one that is over only lies about."""
+        return bool(self.node) and self.phase not in ("Succeeded", "Failed")
+
+    @property
     def has_generated(self) -> bool:
         """Whether a container of it ever has."""
         return self.gate is not None and self.gate.has_generated

@@ -33,9 +33,10 @@ _VERSION: Final = re.compile(r"(:[^/@]+)?(@[^/]+)?$")
 _START_PLAN: Final = "VLLM_ENABLE_STARTUP_PLAN"
 _OF_MEMORY: Final = frozenset({"gpu_memory_utilization", "kv_cache_memory_bytes"})
 """Arguments that change nothing of what is compiled (vllm/config/cache.py, compute_hash)."""
-# A signal ends the wait, not the server: it is waited for until it is gone, and its exit code is the container's.
+# An image may ask for another signal (STOPSIGNAL). A signal ends the wait, not the server: it is waited for until it is
+# gone, and its exit code is the container's.
 _RUN: Final = """\
-trap 'kill -TERM "$!"' TERM
+trap 'kill -TERM "$!"' TERM INT QUIT
 "$@" &
 while wait "$!"; code=$?; kill -0 "$!" 2>/dev/null; do :; done
 exit "$code"

@@ -74,8 +74,14 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     situation = _situation(observed, plan, step, recovered, stopped)
     situation = replace(situation, rollback=rollback)
     if paused:
-        held_back = find_held_back(observed, planned, step, is_stopped)
-        situation = replace(situation, paused=True, held_back=held_back)
+        situation = replace(
+            situation,
+            paused=True,
+            held_back=find_held_back(observed, planned, step, is_stopped),
+            # What goes on, or ended, before the pause keeps the spec from running all the same.
+            waiting=planned.fetching.problem if planned.fetching is not None else None,
+            waits_in_vain=planned.fetching is not None and planned.fetching.failed,
+        )
     status = build_status(observed, plan, situation, recovered.status, now)
     compared = compare_now(observed, status.memory_plan)
     return Decision(

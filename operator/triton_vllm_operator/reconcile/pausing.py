@@ -23,15 +23,15 @@ def as_it_runs(observed: Observed, plan: Plan) -> Plan:
 
 def find_held_back(observed: Observed, plan: Plan, step: Step, is_stopped: bool) -> tuple[str, ...]:
     """What a plan would write, as `Deployment web`."""
-    if plan.fetching is not None:
-        jobs = (plan.fetching.job,) if plan.fetching.job is not None else ()
-        return ("a Job that looks up the model",) if find_writes(observed, plan, jobs) else ()
+    jobs = (plan.fetching.job,) if plan.fetching is not None and plan.fetching.job is not None else ()
+    looks = ("a Job that looks up the model",) if find_writes(observed, plan, jobs) else ()
     if plan.revision is None:
-        return ()
+        return looks
     live = replace(plan.live, replicas=0) if is_stopped else plan.live
     guarded = is_guarded(observed, plan.revision, live)
     wanted = build_children(observed.resource.owner, plan.revision, live, guarded, step.way)
-    return tuple(f"{write.manifest['kind']} {name_of(write.manifest)}" for write in find_writes(observed, plan, wanted))
+    writes = find_writes(observed, plan, wanted)
+    return (*looks, *(f"{write.manifest['kind']} {name_of(write.manifest)}" for write in writes))
 
 
 def stop_rollout(observed: Observed, plan: Plan) -> tuple[Write, ...]:

@@ -10,7 +10,7 @@ from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec, MemoryPolicy
 from triton_vllm_operator.api.status import ConditionStatus
-from triton_vllm_operator.health.failures.pods import Problem, cannot_begin
+from triton_vllm_operator.health.failures.pods import Problem, cannot_begin, lacks_server
 from triton_vllm_operator.kube.resources import DEPLOYMENT, true_condition
 from triton_vllm_operator.manifests.preparation import needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, Revision, render_revision
@@ -183,5 +183,7 @@ def _is_hindered(observed: Observed, revision: Revision) -> bool:
     """Whether Kubernetes refuses the pods of a revision, or each of them ends or waits before its engine starts."""
     own = [pod for pod in observed.pods if pod.revision == revision.hash and pod.lives]
     if own:
-        return all(not pod.running and (pod.unprepared is not None or cannot_begin(pod)) for pod in own)
+        return all(
+            not pod.running and (pod.unprepared is not None or cannot_begin(pod) or lacks_server(pod)) for pod in own
+        )
     return any(true_condition(child.body, "ReplicaFailure") for child in observed.children_of(DEPLOYMENT))

@@ -16,6 +16,7 @@ from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of
 from triton_vllm_operator.manifests.deployment import find_way
 from triton_vllm_operator.manifests.pod import longest_end
 from triton_vllm_operator.manifests.revision import Revision
+from triton_vllm_operator.reconcile.deadlines import stuck_from
 from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.reconcile.volumes import awaits_volume
@@ -30,9 +31,11 @@ def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
     if plan.revision is None or deployment is None:
         return Step(first_way(plan.live.rollout) if deployment is None else _find_way(observed, plan, deployment))
     alive = [pod for pod in observed.pods if pod.lives]
-    fresh = [] if _makes_none(deployment) else _newest([pod for pod in alive if pod.revision == plan.revision.hash])
-    old = [pod for pod in alive if pod not in fresh]
-    moment = _find_moment(observed, plan, plan.revision, deployment, fresh, old)
+    makes_none = deployed_revision(deployment) == plan.revision.hash and _makes_none(deployment)
+    fresh = [] if makes_none else _newest([pod for pod in alive if pod.revision == plan.revision.hash])
+    new = {pod.name for pod in fresh}
+    old = [pod for pod in alive if pod.name not in new]
+    moment = _find_moment(observed, plan, plan.revision, deployment, fresh, old, now)
     # As Kubernetes counts, which makes a new pod first, and has one more than wanted at most (reconcileOldReplicaSets):
     # https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/rolling.go.
     leaving = max(0, len(old) + sum(pod.serves for pod in fresh) - plan.live.replicas)
@@ -42,7 +45,13 @@ def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
 
 
 def _find_moment(
-    observed: Observed, plan: Plan, revision: Revision, deployment: Child, fresh: list[Pod], old: list[Pod]
+    observed: Observed,
+    plan: Plan,
+    revision: Revision,
+    deployment: Child,
+    fresh: list[Pod],
+    old: list[Pod],
+    now: datetime,
 ) -> Moment:
     scheduling, replicas = revision.spec.scheduling, plan.live.replicas
     waiting = [pod for pod in fresh if _has_no_place(observed, pod)]
@@ -57,7 +66,7 @@ def _find_moment(
         waits_since=min((pod.created_at for pod in waiting if pod.created_at is not None), default=None),
         refused=failure.message if failure is not None and len(fresh) < replicas else "",
         starts=sum(pod.serves for pod in fresh) < replicas,
-        goes=any(pod.terminating for pod in observed.pods),
+        goes=any(pod.terminating and not ((overdue := stuck_from(pod)) and overdue <= now) for pod in observed.pods),
         leaves_nobody=replicas == 1 and not any(pod.serves for pod in fresh),
         start_seconds=_find_start_seconds(observed),
         end_seconds=longest_end(revision.spec),
@@ -123,7 +132,8 @@ def _find_start_seconds(observed: Observed) -> int | None:
 def _find_own(observed: Observed, requests: Amounts, old: list[Pod]) -> Iterator[Own]:
     """Own pods that have a node; of one whose revision is gone, with what a new one asks for."""
     of_revisions = {each.hash: pod_requests(as_dict(each.pod_template.get("spec"))) for each in observed.revisions}
+    names_of_old = {pod.name for pod in old}
     for pod in observed.pods:
-        if pod.node and pod.phase not in ("Succeeded", "Failed"):
+        if pod.holds_node:
             asks = of_revisions.get(pod.revision, requests)
-            yield Own(pod.node, asks, goes=pod.terminating, is_old=pod in old, serves=pod.serves)
+            yield Own(pod.node, asks, goes=pod.terminating, is_old=pod.name in names_of_old, serves=pod.serves)

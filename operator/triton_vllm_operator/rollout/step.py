@@ -35,7 +35,7 @@ class Moment:
     waits: bool
     """Whether a new pod has no place yet: no node, or a volume that another node holds."""
     goes: bool
-    """Whether a pod of this LLMDeployment is being deleted: its place is taken until its object is gone."""
+    """Whether a pod of this LLMDeployment is being deleted, and not overdue: its place is taken until it is gone."""
     serves: bool = True
     """Whether an old pod answers: only such a one must not go for nothing."""
     waits_since: datetime | None = None
@@ -232,26 +232,26 @@ def _go_on_surging(
     if estimate.fits_soon is False:
         return _replace(moment, told, estimate, now)
     known = _surge(moment, told, estimate.message)
-    if estimate.fits is None and known.reason == Reason.UNSCHEDULABLE:
+    if estimate.fits_soon is None and known.reason == Reason.UNSCHEDULABLE:
         # It was known to fit nowhere, not even in the place of an old one.
         return Step(RolloutWay.SURGE, known, now + _AGAIN)
-    if estimate.fits_soon and known.reason == Reason.UNSCHEDULABLE:
+    if known.reason == Reason.UNSCHEDULABLE:
         # What the nodes take has changed since: until now it waited for nothing.
-        known = _status(moment, RolloutWay.SURGE, Reason.SURGE_FITS, estimate.message)
-        return Step(RolloutWay.SURGE, _waiting(known, now), now + timedelta(seconds=settings.surge_timeout_seconds))
-    timeout = timedelta(seconds=settings.surge_timeout_seconds)
-    until = _read_since(known, now) + timeout
-    if moment.goes or known.waiting_since is None:
-        # However often pods go meanwhile.
-        latest = (moment.waits_since or now) + timeout + timedelta(seconds=moment.end_seconds)
-        until = latest if moment.goes else min(latest, until)
+        known = _waiting(_status(moment, RolloutWay.SURGE, Reason.SURGE_FITS, estimate.message), now)
+    if moment.goes:
+        return _without_waiting(known)
+    since = _read_since(known, now)
+    if told is None and moment.waits_since is not None:
+        # Where nothing is kept of it the age of the pod tells, less the time that a place may take to come free.
+        since = min(now, moment.waits_since + timedelta(seconds=moment.end_seconds))
+    until = since + timedelta(seconds=settings.surge_timeout_seconds)
     if until <= now:
         why = (
             f"a new pod had no place within {settings.surge_timeout_seconds} s (spec.rollout.surgeTimeoutSeconds); "
             f"by the operator's own count, {estimate.message}{moment.gap}"
         )
         return _step(moment, known, RolloutWay.REPLACE, Reason.SURGE_TIMED_OUT, why)
-    return Step(RolloutWay.SURGE, _waiting(known, None if moment.goes else _read_since(known, now)), until)
+    return Step(RolloutWay.SURGE, _waiting(known, since), until)
 
 
 def _read_since(known: RolloutStatus, now: datetime) -> datetime:
