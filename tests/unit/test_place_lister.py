@@ -73,7 +73,7 @@ async def test_one_list_serves_for_some_seconds() -> None:
 
 
 async def test_one_that_took_long_serves_longer_but_not_for_ever() -> None:
-    for cost, lasts in ((0.5, 10.0), (60.0, 30.0)):
+    for cost, lasts in ((0.5, 10.0), (5.0, 30.0), (60.0, 180.0)):
         cluster = Cluster(cost=cost)
         await cluster.lister.places()
         cluster.now += lasts - 0.1

@@ -27,9 +27,9 @@ _FRESH_SECONDS: Final = 5.0
 _TIMES_ITS_COST: Final = 20.0
 """A list that took a second serves for as many: listing takes at most a twentieth of the time."""
 _LONGEST_SECONDS: Final = 30.0
-"""For which a list serves that was long in coming: what it shows is no longer so. Longer only for one that takes
-more than a fifth of that, of a hundred thousand pods, which would leave little time for anything else."""
-_TIMES_ITS_COST_AT_LEAST: Final = 5.0
+"""For which a list serves that was long in coming: what it shows is no longer so."""
+_TIMES_ITS_COST_AT_LEAST: Final = 3.0
+"""Also of one that takes longer than that lasts, as of a hundred thousand pods: other work gets the most of the time."""
 _UNFINISHED: Final = "status.phase!=Succeeded,status.phase!=Failed"
 """Finished pods hold nothing, whether or not their objects are still there."""
 
