@@ -25,11 +25,11 @@ _LOG = logging.getLogger(__name__)
 _FRESH_SECONDS: Final = 5.0
 """For so long one list serves all decisions."""
 _TIMES_ITS_COST: Final = 20.0
-"""A list that took a second serves for as many: listing takes at most a twentieth of the time."""
+"""A list that took a second serves for as many: listing takes a twentieth of the time."""
 _LONGEST_SECONDS: Final = 30.0
 """For which a list serves that was long in coming: what it shows is no longer so."""
 _TIMES_ITS_COST_AT_LEAST: Final = 3.0
-"""Also of one that takes longer than that lasts, as of a hundred thousand pods: other work gets the most of the time."""
+"""Also of one that takes longer than that lasts, as of a hundred thousand pods: others get most of the time."""
 _UNFINISHED: Final = "status.phase!=Succeeded,status.phase!=Failed"
 """Finished pods hold nothing, whether or not their objects are still there."""
 
