@@ -202,8 +202,7 @@ def _pack(kind: Kind, body: Json) -> bytes:
         conditions = status.get("conditions", [])
         read = {"conditions": [c for c in conditions if c.get("type") in _READ_CONDITIONS[kind]]}
         started = {"startTime": status["startTime"]} if "startTime" in status else {}
-        is_seen = status.get("observedGeneration") == metadata.get("generation")
-        fails = kind == DEPLOYMENT and bool(read["conditions"]) and is_seen
+        fails = kind == DEPLOYMENT and bool(read["conditions"])
         content["status"] = {**read, **started, **({UPDATED: status.get(UPDATED, 0)} if fails else {})}
         metadata.pop("generation", None)
     text = json.dumps({"metadata": metadata, **content}, sort_keys=True, separators=(",", ":"))
