@@ -236,6 +236,7 @@ def test_what_the_engines_own_process_said_names_the_failure(namespace: str) -> 
 def test_a_deleted_pod_is_replaced(served: str) -> None:
     (pod,) = pods_of(served, NAME)
     kubectl("-n", served, "delete", "pod", pod["metadata"]["name"], "--wait=false")
+    wait_for(served, NAME, "has lost its pod", 10, lambda x: condition(x, "Ready").get("status") == "False")
     wait_ready(served, NAME)
     assert condition(get_llm(served, NAME), "Degraded")["status"] == "False"
 
