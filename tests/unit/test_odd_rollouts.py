@@ -236,11 +236,14 @@ def test_more_pods_than_a_quota_admits_restart_nothing() -> None:
     assert bounds(world) == SURGES
 
 
-def test_a_deployment_of_an_operator_before_rollouts_surges_from_its_next_restart_on() -> None:
+def test_a_deployment_of_an_operator_before_rollouts_is_left_alone_until_an_edit() -> None:
+    """An upgrade writes to none, also not on the way back."""
     world = serving()
     (deployment,) = world.of_kind(DEPLOYMENT.kind)
     as_dict(as_dict(deployment.body["spec"])["strategy"])["rollingUpdate"] = {"maxSurge": 0, "maxUnavailable": 1}
-    world.settle()
+    assert bounds(world.settle()) == REPLACES
+    assert world.decide().writes == ()
+    world.edit(probe={"periodSeconds": 11}).settle()
     assert bounds(world) == SURGES
 
 

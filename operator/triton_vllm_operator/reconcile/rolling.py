@@ -70,6 +70,7 @@ def _find_moment(
         leaves_nobody=replicas == 1 and not any(pod.serves for pod in fresh),
         start_seconds=_find_start_seconds(observed),
         end_seconds=longest_end(revision.spec),
+        edited=observed.resource.generation != observed.resource.status.observed_generation,
         paused=observed.resource.paused,
         preempts=scheduling is not None and scheduling.priority_class_name is not None,
     )

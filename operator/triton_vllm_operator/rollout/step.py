@@ -50,6 +50,8 @@ class Moment:
     """How long the last start took; None if none has come to its end."""
     end_seconds: int = 0
     """How long a pod may take to go."""
+    edited: bool = False
+    """Whether the spec was edited since it was last seen: a strategy restarts nothing, and counts from now on."""
     paused: bool = False
     """Whether nothing is to be changed."""
     preempts: bool = False
@@ -129,7 +131,7 @@ def decide_step(
         step = Step(moment.in_force, before.model_copy(update={"held": None}) if before is not None else None)
     elif moment.left == 0:
         # It is told of until the new pods generate. Then the Deployment is left as a restart of it should begin.
-        is_over = not moment.goes and not moment.starts
+        is_over = (known is not None or moment.edited) and not moment.goes and not moment.starts
         step = Step(first_way(settings), None) if is_over else Step(moment.in_force, known)
     elif settings.strategy is RolloutStrategy.AUTO:
         step = _choose(settings, moment, known, estimate, now)
