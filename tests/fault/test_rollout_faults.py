@@ -12,6 +12,7 @@ from fault.test_faults import WEB, Operator, new_cluster, serving_body, started
 from support.nodes import H100, node_body
 from triton_vllm_operator.api.names import READINESS_GATE
 from triton_vllm_operator.health.inspector import Inspector
+from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.resources import DEPLOYMENT, JOB, LLM_DEPLOYMENT, NODE, POD, REVISION
 from triton_vllm_operator.reconcile.reconciler import NotSettled
 
@@ -32,9 +33,19 @@ async def served(api: FakeApi, operator: Operator) -> None:
     await operator.settle(api)
 
 
-def edit(api: FakeApi) -> None:
+async def generating(api: FakeApi, client: KubeClient, session: aiohttp.ClientSession) -> Operator:
+    """The pod generates, and is asked how its engine runs."""
+    operator = await started(client)
+    operator.reconciler._inspector = Inspector(client, session)
+    await served(api, operator)
+    serve_now(api)
+    await operator.settle(api)
+    return operator
+
+
+def edit(api: FakeApi, **spec: Any) -> None:
     body = api.objects[LLM_DEPLOYMENT, "ns", "web"]
-    body["spec"] |= {"engine": {"maxNumSeqs": 9}}
+    body["spec"] |= spec or {"engine": {"maxNumSeqs": 9}}
     body["metadata"]["generation"] += 1
     api.put(LLM_DEPLOYMENT, body)
 
@@ -73,11 +84,7 @@ async def test_a_rollback_is_said_before_the_pods_go_that_tell_why() -> None:
     """An operator that is killed between the two would find no reason, and deploy the same revision again."""
     api = new_cluster(rollout={"onFailure": "Rollback", "strategy": "Replace"})
     async with serving(api) as client, aiohttp.ClientSession() as session:
-        operator = await started(client)
-        operator.reconciler._inspector = Inspector(client, session)
-        await served(api, operator)
-        serve_now(api)
-        await operator.settle(api)
+        operator = await generating(api, client, session)
         edit(api)
         await operator.settle(api)
         newest = max(api.of_kind(REVISION), key=lambda body: body["revision"])
@@ -166,15 +173,8 @@ async def test_a_quota_that_takes_no_job_refuses_no_spec() -> None:
     """What only prepares a node is left out: the spec is accepted, and the old pod serves meanwhile."""
     api = new_cluster(**GPUS)
     async with serving(api) as client, aiohttp.ClientSession() as session:
-        operator = await started(client)
-        operator.reconciler._inspector = Inspector(client, session)
-        await served(api, operator)
-        serve_now(api)
-        await operator.settle(api)
-        body = api.objects[LLM_DEPLOYMENT, "ns", "web"]
-        body["spec"] |= {"runtime": {"version": "26.07"}}
-        body["metadata"]["generation"] += 1
-        api.put(LLM_DEPLOYMENT, body)
+        operator = await generating(api, client, session)
+        edit(api, runtime={"version": "26.07"})
         api.fault = refusing("/jobs/")
         for _ in range(3):
             await _try(operator, api)
@@ -202,10 +202,7 @@ async def test_pods_that_take_no_annotation_are_scaled_down_all_the_same(
         (pod,) = api.of_kind(POD)
         api.put(POD, {**pod, "metadata": {**pod["metadata"], "name": "web-1-b", "uid": "q"}})
         await operator.settle(api)
-        body = api.objects[LLM_DEPLOYMENT, "ns", "web"]
-        body["spec"] |= {"replicas": 1}
-        body["metadata"]["generation"] += 1
-        api.put(LLM_DEPLOYMENT, body)
+        edit(api, replicas=1)
         api.fault = refusing("/pods/", status=status)
         for _ in range(2):
             await _try(operator, api)

@@ -7,7 +7,6 @@ update depends on them: https://github.com/kubernetes/kubernetes/blob/v1.36.0/pk
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, Final
 
 from support.nodes import make_node
@@ -73,8 +72,6 @@ class RollingCluster:
 
     gpus: dict[str, int]
     world: World
-    taken: dict[str, int] = field(default_factory=dict)
-    """GPUs that pods of others have."""
     generates: Callable[[Mapping[str, Any]], bool] = bool
     paused: bool = False
     quota: int | None = None
@@ -137,7 +134,7 @@ class RollingCluster:
 
     def _places(self) -> Places:
         nodes = tuple(make_node(name, {}, count) for name, count in self.gpus.items())
-        return Places(nodes, {name: {GPU: Decimal(count)} for name, count in self.taken.items() if count})
+        return Places(nodes)
 
     def _deployment(self) -> Mapping[str, Any] | None:
         found = self.world.of_kind(DEPLOYMENT.kind)
@@ -161,7 +158,7 @@ class RollingCluster:
 
     def _free(self, node: str) -> int:
         own = sum(pod.of.gpus for pod in self.pods if pod.node == node)
-        return self.gpus[node] - self.taken.get(node, 0) - own
+        return self.gpus[node] - own
 
     def _roll(self) -> None:
         """The Deployment controller: syncs until it changes nothing."""

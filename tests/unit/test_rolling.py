@@ -10,17 +10,12 @@ import pytest
 
 from support.nodes import make_node
 from support.pods import make_pod, make_serving
+from support.rolling_cluster import GPU, SPEC
 from support.simulate import World
 from triton_vllm_operator.kube.place_lister import Places
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict
 
-GPU = "nvidia.com/gpu"
-SPEC: dict[str, Any] = {
-    "model": {"image": {"reference": "registry/model:1"}},
-    "runtime": {"version": "26.08"},
-    "memory": {"policy": "Off"},
-}
 NODE = make_node("a", {}, 2)
 OTHERS: Mapping[str, Mapping[str, Decimal]] = {"a": {GPU: Decimal(1), "pods": Decimal(1)}}
 # Beside the own pod, one GPU is free or none is.
