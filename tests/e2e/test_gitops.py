@@ -38,6 +38,11 @@ def test_kstatus_knows_what_is_done_under_way_and_in_vain(shared_namespace: str)
     assert kstatus(new, *found) == ["InProgress", "Current", "Failed", "InProgress", "Failed"]
     assert condition(found[0], "Available")["status"] == "False", "nothing answers at zero replicas"
     assert condition(found[3], "Ready")["reason"] == "StartupDeadlineExceeded"
+    # What waits for the end of a pause is under way.
+    kubectl("-n", shared_namespace, "annotate", "llm", "zero", "triton-vllm.dev/paused=true")
+    kubectl("-n", shared_namespace, "scale", "llm", "zero", "--replicas=1")
+    wait_for(shared_namespace, "zero", "is held", 20, lambda x: condition(x, "Ready").get("status") == "False")
+    assert kstatus(get_llm(shared_namespace, "zero")) == ["InProgress"]
     # An edit is under way until the operator has seen it.
     found[0]["metadata"]["generation"] += 1
     assert kstatus(found[0]) == ["InProgress"]

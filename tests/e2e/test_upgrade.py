@@ -15,7 +15,7 @@ from cluster.images import MODEL_TOOLS, OPERATOR, import_as
 from cluster.kubectl import kubectl_json
 from cluster.paths import REPOSITORY
 from support.client_pod import run_client_beside
-from support.install import install_earlier, install_operator, operator_image
+from support.install import install_earlier, install_operator, operator_image, upgrade_operator
 from support.llm import apply, make_llm, pods_of, wait_ready
 
 pytestmark = [pytest.mark.e2e, pytest.mark.full]
@@ -77,7 +77,7 @@ def test_an_upgrade_and_the_way_back_restart_nothing(namespace: str, earlier: st
     seen_by_step: list[dict[str, Any]] = []
 
     def there_and_back() -> None:
-        for step in (install_operator, partial(install, tmp_path, commit)):
+        for step in (upgrade_operator, partial(install, tmp_path, commit)):
             step()
             time.sleep(LOOK_SECONDS)
             seen_by_step.append(stand(namespace))

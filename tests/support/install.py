@@ -23,25 +23,8 @@ def install_operator(settings: Sequence[str] = (), release: str = RELEASE, names
     """
     check_images((OPERATOR, MODEL_TOOLS))
     _remove_unfinished_release(release, namespace)
-    given = [
-        f"image.tag={OPERATOR.name.rsplit(':', 1)[-1]}",
-        "image.pullPolicy=Never",
-        f"modelTools.image.tag={MODEL_TOOLS.name.rsplit(':', 1)[-1]}",
-        *settings,
-    ]
-    options = [word for setting in given for word in ("--set", setting)]
-    helm(
-        "upgrade",
-        "--install",
-        release,
-        CHART,
-        "-n",
-        namespace,
-        "--create-namespace",
-        "--wait",
-        "--timeout=150s",
-        *options,
-    )
+    given = [*_images(OPERATOR.name, MODEL_TOOLS.name), "image.pullPolicy=Never", *settings]
+    _upgrade(release, CHART, namespace, "--install", "--create-namespace", *_set(given))
 
 
 def install_earlier(chart: Path, operator: str, tools: str) -> None:
@@ -50,14 +33,34 @@ def install_earlier(chart: Path, operator: str, tools: str) -> None:
     Raises:
         ClusterError: it did not start.
     """
-    images = {"image": operator, "modelTools.image": tools}
+    _remove_unfinished_release(RELEASE, SYSTEM_NAMESPACE)
+    _upgrade(RELEASE, chart, SYSTEM_NAMESPACE, "--install", *_set(_images(operator, tools)))
+
+
+def upgrade_operator() -> None:
+    """To this commit, as README.md says it: what was set stays, all else is as the newer chart has it.
+
+    Raises:
+        ClusterError: it did not start.
+    """
+    images = _images(OPERATOR.name, MODEL_TOOLS.name)
+    _upgrade(RELEASE, CHART, SYSTEM_NAMESPACE, "--reset-then-reuse-values", *_set(images))
+
+
+def _upgrade(release: str, chart: Path, namespace: str, *options: str) -> None:
+    helm("upgrade", release, chart, "-n", namespace, "--wait", "--timeout=150s", *options)
+
+
+def _images(operator: str, tools: str) -> list[str]:
     settings = []
-    for key, name in images.items():
+    for key, name in {"image": operator, "modelTools.image": tools}.items():
         repository, _, tag = name.rpartition(":")
         settings += [f"{key}.repository={repository}", f"{key}.tag={tag}"]
-    options = [word for setting in settings for word in ("--set", setting)]
-    _remove_unfinished_release(RELEASE, SYSTEM_NAMESPACE)
-    helm("upgrade", "--install", RELEASE, chart, "-n", SYSTEM_NAMESPACE, "--wait", "--timeout=150s", *options)
+    return settings
+
+
+def _set(settings: Sequence[str]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def _remove_unfinished_release(release: str, namespace: str) -> None:

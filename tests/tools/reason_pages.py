@@ -64,7 +64,11 @@ def _render_signatures(signatures: list[Signature]) -> str:
     says = dict.fromkeys(_shown(each.says) for each in signatures)
     helps = dict.fromkeys(_shown(each.do) for each in signatures)
     seen = dict.fromkeys(_link(where) for each in signatures for where in each.seen)
-    again = "A new start may help by itself." if signatures[0].mends else "A new start ends as this one did."
+    again = (
+        "A new start may help by itself."
+        if signatures[0].mends
+        else "Until that is done a new start ends as this one did."
+    )
     again += _NONE_KEPT if signatures[0].in_vain else ""
     lines = [
         "The engine ended, and said by a text of its own:",

@@ -67,7 +67,7 @@ def test_how_a_rollout_begins(found: Estimate, changes: dict[str, Any], wanted: 
 
 def test_nothing_is_asked_where_nothing_is_to_decide() -> None:
     settled = step(None, left=0, in_force=SURGE)
-    assert settled == Step(SURGE, begins=True, in_force=SURGE)
+    assert (settled.way, settled.status, settled.wants_places) == (SURGE, None, False)
     forced = Rollout(strategy=RolloutStrategy.REPLACE)
     assert not step(None, settings=forced).wants_places
     loading = step(None, under_way(SURGE, "SurgeFits"), begins=False, in_force=SURGE)

@@ -12,10 +12,8 @@ from cluster.paths import REPOSITORY
 from support.pods import make_pod
 from support.simulate import NOW, World
 from triton_vllm_operator.health.failures.pods import find_problem
-from triton_vllm_operator.health.inspector import WAIT_MARK
 from triton_vllm_operator.kube.resources import as_dict
 from triton_vllm_operator.reconcile.held import ask_again_at, may_wait_for_memory
-from triton_vllm_operator.sources import wait_for_gpu
 
 PROGRAM = REPOSITORY / "operator/triton_vllm_operator/sources/wait_for_gpu.py"
 # An H200 as nvidia-smi tells it: empty, and with 60 GiB taken.
@@ -93,10 +91,6 @@ def test_each_of_several_gpus_counts(smi: Path) -> None:
     assert run(seconds="1").stdout.startswith(
         "waiting for GPU memory: GPU 1 has 79.2 GiB free, and the engine asks for 125.8 GiB\n"
     )
-
-
-def test_the_mark_is_the_one_that_is_read() -> None:
-    assert wait_for_gpu.MARK == WAIT_MARK
 
 
 GPU = {

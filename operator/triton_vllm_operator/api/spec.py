@@ -8,11 +8,12 @@ from pydantic import Field
 from triton_vllm_operator.api.base import LIST_MAP_KEYS, LIST_TYPE, ApiModel, Form, ObjectName, Quantity, rule
 from triton_vllm_operator.api.cache import CompileCache
 from triton_vllm_operator.api.engine import Engine
-from triton_vllm_operator.api.model import ImageReference, LoraAdapter, Model, ModelSource
+from triton_vllm_operator.api.model import LoraAdapter, Model, ModelSource
 from triton_vllm_operator.api.pods import EnvVariable, Fetch, PodMetadata, ServiceSettings
 from triton_vllm_operator.api.quantity import parse_quantity
 from triton_vllm_operator.api.recovery import Recovery
 from triton_vllm_operator.api.rollout import Drain, Rollout
+from triton_vllm_operator.api.runtime import Runtime
 from triton_vllm_operator.api.scheduling import Resources, Scheduling
 
 TOKENIZER_FIELD: Final = "spec.model.tokenizer"
@@ -25,82 +26,6 @@ MOST_REPLICAS: Final = 1000
 def adapter_field(adapter: LoraAdapter) -> str:
     """The field of an adapter, for messages."""
     return f"spec.model.loraAdapters[{adapter.name}]"
-
-
-RuntimeVersion = Annotated[
-    str,
-    Field(min_length=1, max_length=64),
-    Form(
-        "^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        'a version is an entry of the runtime catalogue, as "26.08"; write it in quotes: it is no number',
-    ),
-]
-VllmVersion = Annotated[
-    str,
-    Field(min_length=5, max_length=32),
-    Form(
-        r"^[0-9]+\.[0-9]+\.[0-9]+(\.[0-9]+)?((a|b|rc|\.post|\.dev)[0-9]+)*(\+[A-Za-z0-9.]+)?$",
-        "a vLLM version is three or four numbers, as 0.27.1 or 0.10.1.1, and after them .post1, rc1 or +local at will",
-    ),
-]
-
-
-class ArgumentCheck(StrEnum):
-    """What is done about an engine argument that the catalogue of its vLLM version does not know."""
-
-    ENFORCE = "Enforce"
-    WARN = "Warn"
-
-
-class Backend(StrEnum):
-    """Which of Triton's vLLM backends serves."""
-
-    NVIDIA = "NVIDIA"
-    PROJECT = "Project"
-
-
-class Runtime(ApiModel):
-    """Which Triton and vLLM serve the model: an entry of the catalogue, or an image of your own."""
-
-    version: RuntimeVersion | None = Field(
-        None,
-        description="An entry of the operator's runtime catalogue, as 26.08.",
-    )
-    image: ImageReference | None = Field(
-        None,
-        description="An image with Triton and its vLLM backend, where the administrator allows it.",
-    )
-    vllm_version: VllmVersion | None = Field(
-        None, description="The vLLM version inside runtime.image, as 0.27.1 or 0.10.1.1.post1."
-    )
-    backend: Backend | None = Field(
-        None,
-        description="NVIDIA, the default on GPUs, or Project: this project's backend, which streams to many clients "
-        "at once, where the administrator offers an image with it.",
-    )
-    argument_check: ArgumentCheck | None = Field(
-        None,
-        description="Enforce, the default, refuses an engine argument that vLLM's published version does not take; "
-        "Warn lets it pass, for a patched build that takes more.",
-    )
-
-    @rule("has(self.version) != has(self.image)", "set exactly one of runtime.version and runtime.image")
-    def _is_one_runtime(self) -> bool:
-        return (self.version is None) != (self.image is None)
-
-    @rule(
-        "has(self.image) == has(self.vllmVersion)",
-        "runtime.image needs runtime.vllmVersion, the vLLM inside it; a catalogue entry knows its own",
-    )
-    def _image_names_its_vllm(self) -> bool:
-        return (self.image is None) == (self.vllm_version is None)
-
-    @rule(
-        "!has(self.backend) || !has(self.image)",
-        "runtime.backend chooses among the images of a catalogue entry; runtime.image holds one backend already",
-    )
-    def _image_has_its_backend(self) -> bool:
-        return self.backend is None or self.image is None
 
 
 GPUResource = Annotated[

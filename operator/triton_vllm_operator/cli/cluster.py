@@ -23,7 +23,7 @@ from triton_vllm_operator.cli.files import Unreadable
 from triton_vllm_operator.kube.nodes import Node, project_node
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.pod_reading import project_pod
-from triton_vllm_operator.kube.resources import as_dict, is_paused, metadata_of
+from triton_vllm_operator.kube.resources import as_dict, as_list, is_paused, metadata_of
 
 _SECONDS: Final = 30
 _MOST_COMPLAINTS: Final = 4096
@@ -108,8 +108,7 @@ def read_items(resource: str, *options: str) -> tuple[Json, ...]:
     Raises:
         Unreadable: kubectl is not there, may not list them, or knows no such kind.
     """
-    items = ask("get", resource, *options).get("items")
-    return tuple(body for body in items if isinstance(body, dict)) if isinstance(items, list) else ()
+    return tuple(as_list(ask("get", resource, *options).get("items")))
 
 
 def ask(*arguments: str) -> Json:

@@ -146,7 +146,10 @@ def restart(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
     cluster.restart(running)
     pods = "its pods are replaced, one after the other"
     done = "it is tried again" if running.status.stopped is not None else pods
-    return DONE, f"{running.name}: {done}; kubectl rollout status deployment/{running.name}\n"
+    return (
+        DONE,
+        f"{running.name}: {done}; follow it: kubectl llm rollout status {running.name} -n {running.namespace}\n",
+    )
 
 
 def doctor(_: argparse.Namespace, __: Catalogue) -> tuple[int, str]:

@@ -24,12 +24,11 @@ from triton_vllm_operator.health.work import read_work
 from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import ApiError
 from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.sources.wait_for_gpu import MARK
 
 _LOG = logging.getLogger(__name__)
 REST_SECONDS: Final = 60.0
 _WAIT_REST_SECONDS: Final = 10.0
-WAIT_MARK: Final = "waiting for GPU memory: "
-"""What sources/wait_for_gpu.py says while it waits."""
 _NOT_CREATED: Final = "FailedCreate"
 _HELD_BY: Final = frozenset(
     {
@@ -145,7 +144,7 @@ class Inspector:
         except ApiError as error:
             _LOG.warning("cannot read whether %s/%s waits: %s", namespace, pod.name, error)
             return ""
-        _, mark, said = line.partition(WAIT_MARK)
+        _, mark, said = line.partition(MARK)
         kept = {uid: text for uid, text in self._awaited.items() if uid in self._not_before}
         self._awaited = {**kept, pod.uid: hide_secrets(said) if mark else ""}
         return self._awaited[pod.uid]

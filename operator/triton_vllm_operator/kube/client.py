@@ -21,7 +21,18 @@ from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.times import parse_time
 from triton_vllm_operator.kube.answers import as_error, parse_answer
 from triton_vllm_operator.kube.errors import Gone, Refused, Unavailable
-from triton_vllm_operator.kube.resources import EVENT, LEASE, NODE, POD, Kind, kind_of, metadata_of, name_of, time_of
+from triton_vllm_operator.kube.resources import (
+    EVENT,
+    LEASE,
+    NODE,
+    POD,
+    Kind,
+    as_list,
+    kind_of,
+    metadata_of,
+    name_of,
+    time_of,
+)
 
 Measure = Callable[[str, str, int, float], None]
 """Called after every request with verb, resource, HTTP status (0: no answer) and seconds."""
@@ -94,8 +105,7 @@ class KubeClient:
             query["fieldSelector"] = fields
         while True:
             page = await self._call("GET", "list", kind, kind.path(namespace), query)
-            items = page.get("items")
-            for item in items if isinstance(items, list) else []:
+            for item in as_list(page.get("items")):
                 yield item
             token = metadata_of(page).get("continue")
             if not token:
@@ -201,10 +211,9 @@ class KubeClient:
         query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": str(_PAGE)}
         path = EVENT.path(namespace)
         listed = parse_answer(f"list {path}", await self._once("GET", "list", EVENT, path, query))
-        events = listed.get("items")
         found = [
             Warned(at, str(event.get("reason")), str(event.get("message", ""))[:_LONGEST_MESSAGE])
-            for event in (events if isinstance(events, list) else [])
+            for event in as_list(listed.get("items"))
             if event.get("reason") in reasons
             and (at := time_of(event.get("lastTimestamp") or event.get("eventTime"))) is not None
         ]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.kube.requests import Amounts, read_amounts
-from triton_vllm_operator.kube.resources import as_dict, metadata_of, name_of
+from triton_vllm_operator.kube.resources import as_dict, as_list, metadata_of, name_of
 
 _GPU_DRIVER: Final = "gpu.nvidia.com"
 
@@ -62,8 +62,7 @@ def find_sliced(slices: Iterable[Json]) -> frozenset[str]:
 
 def _why_not_ready(conditions: object) -> str:
     """A node of which nothing is said yet counts as ready."""
-    listed = [as_dict(condition) for condition in conditions] if isinstance(conditions, list) else []
-    ready = next((condition for condition in listed if condition.get("type") == "Ready"), None)
+    ready = next((condition for condition in as_list(conditions) if condition.get("type") == "Ready"), None)
     if ready is None or ready.get("status") == "True":
         return ""
     return str(ready.get("message") or ready.get("reason") or "it does not say why")

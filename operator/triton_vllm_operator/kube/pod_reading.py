@@ -16,7 +16,7 @@ from triton_vllm_operator.kube.pod import (
     Image,
     Pod,
 )
-from triton_vllm_operator.kube.resources import as_dict, controller_of, metadata_of, name_of, time_of
+from triton_vllm_operator.kube.resources import as_dict, as_list, controller_of, metadata_of, name_of, time_of
 
 _WARNING: Final = '"warning"'
 
@@ -24,7 +24,7 @@ _WARNING: Final = '"warning"'
 def project_pod(body: Json) -> Pod:
     """The projection of a pod as the API server has it."""
     metadata, status = metadata_of(body), as_dict(body.get("status"))
-    conditions = {c["type"]: c for c in _list(status.get("conditions"))}
+    conditions = {c["type"]: c for c in as_list(status.get("conditions"))}
     container = _container(status, "containerStatuses", (names.CONTAINER, names.FETCH_CONTAINER))
     prepare = _container(status, "initContainerStatuses", (names.PREPARE_CONTAINER,))
     state = as_dict(container.get("state"))
@@ -80,10 +80,12 @@ def _awaited_image(spec: dict[str, Any], message: str) -> Image | None:
     """The image of the pod that a kubelet's message names; the longest, if the name of one holds that of another."""
     if not message:
         return None
-    volumes = [(as_dict(volume.get("image")).get("reference"), volume["name"]) for volume in _list(spec.get("volumes"))]
-    containers = [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]
+    volumes = [
+        (as_dict(volume.get("image")).get("reference"), volume["name"]) for volume in as_list(spec.get("volumes"))
+    ]
+    containers = [*as_list(spec.get("initContainers")), *as_list(spec.get("containers"))]
     images = [*volumes, *((container.get("image"), container["name"]) for container in containers)]
-    mounts = [mount for container in containers for mount in _list(container.get("volumeMounts"))]
+    mounts = [mount for container in containers for mount in as_list(container.get("volumeMounts"))]
     adapters = {mount["name"]: _adapter_at(str(mount.get("mountPath"))) for mount in mounts}
     found = [
         Image(reference, holder, adapters.get(holder, ""))
@@ -98,15 +100,15 @@ def _adapter_at(path: str) -> str:
 
 
 def _container(status: dict[str, Any], key: str, wanted: tuple[str, ...]) -> dict[str, Any]:
-    return next((c for c in _list(status.get(key)) if c["name"] in wanted), {})
+    return next((c for c in as_list(status.get(key)) if c["name"] in wanted), {})
 
 
 def _unhealthy_devices(container: dict[str, Any]) -> tuple[str, ...]:
     """https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/4680-add-resource-health-to-pod-status."""
     return tuple(
         f"{resource.get('name')} {device.get('resourceID')}"
-        for resource in _list(container.get("allocatedResourcesStatus"))
-        for device in _list(resource.get("resources"))
+        for resource in as_list(container.get("allocatedResourcesStatus"))
+        for device in as_list(resource.get("resources"))
         if device.get("health") == "Unhealthy"
     )
 
@@ -163,7 +165,7 @@ def _deletion_cost(metadata: dict[str, Any]) -> int | None:
 
 def _waits_first(spec: dict[str, Any]) -> bool:
     """Whether what its container runs begins with the program that waits."""
-    container = next((each for each in _list(spec.get("containers")) if each.get("name") == names.CONTAINER), {})
+    container = next((each for each in as_list(spec.get("containers")) if each.get("name") == names.CONTAINER), {})
     arguments = container.get("args")
     return isinstance(arguments, list) and any(names.WAIT_PROGRAM in str(each) for each in arguments[:3])
 
@@ -180,8 +182,4 @@ def _began(container: dict[str, Any]) -> datetime | None:
 def image_volumes(body: Json) -> frozenset[str]:
     """The names of the volumes of a pod template that are images."""
     pod = as_dict(as_dict(as_dict(body.get("spec")).get("template")).get("spec"))
-    return frozenset(str(volume["name"]) for volume in _list(pod.get("volumes")) if volume.get("image"))
-
-
-def _list(value: Any) -> list[dict[str, Any]]:
-    return value if isinstance(value, list) else []
+    return frozenset(str(volume["name"]) for volume in as_list(pod.get("volumes")) if volume.get("image"))

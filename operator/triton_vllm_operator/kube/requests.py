@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.quantity import parse_quantity
-from triton_vllm_operator.kube.resources import as_dict
+from triton_vllm_operator.kube.resources import as_dict, as_list
 
 Amounts = Mapping[str, Decimal]
 """Of each resource, in its base unit: cores, bytes, GPUs."""
@@ -20,10 +20,10 @@ def pod_requests(spec: Json) -> dict[str, Decimal]:
     https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers, and
     sidecars as in https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/api/v1/resource/helpers.go.
     """
-    together = _add(*(_container(each) for each in _containers(spec, "containers")))
+    together = _add(*(_container(each) for each in as_list(spec.get("containers"))))
     beside: dict[str, Decimal] = {}
     before: dict[str, Decimal] = {}
-    for container in _containers(spec, "initContainers"):
+    for container in as_list(spec.get("initContainers")):
         own = _container(container)
         if container.get("restartPolicy") == "Always":
             beside = _add(beside, own)
@@ -34,11 +34,6 @@ def pod_requests(spec: Json) -> dict[str, Decimal]:
         # Of the whole pod, where that is set: https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/2837-pod-level-resource-spec
         needed = {**needed, **level}
     return _add(needed, dict(read_amounts(as_dict(spec.get("overhead")))), {PODS: Decimal(1)})
-
-
-def _containers(spec: Json, members: str) -> Iterator[dict[str, Any]]:
-    found = spec.get(members)
-    yield from (each for each in found or () if isinstance(each, dict)) if isinstance(found, list) else ()
 
 
 def _container(container: Mapping[str, Any]) -> dict[str, Decimal]:

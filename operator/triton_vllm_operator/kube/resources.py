@@ -78,6 +78,11 @@ def as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def as_list(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list of the API; none of all else."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def name_of(body: Json) -> str:
     """The name of an object."""
     return str(metadata_of(body).get("name", ""))

@@ -1,11 +1,10 @@
 """The Job that brings the images of a pod to a node, before another pod there goes for it."""
 
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
-from triton_vllm_operator.kube.resources import as_dict
+from triton_vllm_operator.kube.resources import as_dict, as_list
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.job import Purpose, build_job
 from triton_vllm_operator.manifests.preparation import build_pod_metadata, tolerate_gpus
@@ -58,9 +57,9 @@ def build_prepull_job(owner: Owner, revision: Revision, node: str) -> Json:
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "affinity": {"nodeAffinity": _on(node)},
-                "tolerations": [*(pod.get("tolerations") or ()), *tolerate_gpus(revision.spec.gpu_resource)],
-                "initContainers": [_build_container(each, volumes) for each in pod.get("initContainers") or ()],
-                "containers": [_build_container(each, volumes) for each in pod["containers"]],
+                "tolerations": [*as_list(pod.get("tolerations")), *tolerate_gpus(revision.spec.gpu_resource)],
+                "initContainers": [_build_container(each, volumes) for each in as_list(pod.get("initContainers"))],
+                "containers": [_build_container(each, volumes) for each in as_list(pod.get("containers"))],
                 "volumes": volumes,
             },
         },
@@ -68,16 +67,15 @@ def build_prepull_job(owner: Owner, revision: Revision, node: str) -> Json:
     return build_job(owner, Purpose.PULL, content)
 
 
-def _containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from pod.get("initContainers") or ()
-    yield from pod.get("containers") or ()
+def _containers(pod: Json) -> list[Json]:
+    return [*as_list(pod.get("initContainers")), *as_list(pod.get("containers"))]
 
 
-def _image_volumes(pod: dict[str, Any]) -> list[Json]:
-    return [volume for volume in pod.get("volumes") or () if volume.get("image")]
+def _image_volumes(pod: Json) -> list[Json]:
+    return [volume for volume in as_list(pod.get("volumes")) if volume.get("image")]
 
 
-def _build_container(container: dict[str, Any], volumes: list[Json]) -> Json:
+def _build_container(container: Json, volumes: list[Json]) -> Json:
     pulled = {volume["name"] for volume in volumes}
     return {
         # Its name, and its mounts, are by what it is told for what an image is that cannot be pulled.
@@ -86,7 +84,7 @@ def _build_container(container: dict[str, Any], volumes: list[Json]) -> Json:
         "command": ["true"],
         "resources": {"requests": dict(_LITTLE), "limits": dict(_LITTLE)},
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [mount for mount in container.get("volumeMounts") or () if mount["name"] in pulled],
+        "volumeMounts": [mount for mount in as_list(container.get("volumeMounts")) if mount["name"] in pulled],
     }
 
 

@@ -24,7 +24,8 @@ PROGRAMS: Final = "/tmp"
 REPOSITORY: Final = "/models"
 CACHE: Final = "/compile-cache"
 
-_WAIT_SECONDS: Final = 120
+WAIT_SECONDS: Final = 120
+"""For which a container waits at most until its GPUs have the memory that the engine asks for."""
 # Whoever can call these endpoints can load code into the server:
 # https://github.com/triton-inference-server/server/blob/main/docs/customization_guide/deploy.md
 _RESTRICTED: Final = "model-repository,shared-memory,trace"
@@ -82,7 +83,7 @@ def _set_programs(programs: list[Program]) -> str:
 def _build_program(file: str, spec: LLMDeploymentSpec, vllm: str, image: str) -> Program:
     if file == names.WAIT_PROGRAM:
         utilization = find_utilization(spec, vllm)
-        return Program(file, (f"--utilization={utilization:g}", f"--seconds={_WAIT_SECONDS}"))
+        return Program(file, (f"--utilization={utilization:g}", f"--seconds={WAIT_SECONDS}"))
     plan = ("--start-plan",) if _has_start_plan(spec, vllm) else ()
     return Program(file, (f"--volume={CACHE}", f"--settings={_name_settings(spec, vllm, image)}", *plan))
 

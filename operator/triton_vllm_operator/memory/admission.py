@@ -9,6 +9,7 @@ from typing import Final
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.scheduling import Scheduling, TaintEffect, Toleration, TolerationOperator
 from triton_vllm_operator.kube.nodes import Node, Taint
+from triton_vllm_operator.kube.resources import as_list
 
 _KEEPS_AWAY: Final = (TaintEffect.NO_SCHEDULE.value, TaintEffect.NO_EXECUTE.value)
 _NAME: Final = "metadata.name"
@@ -64,9 +65,7 @@ def _required_terms(scheduling: Scheduling) -> list[Json] | None:
 
 def _matches(node: Node, term: Json) -> bool:
     """All expressions must hold; a term without any holds nowhere."""
-    of_labels, of_fields = term.get("matchExpressions"), term.get("matchFields")
-    labels = [rule for rule in of_labels if isinstance(rule, dict)] if isinstance(of_labels, list) else []
-    fields = [rule for rule in of_fields if isinstance(rule, dict)] if isinstance(of_fields, list) else []
+    labels, fields = as_list(term.get("matchExpressions")), as_list(term.get("matchFields"))
     if not labels and not fields:
         return False
     named = {_NAME: node.name}

@@ -9,7 +9,8 @@ from triton_vllm_operator.api.changes import rolling_part
 from triton_vllm_operator.api.platform import Allow
 from triton_vllm_operator.api.reading import read_rest, read_spec
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.api.spec import ArgumentCheck, LLMDeploymentSpec
+from triton_vllm_operator.api.runtime import ArgumentCheck
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.health.failures.pods import Problem
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import IMAGE_VOLUMES_DROPPED, Observed

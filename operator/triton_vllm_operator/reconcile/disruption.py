@@ -1,8 +1,7 @@
 """Whether the pods get a PodDisruptionBudget. Pure."""
 
-from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.kube.budget_lister import Budget
-from triton_vllm_operator.kube.resources import DISRUPTION_BUDGET, as_dict, metadata_of
+from triton_vllm_operator.kube.resources import DISRUPTION_BUDGET, as_dict, as_list, metadata_of
 from triton_vllm_operator.manifests.disruption_budget import LEAST_REPLICAS
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.memory.admission import holds
@@ -27,6 +26,5 @@ def _labels(revision: Revision) -> dict[str, str]:
 
 def _selects(budget: Budget, labels: dict[str, str]) -> bool:
     equal = as_dict(budget.selector.get("matchLabels"))
-    rules = budget.selector.get("matchExpressions")
-    listed: list[Json] = [rule for rule in rules if isinstance(rule, dict)] if isinstance(rules, list) else []
-    return all(labels.get(key) == value for key, value in equal.items()) and all(holds(rule, labels) for rule in listed)
+    rules = as_list(budget.selector.get("matchExpressions"))
+    return all(labels.get(key) == value for key, value in equal.items()) and all(holds(rule, labels) for rule in rules)

@@ -4,11 +4,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from triton_vllm_operator.kube.pod import Pod
+from triton_vllm_operator.manifests.start import WAIT_SECONDS
 
 _PATIENCE: Final = timedelta(seconds=60)
 """A volume that is attached takes as long."""
-_LONGEST_WAIT: Final = timedelta(seconds=150)
-"""sources/wait_for_gpu.py waits for two minutes at most."""
+_LONGEST_WAIT: Final = timedelta(seconds=WAIT_SECONDS + 30)
+"""For its GPUs, and for what comes before."""
 _WAIT_AGAIN: Final = timedelta(seconds=11)
 _AGAIN: Final = timedelta(seconds=61)
 """No event of our watches tells of another Event."""

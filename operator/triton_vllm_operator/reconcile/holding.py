@@ -22,7 +22,7 @@ from triton_vllm_operator.reconcile.fetching import Fetching
 from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.reconcile.rolling import deployed_revision
-from triton_vllm_operator.rollout.step import Step
+from triton_vllm_operator.rollout.step import Moment, Step
 
 _LOOK: Final = timedelta(seconds=10)
 _LOOK_AT_REQUESTS: Final = timedelta(seconds=2)
@@ -58,7 +58,10 @@ class _Hindrance:
 def find_hold(observed: Observed, plan: Plan, step: Step, now: datetime) -> Hold | None:
     """What holds a step back that takes an old pod away; None if nothing does."""
     serving = [pod for pod in observed.pods if pod.name in step.old and pod.serves]
-    if plan.revision is None or not step.takes_away or not serving or (step.begins and not _is_settled(observed)):
+    moment = step.moment
+    if plan.revision is None or moment is None or not step.takes_away or not serving:
+        return None
+    if moment.begins and not _is_settled(observed):
         return None
     lacking = _find_lacking(observed, plan.revision, serving)
     jobs = {node: build_prepull_job(observed.resource.owner, plan.revision, node) for node in lacking}
@@ -68,7 +71,9 @@ def find_hold(observed: Observed, plan: Plan, step: Step, now: datetime) -> Hold
         if observed.loads is None:
             return Hold(plan, step, wants_loads=True)
         hindrance = _find_busy(observed, plan.revision.name, waits, observed.loads, serving, now)
-    return None if hindrance is None else _hold(observed, plan, step, hindrance, tuple(jobs.values()), now)
+    return (
+        None if hindrance is None else _hold(observed, Hold(plan, step, tuple(jobs.values())), moment, hindrance, now)
+    )
 
 
 def _is_settled(observed: Observed) -> bool:
@@ -79,25 +84,27 @@ def _is_settled(observed: Observed) -> bool:
     return is_deployed and not any(pod.lives and pod.revision not in deployed for pod in observed.pods)
 
 
-def _hold(
-    observed: Observed, plan: Plan, step: Step, hindrance: _Hindrance, jobs: tuple[Json, ...], now: datetime
-) -> Hold:
-    problem, revision = hindrance.problem, plan.revision.name if plan.revision is not None else ""
-    since = _since(observed, revision, problem.reason) or now
-    held = HeldStatus(
+def _hold(observed: Observed, held: Hold, moment: Moment, hindrance: _Hindrance, now: datetime) -> Hold:
+    plan, step, problem = held.plan, held.step, hindrance.problem
+    since = _since(observed, moment.revision, problem.reason) or now
+    told = HeldStatus(
         reason=problem.reason,
         message=shorten(problem.message, LONGEST_WHY),
         time=format_time(since),
     )
-    status = step.status.model_copy(update={"held": held}) if step.status is not None else None
-    stays = replace(step, way=step.in_force, status=status, look_again_at=hindrance.look_again_at, takes_away=False)
-    if not step.begins:
-        return Hold(plan, stays, jobs)
+    status = step.status.model_copy(update={"held": told}) if step.status is not None else None
+    stays = replace(step, way=moment.in_force, status=status, look_again_at=hindrance.look_again_at)
+    if not moment.begins:
+        return replace(held, step=stays)
     # Until it begins there is no revision, as while a model is fetched.
     startup = timedelta(seconds=plan.live.probe.startup_deadline_seconds)
     is_in_vain = problem.reason in _LOST_ALIKE and now - since >= startup
     waits = Fetching(plan.source_job, problem, is_in_vain, hindrance.look_again_at).beside_others()
-    return Hold(replace(plan, revision=observed.newest, fetching=waits), replace(stays, old=frozenset()), jobs)
+    return replace(
+        held,
+        plan=replace(plan, revision=observed.newest, fetching=waits),
+        step=replace(stays, old=frozenset()),
+    )
 
 
 def _since(observed: Observed, revision: str, *reasons: Reason) -> datetime | None:

@@ -15,7 +15,7 @@ from triton_vllm_operator.reconcile.deadlines import refusal_deadline, startup_d
 from triton_vllm_operator.reconcile.situation import Finding, Situation, fails, holds
 from triton_vllm_operator.rollout.step import Step
 
-_IN_VAIN: Final = frozenset({Reason.MODEL_NOT_SERVABLE, Reason.MODEL_NOT_FOUND})
+_UNTIL_CHANGED: Final = frozenset({Reason.MODEL_NOT_SERVABLE, Reason.MODEL_NOT_FOUND})
 """What a pod fails for, and its successors will, until somebody changes the spec or the files."""
 UNDER_WAY: Final = frozenset(
     {
@@ -106,7 +106,7 @@ def _is_in_vain(problem: Problem, situation: Situation, now: datetime) -> bool:
     if problem.reason is Reason.PODS_REFUSED:
         deadline = refusal_deadline(situation)
         return deadline is not None and deadline <= now
-    return problem.reason in _IN_VAIN
+    return problem.reason in _UNTIL_CHANGED
 
 
 def _warned(situation: Situation) -> str:

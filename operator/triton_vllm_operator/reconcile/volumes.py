@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from triton_vllm_operator.kube.pod import Pod
-from triton_vllm_operator.kube.resources import as_dict
+from triton_vllm_operator.kube.resources import as_dict, as_list
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.model import Observed
 
@@ -33,6 +33,6 @@ def awaits_volume(observed: Observed, pod: Pod) -> bool:
 
 def _find_claims(revision: Revision) -> frozenset[str]:
     """The claims that pods of a revision mount."""
-    volumes = as_dict(revision.pod_template.get("spec")).get("volumes")
-    claims = (as_dict(volume.get("persistentVolumeClaim")) for volume in volumes) if isinstance(volumes, list) else ()
+    volumes = as_list(as_dict(revision.pod_template.get("spec")).get("volumes"))
+    claims = (as_dict(volume.get("persistentVolumeClaim")) for volume in volumes)
     return frozenset(str(claim["claimName"]) for claim in claims if claim)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from triton_vllm_operator.api.engine import SchedulingPolicy
 from triton_vllm_operator.api.hub import DEFAULT_REVISION
 from triton_vllm_operator.api.hub_names import is_commit
-from triton_vllm_operator.api.spec import Backend, LLMDeploymentSpec
+from triton_vllm_operator.api.runtime import Backend
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.repository.catalogue import RuntimeEntry
 from triton_vllm_operator.repository.environment import load_environment_policy
 

@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from triton_vllm_operator.api.base import ApiModel
 from triton_vllm_operator.api.platform import Policy
-from triton_vllm_operator.api.spec import Backend
+from triton_vllm_operator.api.runtime import Backend
 
 
 class AcceleratorKind(StrEnum):

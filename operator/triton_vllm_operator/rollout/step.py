@@ -18,6 +18,12 @@ _AGAIN: Final = timedelta(seconds=15)
 """Between two looks at what is free, while pods are replaced in place."""
 _REFUSED_FOR: Final = timedelta(seconds=5)
 """After which a refusal is believed: that of the pods before is told for a moment longer."""
+_QUOTA: Final = "exceeded quota"
+"""https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apiserver/pkg/admission/plugin/resourcequota/controller.go."""
+_NOT_TRIED: Final = frozenset({Reason.REPLACING_PODS, Reason.UNSCHEDULABLE})
+"""With these a new pod waits for its place, and no old one goes for it."""
+_SURGE_GIVEN_UP: Final = frozenset({Reason.SURGE_TIMED_OUT, Reason.SURGE_REFUSED})
+"""After these the rest of a rollout replaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +89,26 @@ class Step:
     look_again_at: datetime | None = None
     wants_places: bool = False
     """Whether it must be known what is free before anything is decided."""
-    has_left: bool = False
-    """Whether an old pod is there to stay."""
-    frees_place: bool = False
-    """Whether an own pod is being deleted, whose place one that has no node yet may get."""
     old: frozenset[str] = frozenset()
     """Names of the pods that are to be replaced."""
-    begins: bool = False
-    """Whether the Deployment does not know of the revision yet."""
-    in_force: RolloutWay = RolloutWay.REPLACE
-    """What the Deployment does now."""
-    takes_away: bool = False
-    """Whether an old pod goes first with this step, and did not before it."""
+    moment: Moment | None = None
+    """Of which it was decided; None while there is no Deployment, or nothing that it should run."""
+
+    @property
+    def takes_away(self) -> bool:
+        """Whether an old pod goes first with this step, and did not before it."""
+        moment = self.moment
+        if moment is None or moment.paused or moment.left == 0 or self.way is not RolloutWay.REPLACE:
+            return False
+        return moment.begins or moment.in_force is RolloutWay.SURGE
 
     @property
     def awaits_place(self) -> bool:
         """Whether it is no fault yet that a new pod has no node: an old one goes, or will if no place is found."""
-        if self.status is None:
+        if self.status is None or self.moment is None:
             return False
-        is_tried = self.way is RolloutWay.SURGE and self.has_left and self.status.reason not in _NOT_TRIED
-        return is_tried or self.frees_place
+        is_tried = self.way is RolloutWay.SURGE and self.moment.left > 0 and self.status.reason not in _NOT_TRIED
+        return is_tried or self.moment.goes
 
     @property
     def turns_at(self) -> datetime | None:
@@ -111,24 +117,15 @@ class Step:
         return self.look_again_at if waits else None
 
 
-_QUOTA: Final = "exceeded quota"
-"""https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apiserver/pkg/admission/plugin/resourcequota/controller.go."""
-_NOT_TRIED: Final = frozenset({Reason.REPLACING_PODS, Reason.UNSCHEDULABLE})
-"""With these a new pod waits for its place, and no old one goes for it."""
-_IN_VAIN: Final = frozenset({Reason.SURGE_TIMED_OUT, Reason.SURGE_REFUSED})
-"""After these the rest of a rollout replaces."""
-
-
 def decide_step(
     settings: Rollout, moment: Moment, before: RolloutStatus | None, estimate: Estimate | None, now: datetime
 ) -> Step:
     """What is done next about old pods."""
-    # What held it back is found anew.
-    is_of_this = before is not None and before.revision == moment.revision
-    known = before.model_copy(update={"held": None}) if before is not None and is_of_this else None
+    # What held it back is found anew, and is over with a pause, which takes nobody's time for that.
+    free = before.model_copy(update={"held": None}) if before is not None else None
+    known = free if free is not None and free.revision == moment.revision else None
     if moment.paused:
-        # What held it back is over: a pause takes nobody's time for that.
-        step = Step(moment.in_force, before.model_copy(update={"held": None}) if before is not None else None)
+        step = Step(moment.in_force, free)
     elif moment.left == 0:
         # It is told of until the new pods generate. Then the Deployment is left as a restart of it should begin.
         is_over = (known is not None or moment.edited) and not moment.goes and not moment.starts
@@ -137,16 +134,7 @@ def decide_step(
         step = _choose(settings, moment, known, estimate, now)
     else:
         step = _obey(settings.strategy, moment, known)
-    turns = moment.begins or moment.in_force is RolloutWay.SURGE
-    takes_away = step.way is RolloutWay.REPLACE and moment.left > 0 and turns and not moment.paused
-    return replace(
-        step,
-        has_left=moment.left > 0,
-        frees_place=moment.goes,
-        begins=moment.begins,
-        in_force=moment.in_force,
-        takes_away=takes_away,
-    )
+    return replace(step, moment=moment)
 
 
 def first_way(settings: Rollout) -> RolloutWay:
@@ -167,7 +155,7 @@ def _choose(
     if is_surging and not moment.waits and not moment.refused:
         # Also if it was to be a replacement: nothing went yet.
         return _without_waiting(_surge(moment, known, "a new pod has its place beside the old ones"))
-    if known is not None and known.reason in _IN_VAIN:
+    if known is not None and known.reason in _SURGE_GIVEN_UP:
         return Step(RolloutWay.REPLACE, known)
     if is_surging and moment.refused:
         return _surge_refused(moment, known, now)
@@ -181,7 +169,7 @@ def _choose(
         return _beside(moment, known, estimate)
     if estimate.fits_instead is False:
         # What the nodes take has changed since.
-        return _replace(moment, known, estimate, now)
+        return _without_room(moment, known, estimate, now)
     return Step(RolloutWay.REPLACE, known, now + _AGAIN)
 
 
@@ -219,7 +207,7 @@ def _begin(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now:
         why = f"there will be room for a new pod once those have ended that do not serve, or are too many{moment.start}"
         return _step(moment, known, RolloutWay.SURGE, Reason.SURGE_FITS, why)
     if estimate.fits is False:
-        return _replace(moment, known, estimate, now)
+        return _without_room(moment, known, estimate, now)
     if moment.preempts:
         why = f"what is free is not known ({estimate.message}), and a new pod might preempt others{moment.gap}"
         return _step(moment, known, RolloutWay.REPLACE, Reason.CAPACITY_UNKNOWN, why)
@@ -232,7 +220,7 @@ def _go_on_surging(
 ) -> Step:
     # The place that an old pod leaves may be the one that the new pod waits for.
     if estimate.fits_soon is False:
-        return _replace(moment, told, estimate, now)
+        return _without_room(moment, told, estimate, now)
     known = _surge(moment, told, estimate.message)
     if estimate.fits_soon is None and known.reason == Reason.UNSCHEDULABLE:
         # It was known to fit nowhere, not even in the place of an old one.
@@ -266,14 +254,15 @@ def _waiting(known: RolloutStatus, since: datetime | None) -> RolloutStatus:
     return known.model_copy(update={"waiting_since": format_time(since) if since is not None else None})
 
 
-def _replace(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now: datetime) -> Step:
+def _without_room(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now: datetime) -> Step:
+    """An old pod goes for a new one, unless that would not help."""
     if estimate.fits_instead is False:
         why = f"{estimate.message}; nor would there be in the place of an old pod, so none of them goes"
         step = _step(moment, known, RolloutWay.SURGE, Reason.UNSCHEDULABLE, why)
     else:
         why = f"{estimate.message}{moment.gap}"
         step = _step(moment, known, RolloutWay.REPLACE, Reason.REPLACING_NO_SPARE_GPU, why)
-    return Step(step.way, step.status, now + _AGAIN)
+    return replace(step, look_again_at=now + _AGAIN)
 
 
 def _step(moment: Moment, known: RolloutStatus | None, way: RolloutWay, reason: Reason, message: str) -> Step:

@@ -53,7 +53,7 @@ _BACK_OFF: Final = re.compile(
 )
 _OFTEN: Final = 2
 """Restarts from which on it is told how often a container has ended."""
-_IN_VAIN: Final = 5
+_MOST_ENDS: Final = 5
 """Ends, of which the last counts: kubelet has waited 10, 20, 40 and 80 s between them."""
 _SHOWN_DEVICES: Final = 4
 _OOM_KILLED: Final = "OOMKilled"
@@ -251,7 +251,7 @@ def _crash(pod: Pod, ended: Ended, words: LastWords) -> Problem:
     do = _LOADS_LESS if is_of_memory and words.phase is Phase.LOAD else named.do
     same = f"; it ended so{often}" + ("" if named.mends else ", and will again") if often else ""
     text = f"pod {pod.name}: {named.says}{when}; what helps: {do}{same}; {see}{devices}"
-    return Problem(named.reason, text, in_vain=named.in_vain and pod.restarts + 1 >= _IN_VAIN)
+    return Problem(named.reason, text, in_vain=named.in_vain and pod.restarts + 1 >= _MOST_ENDS)
 
 
 _SEE_LOGS: Final = "see kubectl logs"
