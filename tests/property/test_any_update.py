@@ -12,7 +12,8 @@ from support.simulate import World
 _GOOD, _BAD, _HUGE = "good", "bad", "huge"
 EDITS = st.tuples(st.sampled_from([_GOOD, _BAD, _HUGE]), st.integers(1, 6))
 OTHERS = st.tuples(st.sampled_from(["restart", "pause", "resume", "delete"]), st.just(0))
-ACTIONS = st.lists(st.tuples(EDITS | OTHERS, st.integers(0, 9)), max_size=8)
+SCALES = st.tuples(st.just("scale"), st.integers(1, 2))
+ACTIONS = st.lists(st.tuples(EDITS | OTHERS | SCALES, st.integers(0, 9)), max_size=8)
 STRATEGIES = st.sampled_from(["Auto", "Surge", "Replace"])
 LONG = 60
 """Seconds after which a small cluster is at rest: several replicas that load, and pods that end."""
@@ -38,6 +39,10 @@ def act(cluster: RollingCluster, what: str, number: int) -> None:
         cluster.restart()
     elif what in ("pause", "resume"):
         cluster.paused = what == "pause"
+    elif what == "scale":
+        # Of three generations at once Kubernetes takes the oldest, though it be the one that serves.
+        if sum(each.wanted > 0 for each in cluster.sets) < 3:
+            world.edit(replicas=number)
     elif what == "delete":
         # A pod that does not serve, as somebody does who loses patience.
         for pod in [pod for pod in cluster.pods if not pod.serves and pod.ends_at is None][:1]:
@@ -51,7 +56,7 @@ def act(cluster: RollingCluster, what: str, number: int) -> None:
 def end_well(cluster: RollingCluster, replicas: int) -> None:
     """With a spec that works, and after a restart of it, all pods are new ones, and nothing is written any more."""
     cluster.paused = False
-    cluster.world.edit(engine={"maxNumSeqs": 50})
+    cluster.world.edit(engine={"maxNumSeqs": 50}, replicas=replicas)
     rest(cluster, replicas)
     cluster.restart()
     rest(cluster, replicas)
@@ -74,9 +79,12 @@ def rest(cluster: RollingCluster, replicas: int) -> None:
 
 
 @settings(max_examples=25)
-@given(ACTIONS)
-def test_with_a_spare_gpu_somebody_always_answers(actions: list[tuple[tuple[str, int], int]]) -> None:
+@given(ACTIONS, st.sampled_from([None, 2]))
+def test_with_a_spare_gpu_somebody_always_answers(
+    actions: list[tuple[tuple[str, int], int]], quota: int | None
+) -> None:
     cluster = serving({"a": 1, "b": 1}, 1)
+    cluster.quota = quota
     for (what, number), seconds in actions:
         act(cluster, what, number)
         for _ in range(seconds):

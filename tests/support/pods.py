@@ -7,6 +7,8 @@ from support.simulate import NOW
 from triton_vllm_operator.kube.pod import Gate, Pod
 
 CONTAINER = "containerd://1"
+OWN_QUOTA = "exceeded quota: team, requested: pods=1, used: pods=1, limited: pods=1"
+"""What Kubernetes says of a pod where one of the LLMDeployment has used the quota up."""
 
 
 def make_pod(revision: str, name: str = "llama-1", **changes: Any) -> Pod:

@@ -80,6 +80,8 @@ class RollingCluster:
     sets: list[ReplicaSet] = field(default_factory=list)
     restarts: int = 0
     made: int = 0
+    desired: tuple[int, int] = (0, 0)
+    """How many pods the Deployment had when it was last scaled, and how many more it might have."""
 
     @property
     def serving(self) -> int:
@@ -185,6 +187,10 @@ class RollingCluster:
     def _sync(self, spec: Mapping[str, Any], newest: ReplicaSet) -> bool:
         replicas, bounds = int(spec["replicas"]), as_dict(as_dict(spec["strategy"])["rollingUpdate"])
         old = [each for each in self.sets if each is not newest and each.wanted]
+        if self.desired[0] not in (0, replicas):
+            self._scale(replicas, int(bounds["maxSurge"]), newest)
+            return True
+        self.desired = (replicas, int(bounds["maxSurge"]))
         if spec.get("paused"):
             return False
         if not old:
@@ -202,6 +208,27 @@ class RollingCluster:
         unavailable = newest.wanted - self._available(newest)
         most = total - least - unavailable
         return most > 0 and self._scale_old_down(old, least, most)
+
+    def _scale(self, replicas: int, surge: int, newest: ReplicaSet) -> None:
+        """In the middle of a rollout, in proportion; what is left over takes the largest, of those the oldest.
+
+        https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/sync.go
+        """
+        active = [each for each in self.sets if each.wanted]
+        most, before = replicas + surge if replicas else 0, sum(self.desired)
+        self.desired = (replicas, surge)
+        if len(active) < 2:
+            (active[0] if active else newest).wanted = replicas
+            return
+        missing = most - sum(each.wanted for each in active)
+        newer_first = -1 if missing > 0 else 1
+        ordered = sorted(active, key=lambda each: (-each.wanted, newer_first * self.sets.index(each)))
+        left = missing
+        for each in ordered:
+            share = int(each.wanted * most / before + 0.5) - each.wanted
+            share = max(min(share, left), 0) if missing > 0 else min(max(share, left), 0)
+            each.wanted, left = each.wanted + share, left - share
+        ordered[0].wanted = max(ordered[0].wanted + left, 0)
 
     def _scale_old_down(self, old: list[ReplicaSet], least: int, most: int) -> bool:
         cleaned = 0
@@ -222,7 +249,8 @@ class RollingCluster:
 
     def _tell(self, refused: bool) -> None:
         """What the Deployment's status says of pods that are not made."""
-        failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: pods"}
+        counts = f"requested: pods=1, used: pods={len(self.pods)}, limited: pods={self.quota}"
+        failure = {"type": "ReplicaFailure", "status": "True", "message": f"exceeded quota: team, {counts}"}
         for deployment in self.world.of_kind(DEPLOYMENT.kind):
             newest = self._find_newest(as_dict(deployment.body["spec"]))
             there = sum(pod.of is newest and pod.ends_at is None for pod in self.pods)

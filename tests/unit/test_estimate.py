@@ -1,6 +1,7 @@
 """Whether one more pod fits onto pretended nodes."""
 
 import time
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -116,6 +117,21 @@ def test_it_is_known_whether_the_place_of_one_more_would_do() -> None:
 def test_pods_are_spread_as_the_scheduler_would(own: tuple[Own, ...], rule: dict[str, Any], fits: bool) -> None:
     full = {"b": amounts(gpu="1", pods="1")}
     assert estimate(on(A, B, taken=full), asking(1, rule), own).fits is fits
+
+
+def test_the_scheduler_knows_better_where_something_adds_tolerations() -> None:
+    """Own pods with the same rules run on a node that takes none by them, and the scheduler counts that node."""
+    places = on(make_node("a", {}, 1, taints=TAINT))
+    short = replace(asking(), short_nodes=1)
+    alike = Own("a", amounts(gpu="1", pods="1"), goes=False, is_alike=True)
+    assert estimate(places, short, (alike,)).is_contradicted
+    # One with other rules may tolerate what the new one does not, and the scheduler may speak of another node.
+    for wanted, own in ((short, replace(alike, is_alike=False)), (asking(), alike)):
+        found = estimate(places, wanted, (own,))
+        assert (found.fits_instead, found.is_contradicted) == (False, False)
+    # A node that is cordoned keeps its pods.
+    cordoned = [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]
+    assert not estimate(on(make_node("a", {}, 1, taints=cordoned)), short, (alike,)).is_contradicted
 
 
 def test_a_thousand_nodes_are_counted_while_probes_go_on() -> None:

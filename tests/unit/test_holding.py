@@ -169,7 +169,9 @@ def test_a_new_pod_that_gets_its_place_while_a_node_is_prepared_goes_on() -> Non
     world = serving()
     world.changes["places"] = UNKNOWN
     world.edit(**ANOTHER_MODEL).settle()
-    waiting = make_pod(world.revision, "llama-2", scheduled_at=None, phase="Pending", running=False, ip=None)
+    waiting = make_pod(
+        world.revision, "llama-2", scheduled_at=None, unschedulable="0/1", phase="Pending", running=False, ip=None
+    )
     world.pods = (*world.pods, waiting)
     world.settle().later(61).settle().settle()
     assert world.condition("Progressing") == ("True", "PreparingNode")

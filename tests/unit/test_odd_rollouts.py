@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from support.nodes import make_node
-from support.pods import make_pod, make_serving
+from support.pods import OWN_QUOTA, make_pod, make_serving
 from support.simulate import World
 from triton_vllm_operator.kube.place_lister import Places
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict
@@ -18,6 +18,7 @@ from unit.test_rollback import edited as rolled
 from unit.test_rolling import FULL, SPARE, SPEC, bounds, make_placed, serving
 
 SURGES, REPLACES = (1, 0), (0, 1)
+TOO_SMALL_QUOTA = "exceeded quota: a, requested: requests.cpu=90, used: requests.cpu=4, limited: requests.cpu=6"
 UNSCHEDULABLE = [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]
 
 
@@ -120,7 +121,9 @@ def test_fewer_pods_and_another_spec_at_once() -> None:
 @pytest.mark.parametrize(
     ("message", "wanted", "reason"),
     [
-        ('pods "x-" is forbidden: exceeded quota: gpus, requested: 1, used: 1, limited: 1', REPLACES, "SurgeRefused"),
+        (f'pods "x-" is forbidden: {OWN_QUOTA}', REPLACES, "SurgeRefused"),
+        # Room for what the old one has, and for no more.
+        (TOO_SMALL_QUOTA, SURGES, "PodsRefused"),
         ('pods "x-" is forbidden: error looking up service account a/b: not found', SURGES, "PodsRefused"),
         ('admission webhook "policy" denied the request: no', SURGES, "PodsRefused"),
         ('pods "x-" is forbidden: violates PodSecurity "restricted:latest"', SURGES, "PodsRefused"),
@@ -187,7 +190,8 @@ def test_also_after_a_replacement() -> None:
 def test_a_restart_under_a_quota_that_is_used_up_replaces() -> None:
     """There is no pod of the new template, and those that are there are not it."""
     world = serving()
-    refuse(world, "exceeded quota: gpus", updatedReplicas=0)
+    world.changes["places"] = SPARE
+    refuse(world, OWN_QUOTA, updatedReplicas=0)
     world.settle().later(5).settle()
     assert bounds(world) == REPLACES
     assert world.status.rollout is not None
@@ -220,7 +224,7 @@ def test_an_edit_that_a_quota_refused_and_that_is_taken_back_replaces_nothing() 
     world.changes["places"] = SPARE
     first = dict(world.spec)
     world.edit(engine={"maxNumSeqs": 7}).settle()
-    refuse(world, "exceeded quota: gpus", updatedReplicas=0)
+    refuse(world, OWN_QUOTA, updatedReplicas=0)
     world.changes["places"] = FULL
     world.spec = first
     world.edit().settle()
@@ -231,7 +235,7 @@ def test_an_edit_that_a_quota_refused_and_that_is_taken_back_replaces_nothing() 
 def test_more_pods_than_a_quota_admits_restart_nothing() -> None:
     world = serving()
     world.edit(replicas=2).settle()
-    refuse(world, "exceeded quota: gpus", updatedReplicas=1)
+    refuse(world, OWN_QUOTA, updatedReplicas=1)
     world.settle().later(5).settle()
     assert bounds(world) == SURGES
 
@@ -325,3 +329,41 @@ def test_what_was_waited_for_is_not_waited_for_again() -> None:
     assert after is not None
     assert still_held(world.status.rollout, after.rollout) == world.status.rollout
     assert any(write.manifest["kind"] == "Deployment" for write in world.later(5).decide().writes)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        'persistentvolumeclaim "typo" not found',
+        "pod has unbound immediate PersistentVolumeClaims",
+        'persistentvolumeclaim "old" is being deleted',
+        # Nobody has looked: the scheduler is down, or there is none of that name.
+        "",
+    ],
+)
+def test_no_pod_goes_for_one_that_waits_for_something_else_than_room(says: str) -> None:
+    world = serving()
+    world.changes["places"] = SPARE
+    world.edit(engine={"maxNumSeqs": 7}).settle()
+    world.pods = (*world.pods, replace(make_waiting(world), unschedulable=says))
+    world.settle().later(61).settle().later(3600).settle()
+    assert bounds(world) == SURGES
+    assert world.status.rollout is not None
+    assert world.status.rollout.reason == ("Unschedulable" if says else "SurgeFits")
+    assert says in world.status.rollout.message
+    again = world.decide()
+    assert (again.writes, again.status) == ((), None)
+    # What it waited for has come.
+    placed = make_placed(replace(world.pods[1], unschedulable="", scheduled_at=world.now, running=True))
+    world.pods = (world.pods[0], placed)
+    world.settle()
+    assert bounds(world) == SURGES
+
+
+def test_the_gap_that_is_told_is_that_of_the_pod_that_goes() -> None:
+    world = serving(drain={"timeoutSeconds": 3600})
+    world.changes["places"] = FULL
+    world.edit(drain={"timeoutSeconds": 60}).settle()
+    assert bounds(world) == REPLACES
+    assert world.status.rollout is not None
+    assert "(3620 s at most)" in world.status.rollout.message

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.nodes import make_node
-from support.pods import make_pod, make_serving
+from support.pods import OWN_QUOTA, make_pod, make_serving
 from support.rolling_cluster import GPU, SPEC
 from support.simulate import World
 from triton_vllm_operator.kube.place_lister import Places
@@ -127,7 +127,7 @@ def test_a_restart_on_the_last_gpu_does_not_wait_for_a_second_one() -> None:
     assert bounds(world) == (1, 0)
     world.later(60)
     new = replace(old, name="llama-2", uid="uid-llama-2", template="2", created_at=world.now, scheduled_at=None,
-                  node="", ready=False, gate=None, running=False, phase="Pending")  # fmt: skip
+                  node="", ready=False, gate=None, running=False, phase="Pending", unschedulable="0/1")  # fmt: skip
     world.pods = (old, new)
     world.changes["places"] = FULL
     world.settle()
@@ -139,9 +139,8 @@ def test_a_restart_on_the_last_gpu_does_not_wait_for_a_second_one() -> None:
 def test_a_quota_that_lets_no_pod_be_made_ends_a_surge() -> None:
     world = edited(serving(), SPARE)
     (deployment,) = world.of_kind(DEPLOYMENT.kind)
-    failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    failure = {"type": "ReplicaFailure", "status": "True", "message": OWN_QUOTA}
     deployment.body["status"] = {"conditions": [failure]}
-    world.changes.clear()
     # That of the pods before is told for a moment longer.
     assert world.settle().decide().look_again_at == world.now + timedelta(seconds=5)
     assert bounds(world) == (1, 0)

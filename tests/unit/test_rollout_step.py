@@ -38,6 +38,9 @@ def under_way(way: RolloutWay, reason: str, since: str | None = None) -> Rollout
     return RolloutStatus(revision="llama-b", way=way, reason=reason, message="as counted then", waiting_since=since)
 
 
+LONG_AGO = "2026-11-29T11:00:00Z"
+
+
 def told(found: Step) -> tuple[RolloutWay, str]:
     assert found.status is not None
     assert found.status.way is found.way
@@ -139,15 +142,61 @@ def test_a_place_that_comes_free_is_used_from_the_next_pod_on() -> None:
 SURGING: dict[str, Any] = {"begins": False, "in_force": SURGE}
 
 
-def test_where_kubernetes_makes_no_new_pod_an_old_one_goes() -> None:
-    first = step(None, under_way(SURGE, "SurgeFits"), refused="exceeded quota: gpus", **SURGING)
-    assert (first.way, first.turns_at) == (SURGE, NOW + timedelta(seconds=5))
-    found = step(None, first.status, later=5, refused="exceeded quota: gpus", **SURGING)
+REFUSED: dict[str, Any] = {**SURGING, "refused": "exceeded quota: gpus", "makes_instead": True}
+
+
+@pytest.mark.parametrize(("is_ours", "seconds"), [(True, 5), (False, 60)])
+def test_where_kubernetes_makes_no_new_pod_an_old_one_goes(is_ours: bool, seconds: int) -> None:
+    """Soon where own pods fill the quota; else others may go, as long as a pod may wait for a place."""
+    refused = {**REFUSED, "makes_none_beside": is_ours}
+    first = step(UNKNOWN, under_way(SURGE, "SurgeFits"), **refused)
+    assert (first.way, first.turns_at) == (SURGE, NOW + timedelta(seconds=seconds))
+    found = step(UNKNOWN, first.status, later=seconds, **refused)
     assert told(found) == (REPLACE, "SurgeRefused")
     assert found.status is not None
     assert "exceeded quota: gpus" in found.status.message
     # The rest of this rollout replaces, whatever fits.
     assert step(FITS, found.status, begins=False, left=2).way is REPLACE
+
+
+def test_what_a_quota_counts_of_a_pod_that_goes_takes_no_other_away() -> None:
+    waiting = under_way(SURGE, "SurgeFits", since=LONG_AGO)
+    found = step(None, waiting, goes=True, makes_none_beside=True, **REFUSED)
+    assert (found.way, found.turns_at) == (SURGE, None)
+
+
+def test_nothing_goes_for_a_pod_that_would_be_refused_all_the_same() -> None:
+    found = step(None, under_way(SURGE, "SurgeFits"), later=3600, **{**REFUSED, "makes_instead": False})
+    assert (found.way, found.turns_at) == (SURGE, None)
+
+
+def test_nothing_goes_while_no_scheduler_has_looked() -> None:
+    waiting = under_way(SURGE, "SurgeFits", since=LONG_AGO)
+    for found in (FITS, FULL, SOON, UNKNOWN):
+        decided = step(found, waiting, waits=True, unjudged=True, **SURGING)
+        assert (decided.way, decided.turns_at) == (SURGE, None)
+
+
+def test_fewer_that_are_wanted_let_the_old_ones_serve_until_the_new_ones_do() -> None:
+    before = under_way(REPLACE, "ReplacingNoSpareGpu")
+    replacing = {"begins": False, "in_force": REPLACE, "all_made": True}
+    assert told(step(FULL, before, **replacing)) == (SURGE, "SurgeFits")
+    # Also while the new one waits for the place of one that goes.
+    assert told(step(FULL, before, waits=True, goes=True, **replacing)) == (SURGE, "SurgeFits")
+    for changes in ({"waits": True}, {"serves": False}, {"all_made": False}):
+        assert step(FULL, before, **{**replacing, **changes}).way is REPLACE
+    assert step(FULL, under_way(REPLACE, "SurgeTimedOut"), **replacing).way is REPLACE
+
+
+def test_where_the_scheduler_knows_of_more_nodes_the_wait_for_a_place_has_an_end() -> None:
+    """A RuntimeClass, or a queue, adds tolerations: by the spec's own a pod fits nowhere."""
+    known = under_way(SURGE, "Unschedulable")
+    contradicted = Estimate(None, None, None, "the scheduler says otherwise", is_contradicted=True)
+    first = step(contradicted, known, waits=True, **SURGING)
+    assert told(first) == (SURGE, "CapacityUnknown")
+    assert told(step(contradicted, first.status, later=60, waits=True, **SURGING)) == (REPLACE, "SurgeTimedOut")
+    # What is only not known any more changes nothing.
+    assert told(step(UNKNOWN, known, later=3600, waits=True, **SURGING)) == (SURGE, "Unschedulable")
 
 
 def test_a_surge_that_is_not_remembered_goes_on() -> None:

@@ -18,7 +18,7 @@ from triton_vllm_operator.kube.errors import Gone, Refused
 from triton_vllm_operator.kube.kept import REFUSED_SECONDS, Kept
 from triton_vllm_operator.kube.node_lister import NodeLister
 from triton_vllm_operator.kube.nodes import Node
-from triton_vllm_operator.kube.requests import Amounts, pod_requests
+from triton_vllm_operator.kube.requests import Amounts, add_to, pod_requests
 from triton_vllm_operator.kube.resources import POD, Key, as_dict, metadata_of
 
 _LOG = logging.getLogger(__name__)
@@ -51,14 +51,8 @@ class Places:
         others = (taken for owner, taken in self.ours.items() if owner != key)
         taken = {node: dict(amounts) for node, amounts in self.taken.items()}
         for node, amounts in (each for other in others for each in other.items()):
-            add(taken.setdefault(node, {}), amounts)
+            add_to(taken.setdefault(node, {}), amounts)
         return Places(self.nodes, taken, why_unknown=self.why_unknown)
-
-
-def add(sums: dict[str, Decimal], amounts: Amounts) -> None:
-    """Add amounts to sums."""
-    for name, amount in amounts.items():
-        sums[name] = sums.get(name, Decimal(0)) + amount
 
 
 class PlaceLister:
@@ -109,5 +103,5 @@ async def _sum_up(bodies: AsyncIterator[Json]) -> tuple[dict[str, Amounts], dict
         is_managed = as_dict(metadata_of(body).get("labels")).get(names.LABEL_MANAGED_BY) == names.MANAGER
         key = owner_key(POD, body) if is_managed else None
         of_owner = ours.setdefault(key, {}) if key is not None else taken
-        add(of_owner.setdefault(str(node), {}), pod_requests(spec))
+        add_to(of_owner.setdefault(str(node), {}), pod_requests(spec))
     return dict(taken), dict(ours)

@@ -1,6 +1,6 @@
 """What pods ask the scheduler for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -55,6 +55,17 @@ def read_amounts(given: Mapping[str, Any]) -> Iterator[tuple[str, Decimal]]:
             yield name, parse_quantity(amount)
         except (ValueError, ArithmeticError):
             continue
+
+
+def add_to(sums: dict[str, Decimal], amounts: Amounts) -> None:
+    """Add amounts to sums."""
+    for name, amount in amounts.items():
+        sums[name] = sums.get(name, Decimal(0)) + amount
+
+
+def add_all(parts: Iterable[Amounts]) -> Amounts:
+    """Their sum."""
+    return _add(*parts)
 
 
 def _add(*parts: Amounts) -> dict[str, Decimal]:

@@ -1,17 +1,19 @@
 """The next step of a rollout, from what is observed. Pure."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.api.timeline import StepName
 from triton_vllm_operator.api.times import LONG_AGO
+from triton_vllm_operator.health.failures.placing import count_short_nodes, lacks_claim
 from triton_vllm_operator.kube.cache import UPDATED
 from triton_vllm_operator.kube.pod import Pod
-from triton_vllm_operator.kube.requests import Amounts, pod_requests
+from triton_vllm_operator.kube.requests import Amounts, add_all, pod_requests
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of, true_condition
 from triton_vllm_operator.manifests.deployment import find_way
 from triton_vllm_operator.manifests.pod import longest_end
@@ -22,6 +24,7 @@ from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.reconcile.volumes import awaits_volume
 from triton_vllm_operator.rollout.estimate import Estimate, Wanted, estimate
 from triton_vllm_operator.rollout.own import Own
+from triton_vllm_operator.rollout.quota import read_refusal
 from triton_vllm_operator.rollout.step import Moment, Step, decide_step, first_way
 
 
@@ -35,45 +38,82 @@ def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
     fresh = [] if makes_none else _newest([pod for pod in alive if pod.revision == plan.revision.hash])
     new = {pod.name for pod in fresh}
     old = [pod for pod in alive if pod.name not in new]
-    moment = _find_moment(observed, plan, plan.revision, deployment, fresh, old, now)
+    moment = _find_moment(observed, plan, plan.revision, deployment, _Pods(tuple(fresh), tuple(old)), now)
     # As Kubernetes counts, which makes a new pod first, and has one more than wanted at most (reconcileOldReplicaSets):
     # https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/rolling.go.
     leaving = max(0, len(old) + sum(pod.serves for pod in fresh) - plan.live.replicas)
-    found = _without_volume(observed, fresh) or _estimate(observed, plan.revision, old, leaving)
+    found = _without_volume(observed, fresh) or _estimate(observed, plan.revision, fresh, old, leaving)
     step = decide_step(plan.live.rollout, moment, observed.resource.status.rollout, found, now)
     return replace(step, old=frozenset(pod.name for pod in old))
 
 
+@dataclass(frozen=True, slots=True)
+class _Pods:
+    """Those that are there to stay."""
+
+    fresh: tuple[Pod, ...]
+    """Of the template that is wanted."""
+    old: tuple[Pod, ...]
+
+
 def _find_moment(
-    observed: Observed,
-    plan: Plan,
-    revision: Revision,
-    deployment: Child,
-    fresh: list[Pod],
-    old: list[Pod],
-    now: datetime,
+    observed: Observed, plan: Plan, revision: Revision, deployment: Child, pods: _Pods, now: datetime
 ) -> Moment:
-    scheduling, replicas = revision.spec.scheduling, plan.live.replicas
+    scheduling, replicas, fresh, old = revision.spec.scheduling, plan.live.replicas, pods.fresh, pods.old
     waiting = [pod for pod in fresh if _has_no_place(observed, pod)]
     failure = true_condition(deployment.body, "ReplicaFailure")
+    refused = failure.message if failure is not None and len(fresh) < replicas else ""
+    quota = read_refusal(refused)
     return Moment(
         revision=revision.name,
         in_force=_find_way(observed, plan, deployment),
         begins=deployed_revision(deployment) != revision.hash,
         left=len(old) if replicas else 0,
         serves=any(pod.serves for pod in old),
-        waits=bool(waiting),
+        waits=bool(waiting) and len(fresh) - len(waiting) < replicas,
         waits_since=min((pod.created_at for pod in waiting if pod.created_at is not None), default=None),
-        refused=failure.message if failure is not None and len(fresh) < replicas else "",
+        unjudged=bool(waiting) and not any(pod.unschedulable or pod.scheduled_at for pod in waiting),
+        refused=refused,
+        makes_instead=quota is not None and quota.takes_once_gone(_find_freed(observed, revision, old)),
+        makes_none_beside=quota is not None and quota.is_full_of(_find_staying(observed, revision, pods)),
         starts=sum(pod.serves for pod in fresh) < replicas,
+        all_made=len(fresh) >= replicas > 0,
         goes=any(pod.terminating and not ((overdue := stuck_from(pod)) and overdue <= now) for pod in observed.pods),
         leaves_nobody=replicas == 1 and not any(pod.serves for pod in fresh),
         start_seconds=_find_start_seconds(observed),
-        end_seconds=longest_end(revision.spec),
+        end_seconds=_find_end_seconds(observed, revision, old),
         edited=observed.resource.generation != observed.resource.status.observed_generation,
         paused=observed.resource.paused,
         preempts=scheduling is not None and scheduling.priority_class_name is not None,
     )
+
+
+def _find_requests(observed: Observed, revision: Revision, pods: Iterable[Pod]) -> Iterator[Amounts]:
+    """What own pods ask for; of one whose revision is gone, with what a new one asks for."""
+    of_revisions = {each.hash: pod_requests(as_dict(each.pod_template.get("spec"))) for each in observed.revisions}
+    mine = pod_requests(as_dict(revision.pod_template.get("spec")))
+    return (of_revisions.get(pod.revision, mine) for pod in pods)
+
+
+def _find_staying(observed: Observed, revision: Revision, pods: _Pods) -> Amounts:
+    """What the quota will not have back before an old pod goes."""
+    return add_all(_find_requests(observed, revision, (*pods.fresh, *pods.old)))
+
+
+def _find_freed(observed: Observed, revision: Revision, old: Iterable[Pod]) -> Amounts:
+    """What the quota will have back once one more old pod is gone, at most."""
+    going = (pod for pod in observed.pods if pod.terminating)
+    largest: dict[str, Decimal] = {}
+    for asks in _find_requests(observed, revision, old):
+        largest |= {name: max(amount, largest.get(name, Decimal(0))) for name, amount in asks.items()}
+    return add_all((largest, *_find_requests(observed, revision, going)))
+
+
+def _find_end_seconds(observed: Observed, revision: Revision, old: Iterable[Pod]) -> int:
+    """How long a pod may take to go."""
+    of_revisions = {each.hash: longest_end(each.spec) for each in observed.revisions}
+    mine = longest_end(revision.spec)
+    return max((of_revisions.get(pod.revision, mine) for pod in old), default=mine)
 
 
 def _find_way(observed: Observed, plan: Plan, deployment: Child) -> RolloutWay:
@@ -94,18 +134,24 @@ def _has_no_place(observed: Observed, pod: Pod) -> bool:
 
 
 def _without_volume(observed: Observed, fresh: list[Pod]) -> Estimate | None:
-    """Of a pod that has a node: what it lacks there is not counted."""
+    """Of a pod that has a node, or that no node can take: what it lacks is not counted."""
     held = next((pod.held for pod in fresh if pod.scheduled_at is not None and awaits_volume(observed, pod)), "")
-    return Estimate(None, None, None, f"it has a node, and no volume there: {held}") if held else None
+    if held:
+        return Estimate(None, None, None, f"it has a node, and no volume there: {held}")
+    lacking = next((pod.unschedulable for pod in fresh if pod.scheduled_at is None and lacks_claim(pod)), "")
+    return Estimate(False, False, False, f"no node takes a new pod: {lacking}") if lacking else None
 
 
-def _estimate(observed: Observed, revision: Revision, old: list[Pod], leaving: int) -> Estimate | None:
+def _estimate(
+    observed: Observed, revision: Revision, fresh: list[Pod], old: list[Pod], leaving: int
+) -> Estimate | None:
     if observed.places is None:
         return None
     spec = revision.spec
     requests = pod_requests(as_dict(revision.pod_template.get("spec")))
-    wanted = Wanted(requests, spec.scheduling or Scheduling(), spec.gpu_resource or "")
-    return estimate(observed.places, wanted, _find_own(observed, requests, old), leaving)
+    short = max((count_short_nodes(pod) for pod in fresh), default=0)
+    wanted = Wanted(requests, spec.scheduling or Scheduling(), spec.gpu_resource or "", short)
+    return estimate(observed.places, wanted, _find_own(observed, revision, old), leaving)
 
 
 def _newest(pods: list[Pod]) -> list[Pod]:
@@ -130,11 +176,17 @@ def _find_start_seconds(observed: Observed) -> int | None:
     return status.rollout.start_seconds if status.rollout is not None else None
 
 
-def _find_own(observed: Observed, requests: Amounts, old: list[Pod]) -> Iterator[Own]:
-    """Own pods that have a node; of one whose revision is gone, with what a new one asks for."""
-    of_revisions = {each.hash: pod_requests(as_dict(each.pod_template.get("spec"))) for each in observed.revisions}
+def _find_own(observed: Observed, revision: Revision, old: list[Pod]) -> Iterator[Own]:
+    """Own pods that have a node."""
+    of_revisions = {each.hash: each.spec.scheduling for each in observed.revisions}
     names_of_old = {pod.name for pod in old}
-    for pod in observed.pods:
-        if pod.holds_node:
-            asks = of_revisions.get(pod.revision, requests)
-            yield Own(pod.node, asks, goes=pod.terminating, is_old=pod.name in names_of_old, serves=pod.serves)
+    placed = [pod for pod in observed.pods if pod.holds_node]
+    for pod, asks in zip(placed, _find_requests(observed, revision, placed), strict=True):
+        yield Own(
+            pod.node,
+            asks,
+            goes=pod.terminating,
+            is_old=pod.name in names_of_old,
+            serves=pod.serves,
+            is_alike=of_revisions.get(pod.revision) == revision.spec.scheduling,
+        )

@@ -12,14 +12,16 @@ from typing import Final
 
 from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.kube.nodes import Node
-from triton_vllm_operator.kube.place_lister import Places, add
-from triton_vllm_operator.kube.requests import PODS, Amounts
+from triton_vllm_operator.kube.place_lister import Places
+from triton_vllm_operator.kube.requests import PODS, Amounts, add_to
 from triton_vllm_operator.memory.admission import admits
 from triton_vllm_operator.rollout.own import Own
 from triton_vllm_operator.rollout.spread import Spread, find_required
 
 _MOST_TRIED: Final = 100
 """Ways to choose pods that go: half of 60 may be chosen in more than anybody waits for."""
+_OF_KUBERNETES: Final = "node.kubernetes.io/"
+"""Taints of what is wrong with a node, or that it is cordoned: own pods stay there, and no new one comes."""
 _MEBI: Final = 2**20
 _GIBI: Final = 2**30
 _REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -33,6 +35,8 @@ class Wanted:
     scheduling: Scheduling
     accelerator: str
     """The extended resource of its GPUs; empty on a CPU."""
+    short_nodes: int = 0
+    """Of how many nodes the scheduler says that they lack room alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Estimate:
     """The same, once one more old pod is gone."""
     message: str
     """What was counted."""
+    is_contradicted: bool = False
+    """Whether the scheduler knows better: something lets the pod onto more nodes than its spec does."""
 
 
 def estimate(places: Places, wanted: Wanted, own: Iterable[Own], leaving: int = 0) -> Estimate:
@@ -55,6 +61,29 @@ def estimate(places: Places, wanted: Wanted, own: Iterable[Own], leaving: int = 
     `leaving` is how many of the old pods Kubernetes takes away before it makes one more.
     """
     own = tuple(own)
+    found = _estimate(places, wanted, own, leaving)
+    if found.fits_instead is False and _is_contradicted(places.nodes, wanted, own):
+        why = (
+            f"the scheduler says of {wanted.short_nodes} nodes that they lack room alone, and by spec.scheduling fewer "
+            "take the pod: something adds tolerations to it"
+        )
+        return Estimate(None, None, None, why, is_contradicted=True)
+    return found
+
+
+def _is_contradicted(nodes: tuple[Node, ...], wanted: Wanted, own: tuple[Own, ...]) -> bool:
+    """Whether own pods that ask for the same run where that lets none, and the scheduler counts more nodes.
+
+    Tolerations come by a RuntimeClass, by a queue (Kueue), by a namespace's defaults or by a webhook.
+    """
+    refusing = [node for node in nodes if not admits(node, wanted.scheduling, wanted.accelerator)]
+    if wanted.short_nodes <= len(nodes) - len(refusing):
+        return False
+    sound = {node.name for node in refusing if not any(taint.key.startswith(_OF_KUBERNETES) for taint in node.taints)}
+    return any(each.is_alike and each.node in sound for each in own)
+
+
+def _estimate(places: Places, wanted: Wanted, own: tuple[Own, ...], leaving: int) -> Estimate:
     if why := places.why_unknown or _find_unknown(wanted.scheduling):
         return Estimate(None, None, None, why)
     admitted = [node for node in places.nodes if admits(node, wanted.scheduling, wanted.accelerator)]
@@ -109,7 +138,7 @@ class _Room:
         taken = dict(self._taken.get(node.name, {}))
         for each in gone:
             if each.node == node.name:
-                add(taken, {name: -amount for name, amount in each.requests.items()})
+                add_to(taken, {name: -amount for name, amount in each.requests.items()})
         return _find_shortage(node, taken, self._wanted)
 
 
@@ -159,7 +188,7 @@ def _with(taken: Mapping[str, Amounts], own: tuple[Own, ...]) -> Mapping[str, Am
     """What is taken, own pods among it."""
     sums = {node: dict(amounts) for node, amounts in taken.items()}
     for each in own:
-        add(sums.setdefault(each.node, {}), each.requests)
+        add_to(sums.setdefault(each.node, {}), each.requests)
     return sums
 
 

@@ -16,3 +16,5 @@ class Own:
     is_old: bool = True
     """Whether a new pod is to take its place."""
     serves: bool = True
+    is_alike: bool = False
+    """Whether its revision has the rules of the new pod for where it may go."""

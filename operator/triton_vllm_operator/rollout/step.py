@@ -17,9 +17,8 @@ from triton_vllm_operator.rollout.estimate import Estimate
 _AGAIN: Final = timedelta(seconds=15)
 """Between two looks at what is free, while pods are replaced in place."""
 _REFUSED_FOR: Final = timedelta(seconds=5)
-"""After which a refusal is believed: that of the pods before is told for a moment longer."""
-_QUOTA: Final = "exceeded quota"
-"""https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apiserver/pkg/admission/plugin/resourcequota/controller.go."""
+"""After which a refusal is believed that lasts as long as the old pods: that of the pods before is told for a moment
+longer."""
 _NOT_TRIED: Final = frozenset({Reason.REPLACING_PODS, Reason.UNSCHEDULABLE})
 """With these a new pod waits for its place, and no old one goes for it."""
 _SURGE_GIVEN_UP: Final = frozenset({Reason.SURGE_TIMED_OUT, Reason.SURGE_REFUSED})
@@ -48,6 +47,14 @@ class Moment:
     """When the new pod was made that waits."""
     refused: str = ""
     """Why Kubernetes makes no new pod; empty if it does."""
+    makes_instead: bool = False
+    """Whether it would make that pod in the place of an old one: only a quota may say so."""
+    makes_none_beside: bool = False
+    """Whether it makes none for as long as all old pods stay: own ones fill the quota."""
+    unjudged: bool = False
+    """Whether no scheduler has said anything of the new pods that wait: it is down, or there is none of that name."""
+    all_made: bool = False
+    """Whether there are as many new pods as are wanted: they need no old one's place."""
     starts: bool = False
     """Whether new pods have not generated yet, or are not there."""
     leaves_nobody: bool = False
@@ -157,8 +164,12 @@ def _choose(
         return _without_waiting(_surge(moment, known, "a new pod has its place beside the old ones"))
     if known is not None and known.reason in _SURGE_GIVEN_UP:
         return Step(RolloutWay.REPLACE, known)
+    if moment.all_made and moment.serves and not (moment.begins or is_surging) and (moment.goes or not moment.waits):
+        # As where fewer are wanted than when it began.
+        why = f"there are as many new pods as are wanted: the old ones serve until those generate{moment.start}"
+        return _step(moment, known, RolloutWay.SURGE, Reason.SURGE_FITS, why)
     if is_surging and moment.refused:
-        return _surge_refused(moment, known, now)
+        return _surge_refused(settings, moment, known, estimate, now)
     if estimate is None:
         return Step(moment.in_force, known, wants_places=True)
     if is_surging:
@@ -188,14 +199,22 @@ def _without_waiting(known: RolloutStatus) -> Step:
     return Step(RolloutWay.SURGE, _waiting(known, None))
 
 
-def _surge_refused(moment: Moment, known: RolloutStatus | None, now: datetime) -> Step:
+def _surge_refused(
+    settings: Rollout, moment: Moment, known: RolloutStatus | None, estimate: Estimate | None, now: datetime
+) -> Step:
     surge = _surge(moment, known, "a new pod is to start beside the old ones")
-    if _QUOTA not in moment.refused:
-        # A new pod would be refused in the place of an old one, too: none of them goes.
+    if moment.goes or not moment.makes_instead:
+        # A quota counts what is being deleted until it is gone. Or a new pod would be refused in the place of an old
+        # one, too: none of them goes.
         return _without_waiting(surge)
+    if estimate is None:
+        return Step(RolloutWay.SURGE, known, wants_places=True)
+    if estimate.fits_instead is False:
+        return _without_room(moment, known, estimate, now)
     since = _read_since(surge, now)
-    if now - since < _REFUSED_FOR:
-        return Step(RolloutWay.SURGE, _waiting(surge, since), since + _REFUSED_FOR)
+    patience = _REFUSED_FOR if moment.makes_none_beside else timedelta(seconds=settings.surge_timeout_seconds)
+    if now - since < patience:
+        return Step(RolloutWay.SURGE, _waiting(surge, since), since + patience)
     why = f"Kubernetes makes no pod beside the old ones: {moment.refused}{moment.gap}"
     return _step(moment, known, RolloutWay.REPLACE, Reason.SURGE_REFUSED, why)
 
@@ -218,16 +237,20 @@ def _begin(moment: Moment, known: RolloutStatus | None, estimate: Estimate, now:
 def _go_on_surging(
     settings: Rollout, moment: Moment, told: RolloutStatus | None, estimate: Estimate, now: datetime
 ) -> Step:
+    if moment.unjudged:
+        # Nor would anybody find a place for it if an old pod went.
+        return _without_waiting(_surge(moment, told, estimate.message))
     # The place that an old pod leaves may be the one that the new pod waits for.
     if estimate.fits_soon is False:
         return _without_room(moment, told, estimate, now)
     known = _surge(moment, told, estimate.message)
-    if estimate.fits_soon is None and known.reason == Reason.UNSCHEDULABLE:
+    if estimate.fits_soon is None and known.reason == Reason.UNSCHEDULABLE and not estimate.is_contradicted:
         # It was known to fit nowhere, not even in the place of an old one.
         return Step(RolloutWay.SURGE, known, now + _AGAIN)
     if known.reason == Reason.UNSCHEDULABLE:
         # What the nodes take has changed since: until now it waited for nothing.
-        known = _waiting(_status(moment, RolloutWay.SURGE, Reason.SURGE_FITS, estimate.message), now)
+        reason = Reason.SURGE_FITS if estimate.fits_soon else Reason.CAPACITY_UNKNOWN
+        known = _waiting(_status(moment, RolloutWay.SURGE, reason, estimate.message), now)
     if moment.goes:
         return _without_waiting(known)
     since = _read_since(known, now)

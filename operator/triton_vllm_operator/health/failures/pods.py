@@ -17,6 +17,7 @@ from triton_vllm_operator.health.failures.last_words import (
     lacks_words,
 )
 from triton_vllm_operator.health.failures.nodes import find_given_up
+from triton_vllm_operator.health.failures.placing import say_unplaced
 from triton_vllm_operator.health.failures.signatures import Named, Weight, name_failure
 from triton_vllm_operator.kube.pod import Ended, Image, Pod
 from triton_vllm_operator.sources.report import parse_report
@@ -41,12 +42,8 @@ _PULL_SECRET: Final = "; a private registry needs spec.scheduling.imagePullSecre
 _NEVER_PULLED: Final = "; bring it to the node"
 _NEEDS_SECRET: Final = re.compile(r"(?i)\b40[13]\b|denied|unauthori[sz]ed|authenti|not found|\b429\b|toomanyrequests")
 """A registry says "not found" of what it does not show to everybody, and limits those who do not name themselves."""
-_NO_CLAIM: Final = re.compile(r"persistentvolumeclaim \S+ not found")
-_GATED: Final = "scheduling gates"
-"""https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/scheduler/framework/plugins/schedulinggates/scheduling_gates.go."""
 _BUSY_NODE: Final = re.compile(r"context deadline exceeded|failed to reserve container name")
 """What containerd says of a container that it is still making: https://github.com/containerd/containerd/issues/4604."""
-_CLAIM_REMEDY: Final = "create the claim, or name another one in spec.model"
 # The kubelet's messages alternate between the error and the error after this: one sentence, or each would be a write.
 _BACK_OFF: Final = re.compile(
     r'^Back-off pulling image "[^"]*": ((ErrImagePull|RegistryUnavailable|SignatureValidationFailed): )?'
@@ -77,7 +74,7 @@ def find_problem(pod: Pod, words: LastWords = NO_WORDS) -> Problem | None:
     `words` is what the end of its log says.
     """
     if pod.unschedulable:
-        return Problem(Reason.UNSCHEDULABLE, _unplaced(pod))
+        return Problem(Reason.UNSCHEDULABLE, say_unplaced(pod))
     if pod.waiting_reason in _PULL:
         return Problem(Reason.IMAGE_PULL_FAILED, _missing_image(pod))
     if pod.waiting_reason in _CONFIG:
@@ -110,16 +107,6 @@ def is_refused_by_node(pod: Pod) -> bool:
 def lacks_server(pod: Pod) -> bool:
     """Whether its image has no such server, as the shell says that is to start it (POSIX, 2.8.2)."""
     return pod.ended is not None and pod.ended.exit_code in _NO_COMMAND
-
-
-def _unplaced(pod: Pod) -> str:
-    if _GATED in pod.unschedulable:
-        return (
-            f"pod {pod.name} is held back by a scheduling gate, as a queue sets it (Kueue): {pod.unschedulable}; "
-            "whoever set the gate lets it go"
-        )
-    remedy = f"; {_CLAIM_REMEDY}" if _NO_CLAIM.search(pod.unschedulable) else ""
-    return f"pod {pod.name} fits on no node: {pod.unschedulable}{remedy}"
 
 
 def _unmade(pod: Pod) -> Problem:
