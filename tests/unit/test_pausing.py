@@ -8,8 +8,9 @@ import pytest
 from support.pods import CONTAINER, make_pod, make_serving
 from support.simulate import CPU_SPEC, World
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.health.failures.last_words import find_last_words
 from triton_vllm_operator.health.verdict import ProbeHistory
-from triton_vllm_operator.kube.pod import Gate
+from triton_vllm_operator.kube.pod import Ended, Gate
 from triton_vllm_operator.kube.resources import as_dict
 from triton_vllm_operator.reconcile.model import UnreadableRevision
 
@@ -135,3 +136,18 @@ def test_one_that_is_made_paused_makes_nothing() -> None:
     assert world.condition("Ready") == ("False", "Paused")
     pause(world, paused=False).settle()
     assert world.of_kind("Deployment")
+
+
+def test_a_pause_does_not_make_a_model_ready_whose_pods_are_not_kept() -> None:
+    world = World().settle()
+    message = "Total number of attention heads (9) must be divisible by tensor parallel size (2)."
+    crash = Ended("Error", 1, message, container_id=CONTAINER)
+    world.pods = (make_pod(world.revision, running=False, ended=crash, restarts=9),)
+    world.changes["last_words"] = {"llama-1": find_last_words(message)}
+    world.settle()
+    world.pods = ()
+    world.settle().settle()
+    assert world.status.stopped is not None
+    pause(world).settle()
+    assert world.condition("Ready") == ("False", "HeadsAgainstTp")
+    assert world.condition("Stalled")[0] == "True"

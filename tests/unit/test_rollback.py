@@ -8,9 +8,10 @@ import pytest
 
 from support.pods import make_pod, make_serving
 from support.simulate import World
+from triton_vllm_operator.api.times import format_time
 from triton_vllm_operator.health.failures.last_words import find_last_words
 from triton_vllm_operator.kube.pod import Ended, Pod
-from triton_vllm_operator.kube.resources import as_dict, metadata_of
+from triton_vllm_operator.kube.resources import as_dict, metadata_of, name_of
 
 DEADLINE = 1801
 IN_VAIN = "Total number of attention heads (9) must be divisible by tensor parallel size (2)."
@@ -200,3 +201,65 @@ def test_where_nothing_ever_generated_there_is_nowhere_to_go_back_to() -> None:
     late(world).settle()
     assert world.status.rollback is None
     assert world.condition("Ready") == ("False", "StartupDeadlineExceeded")
+
+
+def refused(world: World, since: int) -> World:
+    """Kubernetes makes no pod of the newest revision."""
+    told = format_time(world.now - timedelta(seconds=since))
+    message = 'pods "llama-" is forbidden: no PriorityClass with name typo was found'
+    failure = {"type": "ReplicaFailure", "status": "True", "lastTransitionTime": told, "message": message}
+    (child,) = world.of_kind("Deployment")
+    child.body["status"] = {"conditions": [failure]}
+    world.pods = ()
+    return world.settle()
+
+
+def test_pods_that_kubernetes_never_makes_are_taken_back_at_the_deadline() -> None:
+    """Which begins with this rollout, though it refused those of another before."""
+    world, good, bad = edited()
+    refused(world, since=7200)
+    assert world.later(DEADLINE - 2).settle().status.revision == bad
+    looks = world.decide().look_again_at
+    assert looks is not None
+    world.now = looks
+    world.settle()
+    assert world.status.revision == good
+    assert world.status.rollback is not None
+    assert world.status.rollback.reason == "PodsRefused"
+    assert "no PriorityClass with name typo" in world.status.rollback.message
+
+
+def test_none_that_are_wanted_are_no_failure() -> None:
+    world, _, bad = edited()
+    world.edit(replicas=0).settle()
+    world.pods = ()
+    assert world.settle().later(DEADLINE * 2).settle().status.revision == bad
+
+
+@pytest.mark.parametrize(("often", "goes_back"), [(1, False), (5, True)])
+def test_pods_that_nodes_end_one_after_the_other_share_one_deadline(often: int, goes_back: bool) -> None:
+    world, good, bad = edited()
+    world.later(DEADLINE)
+    ended = [
+        replace(fresh(world), name=f"llama-{number}", uid=f"uid-{number}", phase="Failed", phase_reason="Evicted",
+                running=False, created_at=world.now - timedelta(seconds=60))
+        for number in range(10, 10 + often)
+    ]  # fmt: skip
+    world.pods = (*ended, replace(fresh(world), created_at=world.now))
+    world.settle()
+    assert world.status.revision == (good if goes_back else bad)
+    if goes_back:
+        assert world.condition("Ready")[0] == "False"
+
+
+def test_the_revisions_that_generated_are_kept_however_many_fail_after_them() -> None:
+    world, good, _ = edited("Hold")
+    world.pods = ()
+    for number in range(8, 30):
+        world.edit(engine={"maxNumSeqs": number}).settle()
+    assert world.status.generated == good
+    assert good in {name_of(each.body) for each in world.of_kind("ControllerRevision")}
+    world.pods = (make_serving(world.revision),)
+    world.settle()
+    assert world.status.generated == world.status.revision
+    assert world.status.generated_before == (good,)

@@ -68,6 +68,19 @@ def test_undo_goes_to_what_generated_last(cluster: Cluster, capsys: pytest.Captu
     assert "the spec is as in revision 1" in capsys.readouterr().out
 
 
+def test_undo_passes_over_what_never_generated(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """The third of three generates, and before it the first did."""
+    world = revised()
+    world.edit(engine={"maxNumSeqs": 9}).settle()
+    numbered = sorted(world.of_kind("ControllerRevision"), key=lambda child: int(str(child.body["revision"])))
+    of_status = {"generated": numbered[2].name, "generated_before": ("llama-gone", numbered[0].name)}
+    world.status = world.status.model_copy(update=of_status)
+    show(cluster, world)
+    cluster.answer("get-llmdep", llm_body(world.status, 3, **world.spec))
+    assert main(["rollout", "undo", "llama"]) == 0
+    assert "the spec is as in revision 1" in capsys.readouterr().out
+
+
 def test_undo_leaves_how_arguments_are_checked(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     """It restarts nothing, so no revision holds it; without it what ran might be refused."""
     world = revised()

@@ -35,7 +35,9 @@ def step(found: Estimate | None, before: RolloutStatus | None = None, later: flo
 
 
 def under_way(way: RolloutWay, reason: str, since: str | None = None) -> RolloutStatus:
-    return RolloutStatus(revision="llama-b", way=way, reason=reason, message="as counted then", waiting_since=since)
+    return RolloutStatus(
+        revision="llama-b", way=way, reason=reason, message="as counted then", waiting_since=since, since=LONG_AGO
+    )
 
 
 LONG_AGO = "2026-11-29T11:00:00Z"

@@ -119,3 +119,8 @@ class RolloutStatus(ApiModel):
         None, max_length=TIME_LENGTH, description="Since when a new pod waits for a node while no old one goes, in UTC."
     )
     held: HeldStatus | None = Field(None, description="Why no old pod goes yet; unset if one does.")
+    since: str | None = Field(
+        None,
+        max_length=TIME_LENGTH,
+        description="Since when nothing holds it back, in UTC; else unset.",
+    )

@@ -160,7 +160,9 @@ class PlanErrors(ApiModel):
 
 
 MOST_MEASURED: Final = 16
+MOST_GENERATED: Final = 5
 PodName = Annotated[str, Field(max_length=253)]
+RevisionName = Annotated[str, Field(max_length=253)]
 
 
 class MemoryStatus(ApiModel):
@@ -201,6 +203,12 @@ class LLMDeploymentStatus(ApiModel):
     rollout: RolloutStatus | None = Field(None, description="How pods are being replaced, while they are.")
     generated: str | None = Field(
         None, max_length=253, description="ControllerRevision of which a pod generated last: the last good one."
+    )
+    generated_before: tuple[RevisionName, ...] | None = Field(
+        None,
+        max_length=MOST_GENERATED,
+        description="ControllerRevisions of which pods generated before that one, the last first.",
+        json_schema_extra={LIST_TYPE: "atomic"},
     )
     rollback: RollbackStatus | None = Field(None, description="Why another revision runs than the spec asks for.")
     stopped: StoppedStatus | None = Field(None, description="Why no pod is kept, if none is.")

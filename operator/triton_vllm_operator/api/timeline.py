@@ -57,6 +57,20 @@ class Timeline(ApiModel):
         json_schema_extra={LIST_TYPE: "map", LIST_MAP_KEYS: ["name"]},
     )
 
+    last_start_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=_LONGEST,
+        description="Seconds that the start before this one took.",
+    )
+
     def step(self, name: StepName) -> Step | None:
         """One of them, if it was begun."""
         return next((step for step in self.steps or () if step.name is name), None)
+
+    @property
+    def start_seconds(self) -> int | None:
+        """How long the start took, once the pod had its image and its weights; before it is over, the one before."""
+        found = [self.step(name) for name in (StepName.LOADED, StepName.GENERATED)]
+        seconds = [step.seconds for step in found if step is not None and step.seconds is not None]
+        return sum(seconds) if len(seconds) == len(found) else self.last_start_seconds

@@ -57,7 +57,7 @@ def _tell_state(revision: Revision, status: LLMDeploymentStatus) -> str:
 def find_target(
     revisions: tuple[Revision, ...], status: LLMDeploymentStatus, spec: Json, number: int | None
 ) -> Revision:
-    """The revision to go back to: that of a number, or else the last that generated, or, if that runs, the one before.
+    """The revision to go back to: that of a number, or the last that generated, or, if that runs, the one before it.
 
     Of a spec that is no revision, as one that was refused, that is what runs.
 
@@ -80,6 +80,9 @@ def find_target(
     if generated is not None and generated != runs:
         # Those between the two never did.
         return generated
+    before = [revision for name in status.generated_before or () if (revision := _named(revisions, name)) is not None]
+    if good := [revision for revision in before if revision != runs]:
+        return good[0]
     earlier = [revision for revision in revisions if runs is not None and revision.number < runs.number]
     if not earlier:
         known = ", ".join(str(revision.number) for revision in revisions)

@@ -18,7 +18,7 @@ from triton_vllm_operator.reconcile.model import Child, Observed, Write
 from triton_vllm_operator.reconcile.plan import Plan
 
 _KEPT_REVISIONS: Final = 10
-_KEPT_FAILED: Final = 5
+KEPT_FAILED: Final = 5
 
 
 def build_children(
@@ -99,7 +99,7 @@ def find_litter(observed: Observed) -> tuple[Child, ...]:
         return ()
     failed = (pod for pod in observed.pods if pod.phase == "Failed" and not pod.terminating)
     oldest_first = sorted((pod.created_at, pod.name, pod.uid) for pod in failed if pod.created_at is not None)
-    return tuple(Child(POD, name, uid, {}) for _, name, uid in oldest_first[:-_KEPT_FAILED])
+    return tuple(Child(POD, name, uid, {}) for _, name, uid in oldest_first[:-KEPT_FAILED])
 
 
 def _must_be_made_anew(manifest: Json, there: Child) -> bool:
@@ -109,5 +109,11 @@ def _must_be_made_anew(manifest: Json, there: Child) -> bool:
 
 def _kept_revisions(observed: Observed) -> list[Revision]:
     newest_first = sorted(observed.revisions, key=lambda revision: -revision.number)
-    used = {pod.revision for pod in observed.pods}
-    return [r for place, r in enumerate(newest_first) if place < _KEPT_REVISIONS or r.hash in used]
+    used, named = {pod.revision for pod in observed.pods}, _named_revisions(observed)
+    return [r for place, r in enumerate(newest_first) if place < _KEPT_REVISIONS or r.hash in used or r.name in named]
+
+
+def _named_revisions(observed: Observed) -> set[str | None]:
+    """Those that one may go back to, however many have failed since."""
+    status = observed.resource.status
+    return {status.generated, *(status.generated_before or ()), status.rollback.to if status.rollback else None}

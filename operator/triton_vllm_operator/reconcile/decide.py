@@ -11,11 +11,9 @@ from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.api.stopped import StoppedStatus
-from triton_vllm_operator.health.refusals import describe_refusal
 from triton_vllm_operator.health.target import ProbeTarget
 from triton_vllm_operator.health.verdict import CUT_OFF, PROOFS, ProbeHistory, judge
 from triton_vllm_operator.kube.pod import Pod
-from triton_vllm_operator.kube.resources import DEPLOYMENT, ObjectCondition, true_condition
 from triton_vllm_operator.manifests.service import build_service
 from triton_vllm_operator.reconcile.children import build_children, find_litter, find_prunes, find_writes
 from triton_vllm_operator.reconcile.deadlines import (
@@ -34,8 +32,9 @@ from triton_vllm_operator.reconcile.model import Decision, GatePatch, Observed
 from triton_vllm_operator.reconcile.pausing import as_it_runs, find_held_back, stop_rollout
 from triton_vllm_operator.reconcile.plan import Plan, make_plan
 from triton_vllm_operator.reconcile.recovery import Recovered, Terms, decide_recovery, open_replacement
+from triton_vllm_operator.reconcile.refused import find_refusal, say_refusal
 from triton_vllm_operator.reconcile.remarks import find_differences, find_warnings
-from triton_vllm_operator.reconcile.rollback import find_rollback, roll_back
+from triton_vllm_operator.reconcile.rollback import find_rollback, generation_deadline, roll_back
 from triton_vllm_operator.reconcile.rolling import find_step
 from triton_vllm_operator.reconcile.scaling import Costs, find_costs
 from triton_vllm_operator.reconcile.situation import Finding, Situation
@@ -47,7 +46,6 @@ from triton_vllm_operator.repository.catalogue import Catalogue
 from triton_vllm_operator.rollout.step import Step
 
 _SHOWN_CHANGES: Final = 3
-_RESOURCES: Final = "spec.resources"
 _SLOWEST_DISK: Final = 100_000_000
 """Bytes a second, of a shared volume that others use as well."""
 _SILENT_LOAD: Final = timedelta(minutes=10)
@@ -60,7 +58,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     """What to do about one LLMDeployment."""
     asked, paused = make_plan(observed, catalogue, now), observed.resource.paused
     rollback = find_rollback(observed, asked, _startup_seconds(asked), now)
-    planned = roll_back(observed, asked, rollback)
+    planned = roll_back(observed, asked, rollback, catalogue.policy.pods, now)
     plan = as_it_runs(observed, planned) if paused else planned
     stopped = observed.resource.status.stopped if paused else find_stopped(observed, plan.revision, plan.live, now)
     # Only what the status says already: it is what is left when the pods are gone.
@@ -187,7 +185,7 @@ def _is_silent(pod: Pod, history: ProbeHistory | None, threshold: int) -> bool:
 def _situation(
     observed: Observed, plan: Plan, step: Step, recovered: Recovered, stopped: StoppedStatus | None
 ) -> Situation:
-    refusal = _find_refusal(observed)
+    refusal = find_refusal(observed)
     return Situation(
         name=observed.resource.owner.name,
         refused=plan.refused,
@@ -198,7 +196,7 @@ def _situation(
         step=step,
         revision=plan.revision.hash if plan.revision else "",
         pods=observed.pods,
-        pods_refused=f"Kubernetes makes no pod: {describe_refusal(refusal.message, _RESOURCES)}" if refusal else "",
+        pods_refused=say_refusal(refusal) if refusal else "",
         pods_refused_since=refusal.since if refusal else None,
         startup_deadline_seconds=_startup_seconds(plan),
         changed=_changed(observed, plan),
@@ -250,11 +248,6 @@ def _changed(observed: Observed, plan: Plan) -> str:
     return ", ".join([*shown, f"{len(paths) - len(shown)} more"] if len(paths) > len(shown) else shown)
 
 
-def _find_refusal(observed: Observed) -> ObjectCondition | None:
-    found = (true_condition(child.body, "ReplicaFailure") for child in observed.children_of(DEPLOYMENT))
-    return next(filter(None, found), None)
-
-
 def _look_again_at(
     situation: Situation, plan: Plan, status: LLMDeploymentStatus, recovered: Recovered, now: datetime
 ) -> datetime | None:
@@ -273,6 +266,8 @@ def _look_again_at(
     if situation.pods_refused:
         moments.append(refusal_deadline(situation))
     moments += [recovered.look_again_at, situation.step.look_again_at]
+    if plan.revision is not None:
+        moments.append(generation_deadline(status.rollout, plan.revision, situation.startup_deadline_seconds))
     if plan.fetching is not None:
         moments.append(plan.fetching.look_again_at)
     if status.engine and not status.engine.running and any(pod.serves for pod in situation.current):

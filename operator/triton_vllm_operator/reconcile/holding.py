@@ -92,7 +92,7 @@ def _hold(observed: Observed, held: Hold, moment: Moment, hindrance: _Hindrance,
         message=shorten(problem.message, LONGEST_WHY),
         time=format_time(since),
     )
-    status = step.status.model_copy(update={"held": told}) if step.status is not None else None
+    status = step.status.model_copy(update={"held": told, "since": None}) if step.status is not None else None
     stays = replace(step, way=moment.in_force, status=status, look_again_at=hindrance.look_again_at)
     if not moment.begins:
         return replace(held, step=stays)

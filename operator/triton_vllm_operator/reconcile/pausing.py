@@ -16,7 +16,8 @@ from triton_vllm_operator.rollout.step import Step
 def as_it_runs(observed: Observed, plan: Plan) -> Plan:
     """The plan without anything that would change: the newest revision, with as many pods as there are to be now."""
     live = replace(plan.live, recovery=Recovery(policy=RecoveryPolicy.REPORT))
-    if (replicas := observed.deployed_replicas) is not None:
+    # Of pods that end in vain there are none: that is not what was asked for.
+    if observed.resource.status.stopped is None and (replicas := observed.deployed_replicas) is not None:
         live = replace(live, replicas=replicas)
     return replace(plan, revision=observed.newest, live=live, fetching=None, memory=None)
 

@@ -194,9 +194,9 @@ class Reconciler:
 
 def still_held(before: RolloutStatus | None, after: RolloutStatus | None) -> RolloutStatus | None:
     """With since when it was held back, until what follows is written: else it would be held back anew."""
-    if before is None or after is None or before.revision != after.revision or after.held is not None:
+    if before is None or before.held is None or after is None or before.revision != after.revision:
         return after
-    return after.model_copy(update={"held": before.held})
+    return after if after.held is not None else after.model_copy(update={"held": before.held, "since": None})
 
 
 def _looks(manifest: Json) -> bool:

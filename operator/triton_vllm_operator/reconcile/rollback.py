@@ -5,19 +5,23 @@ The spec is its owner's and stays as it is; what was decided stands in the statu
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from triton_vllm_operator.api.platform import Pods
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.api.rollout import LONGEST_WHY, OnFailure, RollbackStatus
+from triton_vllm_operator.api.rollout import LONGEST_WHY, OnFailure, RollbackStatus, RolloutStatus
 from triton_vllm_operator.api.status import shorten
-from triton_vllm_operator.api.times import format_time
+from triton_vllm_operator.api.times import LONG_AGO, format_time, parse_time
 from triton_vllm_operator.health.failures.last_words import NO_WORDS
 from triton_vllm_operator.health.failures.pods import Problem, find_gate_failure, find_problem, say_when_gone
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.manifests.revision import Revision
+from triton_vllm_operator.reconcile.children import KEPT_FAILED
 from triton_vllm_operator.reconcile.deadlines import late_from
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.plan import Plan
+from triton_vllm_operator.reconcile.refill import find_refill
+from triton_vllm_operator.reconcile.refused import find_refusal, say_refusal
 from triton_vllm_operator.reconcile.stopping import find_end, find_restart
 
 
@@ -46,7 +50,7 @@ def find_rollback(observed: Observed, plan: Plan, startup_seconds: int, now: dat
     )
 
 
-def roll_back(observed: Observed, plan: Plan, rollback: RollbackStatus | None) -> Plan:
+def roll_back(observed: Observed, plan: Plan, rollback: RollbackStatus | None, settings: Pods, now: datetime) -> Plan:
     """The plan with the revision that runs instead, which becomes the newest again."""
     target = _find_revision(observed, rollback.to) if rollback is not None else None
     if target is None:
@@ -54,7 +58,8 @@ def roll_back(observed: Observed, plan: Plan, rollback: RollbackStatus | None) -
     newest = max(revision.number for revision in observed.revisions)
     # What was found of memory, and is fetched, is of the other revision.
     revision = target if target.number == newest else replace(target, number=newest + 1)
-    return replace(plan, revision=revision, memory=None, fetching=None)
+    refill = find_refill(observed, revision, plan.live, settings, now)
+    return replace(plan, revision=revision, memory=None, fetching=refill)
 
 
 def _find_revision(observed: Observed, name: str) -> Revision | None:
@@ -67,16 +72,39 @@ def _find_failure(observed: Observed, revision: Revision, startup_seconds: int, 
     if stopped is not None and stopped.revision == revision.name and stopped.reason in set(Reason):
         return Problem(Reason(stopped.reason), stopped.message)
     mine = [pod for pod in observed.pods if pod.revision == revision.hash and pod.lives]
-    if not mine or any(pod.gate is not None and pod.gate.has_generated for pod in mine):
+    if any(pod.has_generated for pod in mine):
         return None
     if (end := find_end(observed.pods, revision.hash, observed.last_words)) is not None:
         return end
-    if any((late := late_from(pod, startup_seconds)) is None or now < late for pod in mine):
+    deadline = generation_deadline(observed.resource.status.rollout, revision, startup_seconds)
+    lost = _find_loss(observed, revision, startup_seconds, now)
+    if deadline is not None and now >= deadline and lost is not None:
+        return lost
+    if not mine or any((late := late_from(pod, startup_seconds)) is None or now < late for pod in mine):
         return None
     found = (_find_problem(pod, observed) for pod in mine)
     return next((problem for problem in found if problem is not None), None) or Problem(
         Reason.STARTUP_DEADLINE_EXCEEDED, f"no pod generated within {startup_seconds} s"
     )
+
+
+def generation_deadline(rollout: RolloutStatus | None, revision: Revision, startup_seconds: int) -> datetime | None:
+    """When a rollout has taken too long of whose pods none stays: each that follows would begin anew."""
+    is_of_this = rollout is not None and rollout.revision == revision.name
+    since = parse_time(rollout.since or "") if rollout is not None and is_of_this else None
+    return since + timedelta(seconds=startup_seconds) if since is not None else None
+
+
+def _find_loss(observed: Observed, revision: Revision, startup_seconds: int, now: datetime) -> Problem | None:
+    """Why no pod of a revision stays: nodes end them, or Kubernetes makes none; None if one may stay yet."""
+    failed = [pod for pod in observed.pods if pod.revision == revision.hash and pod.phase == "Failed"]
+    since = min((pod.created_at or LONG_AGO for pod in failed), default=LONG_AGO)
+    if failed and (len(failed) >= KEPT_FAILED or now - since >= timedelta(seconds=startup_seconds)):
+        return _find_problem(max(failed, key=lambda pod: (pod.created_at or LONG_AGO, pod.name)), observed)
+    refusal = find_refusal(observed)
+    if refusal is None or any(pod.revision == revision.hash and pod.lives for pod in observed.pods):
+        return None
+    return Problem(Reason.PODS_REFUSED, say_refusal(refusal))
 
 
 def _find_problem(pod: Pod, observed: Observed) -> Problem | None:

@@ -8,7 +8,6 @@ from decimal import Decimal
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.api.scheduling import Scheduling
-from triton_vllm_operator.api.timeline import StepName
 from triton_vllm_operator.api.times import LONG_AGO
 from triton_vllm_operator.health.failures.placing import count_short_nodes, lacks_claim
 from triton_vllm_operator.kube.cache import UPDATED
@@ -167,13 +166,10 @@ def deployed_revision(deployment: Child) -> str:
 
 
 def _find_start_seconds(observed: Observed) -> int | None:
-    """How long the last start took that came to an end, once its pod had its image and its weights."""
+    """How long the last start took that came to an end."""
     status = observed.resource.status
-    steps = [status.timeline.step(name) for name in (StepName.LOADED, StepName.GENERATED)] if status.timeline else []
-    seconds = [step.seconds for step in steps if step is not None and step.seconds is not None]
-    if len(seconds) == len(steps) > 0:
-        return sum(seconds)
-    return status.rollout.start_seconds if status.rollout is not None else None
+    took = status.timeline.start_seconds if status.timeline is not None else None
+    return took if took is not None or status.rollout is None else status.rollout.start_seconds
 
 
 def _find_own(observed: Observed, revision: Revision, old: list[Pod]) -> Iterator[Own]:

@@ -6,6 +6,7 @@ from typing import Final
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.recovery import RecoveryStatus
 from triton_vllm_operator.api.status import (
+    MOST_GENERATED,
     MOST_MEASURED,
     EngineStatus,
     LLMDeploymentStatus,
@@ -44,7 +45,7 @@ def build_status(
     owner, generation = observed.resource.owner, observed.resource.generation
     memory = _memory_status(observed, plan, plan.revision) if plan.revision else None
     findings = find_conditions(situation, now)
-    labels = names.child_labels(owner.name)
+    labels, generated = names.child_labels(owner.name), _find_generated(observed, plan)
     return LLMDeploymentStatus(
         conditions=to_conditions(findings, observed.resource.status, generation, now),
         observed_generation=generation,
@@ -55,7 +56,8 @@ def build_status(
         memory_plan=memory,
         recovery=recovery,
         rollout=situation.step.status,
-        generated=_find_generated(observed, plan),
+        generated=generated,
+        generated_before=_find_generated_before(observed, generated),
         rollback=situation.rollback,
         stopped=situation.stopped,
         timeline=find_timeline(observed, plan, memory.measured if memory is not None else None, now),
@@ -76,6 +78,16 @@ def _find_generated(observed: Observed, plan: Plan) -> str | None:
     serving = {pod.revision for pod in observed.pods if pod.serves}
     good = [each for each in observed.revisions if each.hash in serving]
     return max(good, key=lambda each: each.number).name if good else None
+
+
+def _find_generated_before(observed: Observed, generated: str | None) -> tuple[str, ...] | None:
+    """Those that generated before the last that did, the last first, as far as they are still stored."""
+    status = observed.resource.status
+    known = status.generated_before or ()
+    if status.generated is not None and generated != status.generated:
+        known = (status.generated, *known)
+    stored = {revision.name for revision in observed.revisions}
+    return tuple(name for name in dict.fromkeys(known) if name != generated and name in stored)[:MOST_GENERATED] or None
 
 
 def _engine_status(observed: Observed, revision: Revision) -> EngineStatus:

@@ -42,7 +42,8 @@ def find_timeline(observed: Observed, plan: Plan, measured: MeasuredMemory | Non
     """The timeline as it is now; None of what was there before timelines were kept."""
     before = observed.resource.status.timeline
     if _begins(observed, plan):
-        before = Timeline(generation=max(0, observed.resource.generation))
+        last = before.start_seconds if before is not None else None
+        before = Timeline(generation=max(0, observed.resource.generation), last_start_seconds=last)
     if before is None:
         return None
     if is_over(before):
@@ -64,6 +65,7 @@ def find_timeline(observed: Observed, plan: Plan, measured: MeasuredMemory | Non
         revision=revision.name if revision is not None else before.revision,
         pod=pod.name if pod is not None else before.pod,
         steps=steps or None,
+        last_start_seconds=before.last_start_seconds,
     )
 
 

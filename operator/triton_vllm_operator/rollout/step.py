@@ -141,7 +141,13 @@ def decide_step(
         step = _choose(settings, moment, known, estimate, now)
     else:
         step = _obey(settings.strategy, moment, known)
-    return replace(step, moment=moment)
+    return replace(step, status=_since_now(step.status, now), moment=moment)
+
+
+def _since_now(status: RolloutStatus | None, now: datetime) -> RolloutStatus | None:
+    if status is None or status.since is not None:
+        return status
+    return status.model_copy(update={"since": format_time(now)})
 
 
 def first_way(settings: Rollout) -> RolloutWay:
