@@ -13,6 +13,8 @@ from support.nodes import H100, node_body
 from triton_vllm_operator.api.names import READINESS_GATE
 from triton_vllm_operator.health.inspector import Inspector
 from triton_vllm_operator.kube.client import KubeClient
+from triton_vllm_operator.kube.errors import ApiError
+from triton_vllm_operator.kube.place_lister import PlaceLister
 from triton_vllm_operator.kube.resources import DEPLOYMENT, JOB, LLM_DEPLOYMENT, NODE, POD, REVISION
 from triton_vllm_operator.reconcile.reconciler import NotSettled
 
@@ -232,3 +234,27 @@ async def test_the_node_of_a_pod_that_is_not_ready_is_looked_at(since: str, reas
     ready = next(each for each in body["status"]["conditions"] if each["type"] == "Ready")
     assert ready["reason"] == reason
     assert len([request for request in api.requests if request[1] == "nodes"]) == lists
+
+
+async def test_a_new_pod_is_asked_while_what_is_free_cannot_be_listed() -> None:
+    """It becomes ready by its probes alone, and the old one is gone."""
+    api = new_cluster(**GPUS)
+    async with serving(api) as client:
+        operator = await started(client)
+        await served(api, operator)
+        edit(api)
+        await operator.settle(api)
+        assert strategy(api) == 0
+        newest = max(api.of_kind(REVISION), key=lambda body: body["revision"])
+        loaded = serving_body(newest["metadata"]["name"].rsplit("-", 1)[-1])
+        loaded["metadata"] |= {"name": "web-2", "uid": "uid-web-2"}
+        container = {"name": "triton", "containerID": "containerd://1", "state": {"running": {}}}
+        loaded["status"] = {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [container]}
+        api.put(POD, loaded)
+        operator.reconciler._places = PlaceLister(client)
+        api.fault = lambda method, path: web.Response(status=503) if (method, path) == ("GET", "/api/v1/pods") else None
+        operator.see(api)
+        with pytest.raises(ApiError):
+            await operator.work(WEB)
+        assert len(operator.probes) == 1
+        await operator.probes.stop()

@@ -8,7 +8,8 @@ import pytest
 
 from triton_vllm_operator.api.rollout import HeldStatus, Rollout, RolloutStatus, RolloutStrategy, RolloutWay
 from triton_vllm_operator.rollout.estimate import Estimate
-from triton_vllm_operator.rollout.step import Moment, Step, decide_step
+from triton_vllm_operator.rollout.moment import Moment
+from triton_vllm_operator.rollout.step import Step, decide_step
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 FITS, FULL = Estimate(True, True, True, "there is room"), Estimate(False, False, True, "no node has room")

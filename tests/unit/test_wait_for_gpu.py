@@ -76,6 +76,13 @@ def test_where_an_empty_gpu_is_too_small_it_ends_at_once(smi: Path) -> None:
     )
 
 
+def test_of_an_empty_gpu_the_engine_says_what_it_lacks_where_that_is_not_certain(smi: Path) -> None:
+    """CUDA takes less of a small GPU than of the one that was measured."""
+    answer(smi, then="12282, 12288, 0")
+    assert run("0.95").stdout == "served --model-repository=/models\n"
+    assert run("0.99").returncode == 1
+
+
 @pytest.mark.parametrize("told", ["[N/A], [N/A], [N/A]", "", "1, 2", "no devices were found"])
 def test_where_nothing_is_told_nothing_is_waited_for(smi: Path, told: str) -> None:
     answer(smi, then=told)

@@ -21,26 +21,36 @@ https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-polic
 """
 _COPIED: Final = ("imagePullSecrets", "serviceAccountName", "schedulerName", "runtimeClassName", "securityContext")
 """What decides how a node pulls an image, and whether it may, and who places the pod."""
+_NAMED: Final = {
+    "serviceAccountName": "ServiceAccount",
+    "runtimeClassName": "RuntimeClass",
+    "priorityClassName": "PriorityClass",
+}
+"""What must be there for a pod to be made."""
 
 
-def find_images(pod_template: Json) -> frozenset[str]:
-    """The images that a node must have to start a pod: those of its containers, and of its volumes."""
+def find_needs(pod_template: Json) -> frozenset[str]:
+    """What a node must have to start a pod, or the namespace: images, claims, and what is referred to by its name."""
     pod = as_dict(pod_template.get("spec"))
     return frozenset(
         (
             *(str(container["image"]) for container in _containers(pod)),
             *(str(as_dict(volume["image"]).get("reference")) for volume in _image_volumes(pod)),
+            *(_need_of(volume) for volume in _claim_volumes(pod)),
+            *(f"{kind} {pod[member]}" for member, kind in _NAMED.items() if pod.get(member)),
         )
     )
 
 
-def build_prepull_job(owner: Owner, revision: Revision, node: str) -> Json:
+def build_prepull_job(owner: Owner, revision: Revision, node: str, lacking: frozenset[str]) -> Json:
     """A pod on that node with the images of a revision's pods, which does nothing and needs no GPU.
 
-    An image without the program `true` is pulled all the same: the Job then fails, which says as much.
+    An image without the program `true` is pulled all the same: the Job then fails, which says as much. Of claims it
+    mounts those that are lacking: another pod may have the others for itself.
     """
     pod = as_dict(revision.pod_template.get("spec"))
-    volumes = _image_volumes(pod)
+    volumes = [*_image_volumes(pod), *(volume for volume in _claim_volumes(pod) if _need_of(volume) in lacking)]
+    named = {member: pod[member] for member, kind in _NAMED.items() if f"{kind} {pod.get(member)}" in lacking}
     content: Json = {
         "backoffLimit": _RETRIES,
         "podFailurePolicy": {
@@ -53,6 +63,7 @@ def build_prepull_job(owner: Owner, revision: Revision, node: str) -> Json:
             "metadata": build_pod_metadata(revision.spec, names.fetch_labels(owner.name)),
             "spec": {
                 **{key: pod[key] for key in _COPIED if key in pod},
+                **named,
                 "restartPolicy": "Never",
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
@@ -73,6 +84,14 @@ def _containers(pod: Json) -> list[Json]:
 
 def _image_volumes(pod: Json) -> list[Json]:
     return [volume for volume in as_list(pod.get("volumes")) if volume.get("image")]
+
+
+def _claim_volumes(pod: Json) -> list[Json]:
+    return [volume for volume in as_list(pod.get("volumes")) if volume.get("persistentVolumeClaim")]
+
+
+def _need_of(volume: Json) -> str:
+    return f"PersistentVolumeClaim {as_dict(volume['persistentVolumeClaim']).get('claimName')}"
 
 
 def _build_container(container: Json, volumes: list[Json]) -> Json:

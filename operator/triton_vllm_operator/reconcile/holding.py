@@ -3,6 +3,7 @@
 The old pods serve meanwhile, so that nobody waits for more than the new one's load.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,16 +14,18 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.rollout import LONGEST_WHY, HeldStatus
 from triton_vllm_operator.api.status import shorten
 from triton_vllm_operator.api.times import format_time, parse_time
+from triton_vllm_operator.health.failures.placing import lacks_claim
 from triton_vllm_operator.health.failures.pods import Problem, cannot_begin, find_problem, is_refused_by_node
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.resources import DEPLOYMENT, JOB, creation_time, name_of, start_time, true_condition
-from triton_vllm_operator.manifests.prepull import RAN, build_prepull_job, find_images
+from triton_vllm_operator.manifests.prepull import RAN, build_prepull_job, find_needs
 from triton_vllm_operator.manifests.revision import Revision
 from triton_vllm_operator.reconcile.fetching import Fetching
 from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.reconcile.rolling import deployed_revision
-from triton_vllm_operator.rollout.step import Moment, Step
+from triton_vllm_operator.rollout.moment import Moment
+from triton_vllm_operator.rollout.step import Step
 
 _LOOK: Final = timedelta(seconds=10)
 _LOOK_AT_REQUESTS: Final = timedelta(seconds=2)
@@ -30,8 +33,12 @@ _PATIENCE: Final = timedelta(seconds=60)
 """With a Job whose pod no node takes: what is not prepared is done when the new pod starts."""
 _LONGEST_PULL: Final = timedelta(minutes=30)
 _SHOWN_NODES: Final = 3
+_REFUSED_ALIKE: Final = re.compile(r"(?i)service ?account|runtime ?class|priority ?class")
+"""Of other things, as by a LimitRange, the pod that prepares may be refused, and the one that serves not."""
 _UNDER_WAY: Final = Problem(Reason.PREPARING_NODE, "")
-_LOST_ALIKE: Final = frozenset({Reason.IMAGE_PULL_FAILED, Reason.CONTAINER_CONFIG_INVALID})
+_LOST_ALIKE: Final = frozenset(
+    {Reason.IMAGE_PULL_FAILED, Reason.CONTAINER_CONFIG_INVALID, Reason.UNSCHEDULABLE, Reason.PODS_REFUSED}
+)
 """What ails the pod that prepares, and would ail the new one: a pod that goes for it is lost."""
 
 
@@ -56,15 +63,20 @@ class _Hindrance:
 
 
 def find_hold(observed: Observed, plan: Plan, step: Step, now: datetime) -> Hold | None:
-    """What holds a step back that takes an old pod away; None if nothing does."""
+    """What holds a step back that takes an old pod away, or the place of others; None if nothing does."""
     serving = [pod for pod in observed.pods if pod.name in step.old and pod.serves]
     moment = step.moment
-    if plan.revision is None or moment is None or not step.takes_away or not serving:
+    if plan.revision is None or moment is None or not serving or (moment.begins and not _is_settled(observed)):
         return None
-    if moment.begins and not _is_settled(observed):
+    if step.would_preempt:
+        why = step.status.message if step.status is not None else ""
+        problem = Problem(Reason.UNSCHEDULABLE, f"a new pod would preempt others: {why}")
+        return _hold(observed, Hold(plan, step), moment, _Hindrance(problem, now + _LOOK), now)
+    if not step.takes_away:
         return None
     lacking = _find_lacking(observed, plan.revision, serving)
-    jobs = {node: build_prepull_job(observed.resource.owner, plan.revision, node) for node in lacking}
+    owner = observed.resource.owner
+    jobs = {node: build_prepull_job(owner, plan.revision, node, needs) for node, needs in lacking.items()}
     hindrance = _find_unprepared(observed, plan.revision.name, lacking, jobs, now)
     waits = plan.live.rollout.wait_for_idle_seconds
     if hindrance is None and plan.live.replicas == 1 and waits:
@@ -115,15 +127,15 @@ def _since(observed: Observed, revision: str, *reasons: Reason) -> datetime | No
 
 
 def _find_lacking(observed: Observed, revision: Revision, serving: Iterable[Pod]) -> Mapping[str, frozenset[str]]:
-    """The images of a revision that nodes of old pods lack, by their names."""
-    wanted, there = find_images(revision.pod_template), _images_on_nodes(observed)
+    """What pods of a revision need and those of old ones on their nodes do not have, by the names of these."""
+    wanted, there = find_needs(revision.pod_template), _needs_on_nodes(observed)
     lacking = {pod.node: wanted - there.get(pod.node, frozenset()) for pod in serving if pod.node}
     return {node: images for node, images in sorted(lacking.items()) if images}
 
 
-def _images_on_nodes(observed: Observed) -> Mapping[str, frozenset[str]]:
+def _needs_on_nodes(observed: Observed) -> Mapping[str, frozenset[str]]:
     """What own pods run with."""
-    of_revisions = {each.hash: find_images(each.pod_template) for each in observed.revisions}
+    of_revisions = {each.hash: find_needs(each.pod_template) for each in observed.revisions}
     found: dict[str, frozenset[str]] = {}
     for pod in observed.pods:
         if pod.node and pod.running:
@@ -134,7 +146,7 @@ def _images_on_nodes(observed: Observed) -> Mapping[str, frozenset[str]]:
 def _find_unprepared(
     observed: Observed, revision: str, lacking: Mapping[str, frozenset[str]], jobs: Mapping[str, Json], now: datetime
 ) -> _Hindrance | None:
-    """Nodes that have not got their images yet."""
+    """Nodes that have not got yet what a new pod needs."""
     there = {child.name: child for child in observed.children_of(JOB)}
     found = {node: _find_pull(observed, revision, there.get(name_of(job)), now) for node, job in jobs.items()}
     waiting = {node: problem for node, problem in found.items() if problem is not None}
@@ -160,7 +172,15 @@ def _find_pull(observed: Observed, revision: str, there: Child | None, now: date
     if true_condition(there.body, "Complete") or (failed is not None and failed.reason == RAN):
         return None
     pod = next((pod for pod in observed.fetch_pods if pod.job_uid == there.uid and pod.lives), None)
+    if pod is not None and pod.ended is not None:
+        # Something beside it, as a sidecar of a mesh, keeps the Job from its end.
+        return None
     problem = find_problem(pod) if pod is not None else None
+    podless = observed.podless.get(there.name, "") if pod is None else ""
+    if _REFUSED_ALIKE.search(podless):
+        return Problem(Reason.PODS_REFUSED, f"Kubernetes makes no pod that prepares a node for the new one: {podless}")
+    if problem is not None and pod is not None and lacks_claim(pod):
+        return problem
     if problem is not None and problem.reason is Reason.IMAGE_PULL_FAILED:
         return problem
     if problem is not None and pod is not None and is_refused_by_node(pod):
@@ -171,7 +191,7 @@ def _find_pull(observed: Observed, revision: str, there: Child | None, now: date
     # A queue may suspend it: then it has no start.
     began = start_time(there.body) or creation_time(there.body) or since
     is_placed = failed is not None or (pod is not None and pod.scheduled_at is not None)
-    said = problem.message if problem is not None else observed.podless.get(there.name, "")
+    said = problem.message if problem is not None else podless
     said = f"Job {there.name} failed: {failed.message}" if failed is not None else said
     is_late = now - began >= (_LONGEST_PULL if is_placed else _PATIENCE)
     return None if is_late else replace(_UNDER_WAY, message=said)

@@ -95,6 +95,8 @@ class Reconciler:
         if await self._writer.write_gates(key.namespace, decision.gates):
             # What is said of the pods comes from what they now say of themselves.
             return 0.0
+        # Also while what is free cannot be listed: a new pod becomes ready by its probes alone.
+        self._probes.sync(key, decision.probes)
         observed, decision = await self._decide_knowing(key, observed, decision, now)
         await self._say_turn(observed, decision)
         try:

@@ -22,9 +22,10 @@ from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
 from triton_vllm_operator.reconcile.volumes import awaits_volume
 from triton_vllm_operator.rollout.estimate import Estimate, Wanted, estimate
+from triton_vllm_operator.rollout.moment import Moment
 from triton_vllm_operator.rollout.own import Own
 from triton_vllm_operator.rollout.quota import read_refusal
-from triton_vllm_operator.rollout.step import Moment, Step, decide_step, first_way
+from triton_vllm_operator.rollout.step import Step, decide_step, first_way
 
 
 def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:

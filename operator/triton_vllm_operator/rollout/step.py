@@ -13,6 +13,7 @@ from triton_vllm_operator.api.rollout import LONGEST_WHY, Rollout, RolloutStatus
 from triton_vllm_operator.api.status import shorten
 from triton_vllm_operator.api.times import format_time, parse_time
 from triton_vllm_operator.rollout.estimate import Estimate
+from triton_vllm_operator.rollout.moment import Moment
 
 _AGAIN: Final = timedelta(seconds=15)
 """Between two looks at what is free, while pods are replaced in place."""
@@ -23,67 +24,6 @@ _NOT_TRIED: Final = frozenset({Reason.REPLACING_PODS, Reason.UNSCHEDULABLE})
 """With these a new pod waits for its place, and no old one goes for it."""
 _SURGE_GIVEN_UP: Final = frozenset({Reason.SURGE_TIMED_OUT, Reason.SURGE_REFUSED})
 """After these the rest of a rollout replaces."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A rollout as it stands."""
-
-    revision: str
-    """Name of the revision whose pods are to replace the others."""
-    in_force: RolloutWay
-    """What the Deployment does."""
-    begins: bool
-    """Whether the Deployment does not know of the revision yet."""
-    left: int
-    """Old pods that are there to stay."""
-    waits: bool
-    """Whether a new pod has no place yet: no node, or a volume that another node holds."""
-    goes: bool
-    """Whether a pod of this LLMDeployment is being deleted, and not overdue: its place is taken until it is gone."""
-    serves: bool = True
-    """Whether an old pod answers: only such a one must not go for nothing."""
-    waits_since: datetime | None = None
-    """When the new pod was made that waits."""
-    refused: str = ""
-    """Why Kubernetes makes no new pod; empty if it does."""
-    makes_instead: bool = False
-    """Whether it would make that pod in the place of an old one: only a quota may say so."""
-    makes_none_beside: bool = False
-    """Whether it makes none for as long as all old pods stay: own ones fill the quota."""
-    unjudged: bool = False
-    """Whether no scheduler has said anything of the new pods that wait: it is down, or there is none of that name."""
-    all_made: bool = False
-    """Whether there are as many new pods as are wanted: they need no old one's place."""
-    starts: bool = False
-    """Whether new pods have not generated yet, or are not there."""
-    leaves_nobody: bool = False
-    """Whether no other pod answers while one is replaced in its place."""
-    start_seconds: int | None = None
-    """How long the last start took; None if none has come to its end."""
-    end_seconds: int = 0
-    """How long a pod may take to go."""
-    edited: bool = False
-    """Whether the spec was edited since it was last seen: a strategy restarts nothing, and counts from now on."""
-    paused: bool = False
-    """Whether nothing is to be changed."""
-    preempts: bool = False
-    """Whether a pod may take the place of others, which one that only starts early must not."""
-
-    @property
-    def start(self) -> str:
-        """How long a new pod will take; empty if that is not known."""
-        took = f"about {self.start_seconds} s by the last start"
-        return f"; a new pod takes {took}" if self.start_seconds is not None else ""
-
-    @property
-    def gap(self) -> str:
-        """What users notice of a replacement; empty if nothing."""
-        if not self.leaves_nobody:
-            return ""
-        took = f", about {self.start_seconds} s by the last start" if self.start_seconds is not None else ""
-        ends = f", after the old one has ended ({self.end_seconds} s at most)" if self.end_seconds else ""
-        return f"; nobody answers until the new pod generates{took}{ends}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +48,12 @@ class Step:
         if moment is None or moment.paused or moment.left == 0 or self.way is not RolloutWay.REPLACE:
             return False
         return moment.begins or moment.in_force is RolloutWay.SURGE
+
+    @property
+    def would_preempt(self) -> bool:
+        """Whether a new pod would be made that fits nowhere unless others go for it."""
+        is_nowhere = self.status is not None and self.status.reason == Reason.UNSCHEDULABLE
+        return is_nowhere and self.moment is not None and self.moment.begins and self.moment.preempts
 
     @property
     def awaits_place(self) -> bool:

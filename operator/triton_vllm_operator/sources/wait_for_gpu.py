@@ -19,6 +19,8 @@ MARK = "waiting for GPU memory: "
 """Before what is said while it waits; the operator reads it."""
 TOO_HIGH = "UtilizationTooHigh: "
 CONTEXT_MIB = 621
+LEAST_CONTEXT_MIB = 200
+"""Less than CUDA takes of any GPU; of small ones what it takes was not measured, and vLLM is the judge."""
 EMPTY_MIB = 64
 """Less than this is taken of a GPU that nobody uses."""
 LOOK_SECONDS = 1.0
@@ -66,7 +68,8 @@ class Gpu:
 
     def lacks(self, utilization: float) -> bool:
         """Whether an engine would end at once."""
-        return self.free - CONTEXT_MIB < utilization * self.usable
+        context = LEAST_CONTEXT_MIB if self.is_empty else CONTEXT_MIB
+        return self.free - context < utilization * self.usable
 
     @property
     def is_empty(self) -> bool:
