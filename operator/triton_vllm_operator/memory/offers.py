@@ -86,16 +86,23 @@ def find_offers(nodes: Sequence[Node], scheduling: Scheduling, resource: str, gp
 
 
 def _offer(node: Node, resource: str) -> Offer:
-    shared_by = _count(node.labels.get(_REPLICAS)) or 1
-    strategy = node.labels.get(_STRATEGY, "")
-    is_shared = shared_by > 1 and strategy not in ("", "none")
+    shared_by = count_shares(node)
     return Offer(
         gpu=find_node_gpu(node, resource),
         product=node.labels.get(GPU_PRODUCT_LABEL, ""),
         nodes=(),
-        sharing=strategy if is_shared else "",
-        shared_by=shared_by if is_shared else 1,
+        sharing=node.labels.get(_STRATEGY, "") if shared_by > 1 else "",
+        shared_by=shared_by,
     )
+
+
+def count_shares(node: Node) -> int:
+    """How many pods may have one and the same GPU of a node, its memory included.
+
+    https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/latest/gpu-sharing.html
+    """
+    is_shared = node.labels.get(_STRATEGY, "") not in ("", "none")
+    return (_count(node.labels.get(_REPLICAS)) or 1) if is_shared else 1
 
 
 def find_node_gpu(node: Node, resource: str) -> Gpu | None:

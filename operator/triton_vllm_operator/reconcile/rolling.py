@@ -17,6 +17,7 @@ from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of
 from triton_vllm_operator.manifests.deployment import find_way
 from triton_vllm_operator.manifests.pod import longest_end
 from triton_vllm_operator.manifests.revision import Revision
+from triton_vllm_operator.memory.offers import count_shares
 from triton_vllm_operator.reconcile.deadlines import stuck_from
 from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
@@ -42,7 +43,7 @@ def find_step(observed: Observed, plan: Plan, now: datetime) -> Step:
     # As Kubernetes counts, which makes a new pod first, and has one more than wanted at most (reconcileOldReplicaSets):
     # https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/rolling.go.
     leaving = max(0, len(old) + sum(pod.serves for pod in fresh) - plan.live.replicas)
-    found = _without_volume(observed, fresh) or _estimate(observed, plan.revision, fresh, old, leaving)
+    found = _find_lack(observed, fresh) or _estimate(observed, plan.revision, fresh, old, leaving)
     step = decide_step(plan.live.rollout, moment, observed.resource.status.rollout, found, now)
     return replace(step, old=frozenset(pod.name for pod in old))
 
@@ -129,12 +130,27 @@ def _makes_none(deployment: Child) -> bool:
 
 
 def _has_no_place(observed: Observed, pod: Pod) -> bool:
-    """Whether it has no node, or one that cannot get a volume which another node holds."""
-    return pod.scheduled_at is None or awaits_volume(observed, pod)
+    """Whether it has no node, or one that lacks for it what an old pod has: a volume, or the memory of a shared GPU."""
+    return pod.scheduled_at is None or awaits_volume(observed, pod) or _awaits_memory(observed, pod)
 
 
-def _without_volume(observed: Observed, fresh: list[Pod]) -> Estimate | None:
+def _awaits_memory(observed: Observed, pod: Pod) -> bool:
+    """Whether an old pod beside it may have the memory that it waits for: to the scheduler a share is a GPU.
+
+    Until the nodes are known it is taken for one.
+    """
+    beside = (other for other in observed.pods if other.serves and other.name != pod.name)
+    if not pod.waits_for_memory or not any(other.node == pod.node for other in beside):
+        return False
+    nodes = observed.places.nodes if observed.places is not None else ()
+    return observed.places is None or any(node.name == pod.node and count_shares(node) > 1 for node in nodes)
+
+
+def _find_lack(observed: Observed, fresh: list[Pod]) -> Estimate | None:
     """Of a pod that has a node, or that no node can take: what it lacks is not counted."""
+    memory = next((pod.waits_for_memory for pod in fresh if _awaits_memory(observed, pod)), "")
+    if memory and observed.places is not None:
+        return Estimate(None, None, None, f"it has a share of a GPU, and not its memory: {memory}")
     held = next((pod.held for pod in fresh if pod.scheduled_at is not None and awaits_volume(observed, pod)), "")
     if held:
         return Estimate(None, None, None, f"it has a node, and no volume there: {held}")
