@@ -35,15 +35,26 @@ def test_the_node_has_the_new_image_before_the_old_pod_goes(namespace: str) -> N
     wait_until("its Job is gone", 20, lambda: not kubectl_json("-n", namespace, "get", "jobs")["items"])
 
 
-def test_an_image_that_is_not_there_takes_no_pod_away(namespace: str) -> None:
+MISSING_CLAIM: Final = {"cache": {"persistentVolumeClaim": {"claimName": "missing"}}}
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason", "says"),
+    [
+        ({"runtime": {"version": MISSING_VERSION}}, "ImagePullFailed", "spec.runtime"),
+        (MISSING_CLAIM, "Unschedulable", 'persistentvolumeclaim "missing" not found'),
+    ],
+    ids=["image", "claim"],
+)
+def test_what_is_not_there_takes_no_pod_away(namespace: str, missing: dict[str, Any], reason: str, says: str) -> None:
     serve(namespace)
     (before,) = serving(namespace)
-    apply(edited(namespace, 0, runtime={"version": MISSING_VERSION}))
-    wait_for(namespace, NAME, "is held", 60, lambda x: condition(x, "Progressing").get("reason") == "ImagePullFailed")
+    apply(edited(namespace, 0, **missing))
+    wait_for(namespace, NAME, "is held", 60, lambda x: condition(x, "Progressing").get("reason") == reason)
     time.sleep(15)
     message = condition(get_llm(namespace, NAME), "Ready")["message"]
-    print(f"an image that is not there: {message}")
-    assert "spec.runtime" in message
+    print(f"what is not there: {message}")
+    assert says in message
     assert "what was accepted before keeps running" in message
     (after,) = serving(namespace)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
