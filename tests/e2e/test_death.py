@@ -126,6 +126,7 @@ def test_an_engine_under_a_hundred_long_prompts_is_never_taken_out(served: str) 
     assert [other["metadata"]["name"] for other in pods_of(served, NAME)] == [name]
 
 
+@pytest.mark.full
 def test_a_stopped_engine_leaves_it_after_one_timeout_and_is_replaced(served: str) -> None:
     # Its answers are known after the first probe that follows the proof.
     time.sleep(11)

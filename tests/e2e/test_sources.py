@@ -71,6 +71,7 @@ def test_a_model_of_the_hub_is_fetched_to_a_volume_and_answers(shared_namespace:
     kubectl("-n", shared_namespace, "delete", "llm", "smol")
 
 
+@pytest.mark.full
 def test_a_tokenizer_has_a_source_of_its_own(shared_namespace: str, endpoint: str, models: Path) -> None:
     fetched = models / folder_name(REPOSITORY, COMMIT, None, endpoint)
     without, alone = models / "no-tokenizer", models / "tokenizer"

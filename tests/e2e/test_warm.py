@@ -44,6 +44,7 @@ def namespace(shared_namespace: str, tmp_path_factory: pytest.TempPathFactory) -
     return shared_namespace
 
 
+@pytest.mark.full
 def test_no_first_request_makes_others_wait(namespace: str) -> None:
     slow = find_slow_kinds(namespace, "warm", list(FIRST_REQUESTS))
     if slow:

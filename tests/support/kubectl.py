@@ -22,6 +22,7 @@ for answer in sorted(folder.glob("answer-*")):
         if words[0] == "port-forward":
             time.sleep(60)
         sys.exit(0)
+sys.stderr.write('E1130 22:00:00.123456  1 memcache.go:265] "Unhandled Error" err="refused"\\n')
 sys.stderr.write("Error from server (NotFound): not found")
 sys.exit(1)
 """

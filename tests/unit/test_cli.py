@@ -71,7 +71,7 @@ def test_explain_says_what_a_change_does(write: Any, capsys: pytest.CaptureFixtu
     new = write(replicas=3, engine={"maxModelLen": 8192})
     assert main(["explain", "-f", new, "--against", str(LLAMA)]) == 0
     out = capsys.readouterr().out
-    assert "changes: every pod is replaced, one after the other" in out
+    assert "changes: every pod is replaced, as spec.rollout says" in out
     assert "  Rolling  spec.engine.maxModelLen           4096 -> 8192" in out
     assert "  Rolling  spec.engine.gpuMemoryUtilization  0.9 -> unset" in out
     assert "  None     spec.replicas                     2 -> 3" in out
@@ -122,6 +122,15 @@ WARNED = [
         "allow.tokenEndpoints names http://mirror",
     ),
     ({"runtime": {"image": "mine:1", "vllmVersion": "0.27.1"}}, "allow.customImages"),
+    (
+        {
+            "model": {"persistentVolumeClaim": {"claimName": "models"}},
+            "cache": {"persistentVolumeClaim": {"claimName": "models"}},
+        },
+        "give it a claim of its own",
+    ),
+    ({"replicas": 2, "rollout": {"waitForIdleSeconds": 9}}, "with several replicas others answer"),
+    ({"replicas": 1, "rollout": {"waitForIdleSeconds": 9}}, "NVIDIA's backend"),
 ]
 
 

@@ -54,6 +54,13 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"model": {"huggingFace": {"modelId": "a/b"}}}, "write spec.model.huggingFace.repository"),
     ({"model": {"storageUri": "s3://a"}}, "write one of spec.model.huggingFace, spec.model.image"),
+    (
+        {"image": "a:1"},
+        "spec.image: there is no such field: write spec.model.image, which holds the model, or spec.runtime",
+    ),
+    ({"accelerator": {"nvidiaGPU": {"count": 2}}}, "write spec.engine.tensorParallelSize"),
+    ({"rollout": {"maxSurge": 0}}, "write spec.rollout.strategy"),
+    ({"drain": {"terminationGracePeriodSeconds": 9}}, "write spec.drain.timeoutSeconds"),
     ({"podAnnotations": {}}, "write spec.podMetadata.annotations"),
     ({"hf_token": "x"}, "write spec.model.huggingFace.tokenSecretRef"),
     # forms, in words
@@ -82,6 +89,11 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"podMetadata": {"labels": {"a": "x y"}}}, "a value of a label has at most 63 letters"),
     ({"service": {"type": "External"}}, "takes one of ClusterIP, NodePort, LoadBalancer, Headless"),
 ]
+
+
+def test_no_hint_leads_to_what_is_not_there_either() -> None:
+    (fault,) = faults(cache={"persistentVolumeClaim": {"claimName": "c", "subPath": "a"}})
+    assert fault == "spec.cache.persistentVolumeClaim.subPath: there is no such field"
 
 
 @pytest.mark.parametrize(("changes", "words"), FAULTS, ids=[words[:50] for _, words in FAULTS])

@@ -68,6 +68,11 @@ _ELSEWHERE: Final = {
     "envFrom": "spec.env",
     "nodeName": "spec.scheduling.nodeSelector",
     "pvc": "spec.model.persistentVolumeClaim",
+    "spec.image": "spec.model.image, which holds the model, or spec.runtime.image, which serves it",
+    "nvidiaGPU.count": "spec.engine.tensorParallelSize",
+    "terminationGracePeriodSeconds": "spec.drain.timeoutSeconds",
+    "maxSurge": "spec.rollout.strategy",
+    "maxUnavailable": "spec.rollout.strategy",
     "token": "spec.model.huggingFace.tokenSecretRef",
     "enableLora": "spec.model.loraAdapters",
     "loraModules": "spec.model.loraAdapters",
@@ -185,8 +190,11 @@ def _elsewhere(here: str, name: str) -> str | None:
     if within in map(_plain, _NOWHERE):
         return ""
     places = _places()
-    if (right := places.get(within) or places.get(alone)) is not None:
-        return f": write {here if right.startswith('.') else ''}{right}"
+    right = places.get(within) or places.get(alone)
+    if right is not None and not right.startswith("."):
+        return f": write {right}"
+    if right is not None and f"{here}{right}" in _fields():
+        return f": write {here}{right}"
     if alone == "valuefrom":
         return f": {_VALUES}"
     # A seed may stand in extraArgs as well, and mostly is that of a request.

@@ -29,6 +29,8 @@ _SECONDS: Final = 30
 _MOST_COMPLAINTS: Final = 4096
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 RESOURCE: Final = f"{names.PLURAL}.{names.GROUP}"
+_LOGGED: Final = re.compile(r"[EFIW]\d{4} [\d:.]+ ")
+"""https://github.com/kubernetes/klog"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,4 +291,10 @@ def _run(*command: str, given: str | None = None, seconds: float = _SECONDS) -> 
     except subprocess.TimeoutExpired as error:
         raise Unreadable(f"{asked} did not answer within {seconds} s") from error
     except subprocess.CalledProcessError as error:
-        raise Unreadable(f"{asked}: {' '.join(error.stderr.split())}") from error
+        raise Unreadable(f"{asked}: {_last_words(error.stderr)}") from error
+
+
+def _last_words(said: str) -> str:
+    """What kubectl says in the end, without what its libraries log before."""
+    lines = [line for line in said.splitlines() if not _LOGGED.match(line)]
+    return " ".join(" ".join(lines or said.splitlines()[-1:]).split())

@@ -25,7 +25,7 @@ class Format(StrEnum):
 
 _EFFECTS = {
     ChangeClass.NONE: "nothing restarts",
-    ChangeClass.ROLLING: "every pod is replaced, one after the other",
+    ChangeClass.ROLLING: "every pod is replaced, as spec.rollout says",
     ChangeClass.REFUSED: "the API server refuses the change",
 }
 

@@ -16,7 +16,14 @@ _TENSOR_PARALLEL_SEGFAULT = "26.01"
 
 def find_advice(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> tuple[str, ...]:
     """One sentence each; empty if nothing is worth saying."""
-    return (*_memory(spec), *_sampling(spec), *_engine(spec, runtime), *_hub(spec), *_permissions(spec))
+    return (
+        *_memory(spec),
+        *_sampling(spec),
+        *_engine(spec, runtime),
+        *_hub(spec),
+        *_updates(spec, runtime),
+        *_permissions(spec),
+    )
 
 
 def _memory(spec: LLMDeploymentSpec) -> Iterator[str]:
@@ -78,6 +85,23 @@ def _hub(spec: LLMDeploymentSpec) -> Iterator[str]:
                 f"{field}.huggingFace is refused unless the chart's allow.tokenEndpoints names {hub.mirror}, since a "
                 "token is sent there"
             )
+
+
+def _updates(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Iterator[str]:
+    cache = spec.cache.persistent_volume_claim.claim_name if spec.cache is not None else None
+    of_models = [source.persistent_volume_claim for _, source in spec.sources if source.persistent_volume_claim]
+    claims = {claim.claim_name for claim in of_models}
+    claims |= {source.hugging_face.claim_name for _, source in spec.sources if source.hugging_face is not None}
+    if cache is not None and cache in claims:
+        yield (
+            f"spec.cache: the claim {cache} holds a model too, and the pod that serves may write to it; what lies in a "
+            "cache is run: give it a claim of its own"
+        )
+    waits = spec.rollout.wait_for_idle_seconds if spec.rollout is not None else 0
+    if waits and spec.replicas != 1:
+        yield "spec.rollout.waitForIdleSeconds has no effect: with several replicas others answer when a pod goes"
+    elif waits and spec.gpu_resource is not None and spec.runtime.backend is not Backend.PROJECT:
+        yield f"spec.rollout.waitForIdleSeconds has no effect: NVIDIA's backend ({runtime.version}) tells no requests"
 
 
 def _permissions(spec: LLMDeploymentSpec) -> Iterator[str]:
