@@ -184,11 +184,13 @@ def owner_of(pod: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.full
 def test_the_last_gpu_is_handed_over_ten_times(namespace: str) -> None:
+    began = time.monotonic()
     serve(namespace)
+    start = time.monotonic() - began
     times = []
     for number in range(10):
         began = time.monotonic()
         update(namespace, number + 1)
         times.append(round(time.monotonic() - began, 1))
-    print(f"ten updates of the last GPU: {times} s")
-    assert max(times) < LOAD_SECONDS + SLACK_SECONDS
+    print(f"ten updates of the last GPU: {times} s; a first start: {start:.1f} s")
+    assert max(times) < start + SLACK_SECONDS, "the old pod's end and a start, as long as that takes on this machine"
