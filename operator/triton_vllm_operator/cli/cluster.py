@@ -260,7 +260,7 @@ class _Piped:
         """
         if self.process.wait() != 0:
             self.complaints.seek(0)
-            raise Unreadable(f"kubectl: {' '.join(self.complaints.read(_MOST_COMPLAINTS).split())}")
+            raise Unreadable(f"kubectl: {_last_words(self.complaints.read(_MOST_COMPLAINTS))}")
 
 
 @contextmanager

@@ -89,10 +89,9 @@ def _hub(spec: LLMDeploymentSpec) -> Iterator[str]:
 
 def _updates(spec: LLMDeploymentSpec, runtime: RuntimeEntry) -> Iterator[str]:
     cache = spec.cache.persistent_volume_claim.claim_name if spec.cache is not None else None
-    of_models = [source.persistent_volume_claim for _, source in spec.sources if source.persistent_volume_claim]
-    claims = {claim.claim_name for claim in of_models}
-    claims |= {source.hugging_face.claim_name for _, source in spec.sources if source.hugging_face is not None}
-    if cache is not None and cache in claims:
+    claims = {source.persistent_volume_claim.claim_name for _, source in spec.sources if source.persistent_volume_claim}
+    fetched = {source.hugging_face.claim_name for _, source in spec.sources if source.hugging_face is not None}
+    if cache is not None and cache in claims | fetched:
         yield (
             f"spec.cache: the claim {cache} holds a model too, and the pod that serves may write to it; what lies in a "
             "cache is run: give it a claim of its own"
