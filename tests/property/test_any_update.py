@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from support.rolling_cluster import LOAD_SECONDS, SPEC, RollingCluster
@@ -80,6 +80,8 @@ def rest(cluster: RollingCluster, replicas: int) -> None:
 
 @settings(max_examples=25)
 @given(ACTIONS, st.sampled_from([None, 2]))
+@example([(("restart", 0), 0), (("scale", 2), 6), (("scale", 1), 1)], 2)
+@example([(("good", 1), 1), (("scale", 2), 1), (("scale", 1), 1)], None)
 def test_with_a_spare_gpu_somebody_always_answers(
     actions: list[tuple[tuple[str, int], int]], quota: int | None
 ) -> None:

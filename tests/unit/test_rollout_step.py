@@ -188,7 +188,8 @@ def test_fewer_that_are_wanted_let_the_old_ones_serve_until_the_new_ones_do() ->
     assert told(step(FULL, before, waits=True, goes=True, **replacing)) == (SURGE, "SurgeFits")
     for changes in ({"waits": True}, {"serves": False}, {"all_made": False}):
         assert step(FULL, before, **{**replacing, **changes}).way is REPLACE
-    assert step(FULL, under_way(REPLACE, "SurgeTimedOut"), **replacing).way is REPLACE
+    # Also where the rest was to replace: nothing is to be replaced for a place any more.
+    assert step(FULL, under_way(REPLACE, "SurgeTimedOut"), **replacing).way is SURGE
 
 
 def test_where_the_scheduler_knows_of_more_nodes_the_wait_for_a_place_has_an_end() -> None:

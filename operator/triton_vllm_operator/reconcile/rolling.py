@@ -73,6 +73,7 @@ def _find_moment(
         serves=any(pod.serves for pod in old),
         waits=bool(waiting) and len(fresh) - len(waiting) < replicas,
         waits_since=min((pod.created_at for pod in waiting if pod.created_at is not None), default=None),
+        leaves=len(old) + sum(pod.serves for pod in fresh) > replicas,
         unjudged=bool(waiting) and not any(pod.unschedulable or pod.scheduled_at for pod in waiting),
         refused=refused,
         makes_instead=quota is not None and quota.takes_once_gone(_find_freed(observed, revision, old)),

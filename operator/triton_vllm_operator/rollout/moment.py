@@ -32,6 +32,8 @@ class Moment:
     """Whether it would make that pod in the place of an old one: only a quota may say so."""
     makes_none_beside: bool = False
     """Whether it makes none for as long as all old pods stay: own ones fill the quota."""
+    leaves: bool = False
+    """Whether more pods serve or are old than are wanted: some go anyway."""
     unjudged: bool = False
     """Whether no scheduler has said anything of the new pods that wait: it is down, or there is none of that name."""
     all_made: bool = False

@@ -114,12 +114,12 @@ def _choose(
     if is_surging and not moment.waits and not moment.refused:
         # Also if it was to be a replacement: nothing went yet.
         return _without_waiting(_surge(moment, known, "a new pod has its place beside the old ones"))
-    if known is not None and known.reason in _SURGE_GIVEN_UP:
-        return Step(RolloutWay.REPLACE, known)
     if moment.all_made and moment.serves and not (moment.begins or is_surging) and (moment.goes or not moment.waits):
         # As where fewer are wanted than when it began.
         why = f"there are as many new pods as are wanted: the old ones serve until those generate{moment.start}"
         return _step(moment, known, RolloutWay.SURGE, Reason.SURGE_FITS, why)
+    if known is not None and known.reason in _SURGE_GIVEN_UP:
+        return Step(RolloutWay.REPLACE, known)
     if is_surging and moment.refused:
         return _surge_refused(settings, moment, known, estimate, now)
     if estimate is None:
@@ -155,7 +155,7 @@ def _surge_refused(
     settings: Rollout, moment: Moment, known: RolloutStatus | None, estimate: Estimate | None, now: datetime
 ) -> Step:
     surge = _surge(moment, known, "a new pod is to start beside the old ones")
-    if moment.goes or not moment.makes_instead:
+    if moment.goes or moment.leaves or not moment.makes_instead:
         # A quota counts what is being deleted until it is gone. Or a new pod would be refused in the place of an old
         # one, too: none of them goes.
         return _without_waiting(surge)
