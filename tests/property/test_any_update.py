@@ -15,7 +15,7 @@ OTHERS = st.tuples(st.sampled_from(["restart", "pause", "resume", "delete"]), st
 SCALES = st.tuples(st.just("scale"), st.integers(1, 2))
 ACTIONS = st.lists(st.tuples(EDITS | OTHERS, st.integers(0, 9)), max_size=8)
 ALL_ACTIONS = st.lists(st.tuples(EDITS | OTHERS | SCALES, st.integers(0, 9)), max_size=8)
-"""Where somebody scales in the middle of several updates, it may be the pod that serves that goes (docs/architecture.md)."""
+"""With scaling in the middle of several updates it may be the pod that serves that goes (docs/architecture.md)."""
 STRATEGIES = st.sampled_from(["Auto", "Surge", "Replace"])
 LONG = 60
 """Seconds after which a small cluster is at rest: several replicas that load, and pods that end."""
