@@ -57,6 +57,11 @@ def rollout(api: FakeApi) -> dict[str, Any]:
     return dict(body["status"].get("rollout") or {})
 
 
+def newest_revision(api: FakeApi) -> str:
+    """Its name."""
+    return str(max(api.of_kind(REVISION), key=lambda body: body["revision"])["metadata"]["name"])
+
+
 def strategy(api: FakeApi) -> object:
     (body,) = api.of_kind(DEPLOYMENT)
     return body["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
@@ -89,8 +94,8 @@ async def test_a_rollback_is_said_before_the_pods_go_that_tell_why() -> None:
         operator = await generating(api, client, session)
         edit(api)
         await operator.settle(api)
-        newest = max(api.of_kind(REVISION), key=lambda body: body["revision"])
-        late = serving_body(newest["metadata"]["name"].rsplit("-", 1)[-1])
+        newest = newest_revision(api)
+        late = serving_body(newest.rsplit("-", 1)[-1])
         placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-22T01:00:00Z"}
         late["status"] = {"phase": "Running", "podIP": "127.0.0.1", "conditions": [placed]}
         api.put(POD, late)
@@ -104,7 +109,7 @@ async def test_a_rollback_is_said_before_the_pods_go_that_tell_why() -> None:
 
         api.fault = note
         await operator.settle(api)
-    assert seen == [newest["metadata"]["name"]]
+    assert seen == [newest]
 
 
 async def test_what_may_not_be_listed_is_unknown_and_a_new_pod_is_tried() -> None:
@@ -245,8 +250,7 @@ async def test_a_new_pod_is_asked_while_what_is_free_cannot_be_listed() -> None:
         edit(api)
         await operator.settle(api)
         assert strategy(api) == 0
-        newest = max(api.of_kind(REVISION), key=lambda body: body["revision"])
-        loaded = serving_body(newest["metadata"]["name"].rsplit("-", 1)[-1])
+        loaded = serving_body(newest_revision(api).rsplit("-", 1)[-1])
         loaded["metadata"] |= {"name": "web-2", "uid": "uid-web-2"}
         container = {"name": "triton", "containerID": "containerd://1", "state": {"running": {}}}
         loaded["status"] = {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [container]}

@@ -11,7 +11,6 @@ from triton_vllm_operator.api.reasons import ConditionType, Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec, MemoryPolicy
 from triton_vllm_operator.api.status import ConditionStatus
 from triton_vllm_operator.health.failures.pods import Problem, cannot_begin, lacks_server
-from triton_vllm_operator.kube.resources import DEPLOYMENT, true_condition
 from triton_vllm_operator.manifests.preparation import needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, Revision, render_revision
 from triton_vllm_operator.manifests.sources import Placed, place_sources
@@ -22,6 +21,7 @@ from triton_vllm_operator.reconcile.live import Live, live_part, salvage_live_pa
 from triton_vllm_operator.reconcile.memory import MemoryFinding, find_memory, wants_inspection
 from triton_vllm_operator.reconcile.model import Observed
 from triton_vllm_operator.reconcile.refill import find_refill
+from triton_vllm_operator.reconcile.refused import find_refusal
 from triton_vllm_operator.repository.catalogue import Catalogue, RuntimeEntry
 from triton_vllm_operator.sources.report import ModelFacts, SourceReport, without_shape
 from triton_vllm_operator.sources.task import SHAPED
@@ -186,4 +186,4 @@ def _is_hindered(observed: Observed, revision: Revision) -> bool:
         return all(
             not pod.running and (pod.unprepared is not None or cannot_begin(pod) or lacks_server(pod)) for pod in own
         )
-    return any(true_condition(child.body, "ReplicaFailure") for child in observed.children_of(DEPLOYMENT))
+    return find_refusal(observed) is not None

@@ -21,6 +21,7 @@ from triton_vllm_operator.memory.offers import count_shares
 from triton_vllm_operator.reconcile.deadlines import stuck_from
 from triton_vllm_operator.reconcile.model import Child, Observed
 from triton_vllm_operator.reconcile.plan import Plan
+from triton_vllm_operator.reconcile.refused import find_refusal
 from triton_vllm_operator.reconcile.volumes import awaits_volume
 from triton_vllm_operator.rollout.estimate import Estimate, Wanted, estimate
 from triton_vllm_operator.rollout.moment import Moment
@@ -62,7 +63,7 @@ def _find_moment(
 ) -> Moment:
     scheduling, replicas, fresh, old = revision.spec.scheduling, plan.live.replicas, pods.fresh, pods.old
     waiting = [pod for pod in fresh if _has_no_place(observed, pod)]
-    failure = true_condition(deployment.body, "ReplicaFailure")
+    failure = find_refusal(observed)
     refused = failure.message if failure is not None and len(fresh) < replicas else ""
     quota = read_refusal(refused)
     return Moment(
