@@ -152,6 +152,28 @@ def test_an_edit_while_the_new_pod_loads_takes_none_that_serves(namespace: str) 
     assert seen["errors"] == []
 
 
+@pytest.mark.usefixtures("two_gpus")
+def test_fewer_are_wanted_amid_two_updates_and_the_pod_that_serves_stays(namespace: str) -> None:
+    """Of three generations as large as one another Kubernetes itself would take the oldest first, which serves."""
+    offer_gpus(3)
+    serve(namespace)
+    said: list[tuple[str, str]] = []
+
+    def scale_amid_updates() -> None:
+        # These engines load for longer than anybody waits.
+        apply(pretended_llm(NAME, namespace, engine={"extraArgs": {"seed": 98}}))
+        wait_until("a new pod loads", 60, lambda: len(_running(namespace)) == 2)
+        apply(pretended_llm(NAME, namespace, engine={"extraArgs": {"seed": 99}}, replicas=2))
+        wait_until("a third one loads", 60, lambda: len(_running(namespace)) == 3)
+        kubectl("-n", namespace, "scale", "llm", NAME, "--replicas=1")
+        wait_until("one goes that never served", 60, lambda: len(pods_of(namespace, NAME)) == 2)
+        said.extend(update(namespace, 2, replicas=1))
+
+    seen = asked(namespace, 90, scale_amid_updates)
+    print(f"a scale-down amid updates: {seen}, {said}")
+    assert seen["errors"] == []
+
+
 def _running(namespace: str) -> list[dict[str, Any]]:
     return [pod for pod in pods_of(namespace, NAME) if pod["status"]["phase"] == "Running"]
 

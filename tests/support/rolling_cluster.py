@@ -4,6 +4,7 @@ The rules are those of the Deployment controller, the ReplicaSet controller, kub
 update depends on them: https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/rolling.go.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -80,6 +81,9 @@ class RollingCluster:
     sets: list[ReplicaSet] = field(default_factory=list)
     restarts: int = 0
     made: int = 0
+    generation: int = 0
+    written: object = None
+    """What the Deployment was last to be, of that generation."""
     desired: tuple[int, int] = (0, 0)
     """How many pods the Deployment had when it was last scaled, and how many more it might have."""
 
@@ -133,6 +137,9 @@ class RollingCluster:
             metadata = metadata_of(as_dict(as_dict(deployment.body["spec"])["template"]))
             if self.restarts:
                 metadata["annotations"] = {"kubectl.kubernetes.io/restartedAt": str(self.restarts)}
+            if deployment.body["spec"] != self.written:
+                self.written, self.generation = copy.deepcopy(deployment.body["spec"]), self.generation + 1
+            metadata_of(deployment.body)["generation"] = self.generation
 
     def _places(self) -> Places:
         nodes = tuple(make_node(name, {}, count) for name, count in self.gpus.items())
@@ -254,8 +261,8 @@ class RollingCluster:
         for deployment in self.world.of_kind(DEPLOYMENT.kind):
             newest = self._find_newest(as_dict(deployment.body["spec"]))
             there = sum(pod.of is newest and pod.ends_at is None for pod in self.pods)
-            told = {"conditions": [failure], "updatedReplicas": there}
-            deployment.body["status"] = told if refused else {}
+            told = {"conditions": [failure], "updatedReplicas": there} if refused else {}
+            deployment.body["status"] = {**told, "observedGeneration": self.generation}
 
     def _follow_sets(self) -> bool:
         """The ReplicaSet controller, which lets those go first that have no node, and that do not serve.

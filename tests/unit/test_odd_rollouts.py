@@ -111,6 +111,20 @@ def test_an_edit_while_a_pod_goes_that_was_too_many_waits_for_its_place() -> Non
     assert bounds(world) == SURGES
 
 
+def test_fewer_pods_amid_updates_take_no_generation_away_by_its_size() -> None:
+    """As many stay at first as there are; the Deployment controller sees that, and lets those go that do not serve."""
+    world = two()
+    world.changes["places"] = Places((make_node("a", {}, 3),))
+    world.edit(engine={"maxNumSeqs": 7}).settle()
+    assert bounds(world) == SURGES
+    world.edit(engine={"maxNumSeqs": 8}, replicas=1).settle()
+    (deployment,) = world.of_kind(DEPLOYMENT.kind)
+    deployment.body["metadata"]["generation"], deployment.body["status"] = 7, {"observedGeneration": 6}
+    assert (bounds(world), world.settle().decide().writes) == ((2, 0), ())
+    deployment.body["status"] = {"observedGeneration": 7}
+    assert bounds(world.settle()) == SURGES
+
+
 def test_fewer_pods_and_another_spec_at_once() -> None:
     world = two()
     world.changes["places"] = SPARE

@@ -182,14 +182,14 @@ def test_nothing_goes_while_no_scheduler_has_looked() -> None:
 
 def test_fewer_that_are_wanted_let_the_old_ones_serve_until_the_new_ones_do() -> None:
     before = under_way(REPLACE, "ReplacingNoSpareGpu")
-    replacing = {"begins": False, "in_force": REPLACE, "all_made": True}
+    replacing = {"begins": False, "in_force": REPLACE, "surge_kept": 2}
     assert told(step(FULL, before, **replacing)) == (SURGE, "SurgeFits")
-    # Also while the new one waits for the place of one that goes.
-    assert told(step(FULL, before, waits=True, goes=True, **replacing)) == (SURGE, "SurgeFits")
-    for changes in ({"waits": True}, {"serves": False}, {"all_made": False}):
-        assert step(FULL, before, **{**replacing, **changes}).way is REPLACE
-    # Also where the rest was to replace: nothing is to be replaced for a place any more.
+    assert step(FULL, before, **replacing).surge == 2
+    # Also while a new one waits for a place, or the rest was to replace: what goes now makes one free.
+    assert told(step(FULL, before, waits=True, **replacing)) == (SURGE, "SurgeFits")
     assert step(FULL, under_way(REPLACE, "SurgeTimedOut"), **replacing).way is SURGE
+    for changes in ({"serves": False}, {"surge_kept": 0}):
+        assert step(FULL, before, **{**replacing, **changes}).way is REPLACE
 
 
 def test_where_the_scheduler_knows_of_more_nodes_the_wait_for_a_place_has_an_end() -> None:

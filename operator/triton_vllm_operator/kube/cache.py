@@ -12,6 +12,7 @@ from typing import Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
+from triton_vllm_operator.kube.deployment import OBSERVED, find_surge
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.pod_reading import project_pod
 from triton_vllm_operator.kube.resources import (
@@ -203,8 +204,12 @@ def _pack(kind: Kind, body: Json) -> bytes:
         read = {"conditions": [c for c in conditions if c.get("type") in _READ_CONDITIONS[kind]]}
         started = {"startTime": status["startTime"]} if "startTime" in status else {}
         fails = kind == DEPLOYMENT and bool(read["conditions"])
-        content["status"] = {**read, **started, **({UPDATED: status.get(UPDATED, 0)} if fails else {})}
-        metadata.pop("generation", None)
+        exceeds = kind == DEPLOYMENT and (find_surge(body) or 0) > 1
+        counted = {UPDATED: status.get(UPDATED, 0)} if fails else {}
+        acted_on = {OBSERVED: status.get(OBSERVED)} if exceeds else {}
+        content["status"] = {**read, **started, **counted, **acted_on}
+        if not exceeds:
+            metadata.pop("generation", None)
     text = json.dumps({"metadata": metadata, **content}, sort_keys=True, separators=(",", ":"))
     # A window as large as the objects: the default of 32 KiB takes 256 KiB of fresh memory for each of them.
     packer = zlib.compressobj(level=1, wbits=_WINDOW_BITS, memLevel=5)

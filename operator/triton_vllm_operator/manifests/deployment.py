@@ -6,7 +6,7 @@ from typing import Final
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.rollout import RolloutWay
-from triton_vllm_operator.kube.resources import as_dict
+from triton_vllm_operator.kube.deployment import find_bounds, find_surge
 from triton_vllm_operator.manifests.identity import Owner, build_child
 
 _BOUNDS: Final[Mapping[RolloutWay, Json]] = {
@@ -23,16 +23,21 @@ def build_deployment(
     replicas: int,
     startup_deadline_seconds: int,
     way: RolloutWay,
+    surge: int = 1,
     paused: bool = False,
 ) -> Json:
-    """The Deployment that runs `pod_template` under the label of `revision`; one that is paused replaces no pod."""
+    """The Deployment that runs `pod_template` under the label of `revision`; one that is paused replaces no pod.
+
+    `surge`: how many pods more than `replicas` it may have, where it has any.
+    """
     metadata = pod_template["metadata"]
     assert isinstance(metadata, dict)
     labels = {**metadata["labels"], names.LABEL_REVISION: revision}
+    bounds = {**_BOUNDS[way], "maxSurge": surge} if way is RolloutWay.SURGE else _BOUNDS[way]
     spec: Json = {
         "replicas": replicas,
         "selector": {"matchLabels": names.child_labels(owner.name)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": _BOUNDS[way]},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": bounds},
         "progressDeadlineSeconds": startup_deadline_seconds,
         # Old ReplicaSets serve nothing: a rollback goes through the LLMDeployment.
         "revisionHistoryLimit": 0,
@@ -44,6 +49,7 @@ def build_deployment(
 
 def find_way(deployment: Json) -> RolloutWay | None:
     """How a Deployment replaces its pods now; None if somebody else has chosen another way."""
-    strategy = as_dict(as_dict(deployment.get("spec")).get("strategy"))
-    bounds = as_dict(strategy.get("rollingUpdate"))
+    bounds = find_bounds(deployment)
+    if (find_surge(deployment) or 0) > 1:
+        bounds = {**bounds, "maxSurge": 1}
     return next((way for way, given in _BOUNDS.items() if bounds == given), None)

@@ -22,7 +22,7 @@ KEPT_FAILED: Final = 5
 
 
 def build_children(
-    owner: Owner, revision: Revision, live: Live, is_guarded: bool, way: RolloutWay = RolloutWay.SURGE
+    owner: Owner, revision: Revision, live: Live, is_guarded: bool, way: RolloutWay = RolloutWay.SURGE, surge: int = 1
 ) -> tuple[Json, ...]:
     """The children of a revision in the order in which they are applied.
 
@@ -33,7 +33,7 @@ def build_children(
     return (
         build_service(owner, live.service),
         build_config_map(owner, revision.repository),
-        build_deployment(owner, revision.hash, revision.pod_template, live.replicas, deadline, way),
+        build_deployment(owner, revision.hash, revision.pod_template, live.replicas, deadline, way, surge),
         build_controller_revision(owner, revision),
         *([build_disruption_budget(owner)] if is_guarded else []),
     )

@@ -7,7 +7,6 @@ from typing import Final
 from triton_vllm_operator.api.base import Json
 from triton_vllm_operator.api.changes import find_changes
 from triton_vllm_operator.api.reasons import ConditionType, Reason
-from triton_vllm_operator.api.rollout import RolloutWay
 from triton_vllm_operator.api.spec import Probe
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.api.stopped import StoppedStatus
@@ -66,7 +65,7 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     step = find_step(observed, plan, now)
     if (hold := find_hold(observed, plan, step, now)) is not None:
         plan, step = hold.plan, hold.step
-    wanted = (*_children(observed, plan, is_stopped, step.way), *(hold.jobs if hold is not None else ()))
+    wanted = (*_children(observed, plan, is_stopped, step), *(hold.jobs if hold is not None else ()))
     costs = Costs() if paused or is_stopped or observed.newest_unreadable else find_costs(observed, plan.live)
     recovered = _recover(observed, plan, now)
     situation = _situation(observed, plan, step, recovered, stopped)
@@ -105,12 +104,13 @@ def decide(observed: Observed, catalogue: Catalogue, now: datetime) -> Decision:
     )
 
 
-def _children(observed: Observed, plan: Plan, is_stopped: bool, way: RolloutWay) -> tuple[Json, ...]:
+def _children(observed: Observed, plan: Plan, is_stopped: bool, step: Step) -> tuple[Json, ...]:
     owner = observed.resource.owner
     job = (plan.fetching.job,) if plan.fetching is not None and plan.fetching.job is not None else ()
     if plan.revision is not None:
         live = replace(plan.live, replicas=0) if is_stopped else plan.live
-        return (*build_children(owner, plan.revision, live, is_guarded(observed, plan.revision, live), way), *job)
+        guarded = is_guarded(observed, plan.revision, live)
+        return (*build_children(owner, plan.revision, live, guarded, step.way, step.surge), *job)
     # A name that is taken must be noticed before gigabytes are fetched.
     return (build_service(owner, plan.live.service), *job) if plan.fetching is not None else ()
 

@@ -30,7 +30,7 @@ def find_held_back(observed: Observed, plan: Plan, step: Step, is_stopped: bool)
         return looks
     live = replace(plan.live, replicas=0) if is_stopped else plan.live
     guarded = is_guarded(observed, plan.revision, live)
-    wanted = build_children(observed.resource.owner, plan.revision, live, guarded, step.way)
+    wanted = build_children(observed.resource.owner, plan.revision, live, guarded, step.way, step.surge)
     writes = find_writes(observed, plan, wanted)
     return (*looks, *(f"{write.manifest['kind']} {name_of(write.manifest)}" for write in writes))
 

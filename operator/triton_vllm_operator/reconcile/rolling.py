@@ -11,6 +11,7 @@ from triton_vllm_operator.api.scheduling import Scheduling
 from triton_vllm_operator.api.times import LONG_AGO
 from triton_vllm_operator.health.failures.placing import count_short_nodes, lacks_claim
 from triton_vllm_operator.kube.cache import UPDATED
+from triton_vllm_operator.kube.deployment import awaits_controller, find_surge
 from triton_vllm_operator.kube.pod import Pod
 from triton_vllm_operator.kube.requests import Amounts, add_all, pod_requests
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, metadata_of, true_condition
@@ -80,7 +81,7 @@ def _find_moment(
         makes_instead=quota is not None and quota.takes_once_gone(_find_freed(observed, revision, old)),
         makes_none_beside=quota is not None and quota.is_full_of(_find_staying(observed, revision, pods)),
         starts=sum(pod.serves for pod in fresh) < replicas,
-        all_made=len(fresh) >= replicas > 0,
+        surge_kept=_find_surge_kept(observed, replicas, deployment, bool(refused)),
         goes=any(pod.terminating and not ((overdue := stuck_from(pod)) and overdue <= now) for pod in observed.pods),
         leaves_nobody=replicas == 1 and not any(pod.serves for pod in fresh),
         start_seconds=_find_start_seconds(observed),
@@ -123,6 +124,18 @@ def _find_way(observed: Observed, plan: Plan, deployment: Child) -> RolloutWay:
     """How the Deployment replaces its pods; where somebody chose another way, as the operator last wrote it."""
     told = observed.resource.status.rollout
     return find_way(deployment.body) or (told.way if told is not None else first_way(plan.live.rollout))
+
+
+def _find_surge_kept(observed: Observed, replicas: int, deployment: Child, is_refused: bool) -> int:
+    """By how much it may exceed what is wanted if it is to keep as many pods as it may have now."""
+    before = observed.deployed_replicas or 0
+    alive = [pod for pod in observed.pods if pod.lives]
+    revisions = {deployed_revision(deployment), *(pod.revision for pod in alive)}
+    is_rolling = is_refused or len(revisions) > 1 or len({pod.template for pod in alive}) > 1
+    is_lowered = replicas < before or awaits_controller(deployment.body)
+    if replicas == 0 or not (is_rolling and is_lowered):
+        return 0
+    return max(before + (find_surge(deployment.body) or 0) - replicas, 0)
 
 
 def _makes_none(deployment: Child) -> bool:

@@ -36,8 +36,9 @@ class Moment:
     """Whether more pods serve or are old than are wanted: some go anyway."""
     unjudged: bool = False
     """Whether no scheduler has said anything of the new pods that wait: it is down, or there is none of that name."""
-    all_made: bool = False
-    """Whether there are as many new pods as are wanted: they need no old one's place."""
+    surge_kept: int = 0
+    """By how many pods it may exceed what is wanted, so that it keeps what it has where fewer are wanted in the middle
+    of a rollout; 0 if no fewer are."""
     starts: bool = False
     """Whether new pods have not generated yet, or are not there."""
     leaves_nobody: bool = False

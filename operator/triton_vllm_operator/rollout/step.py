@@ -42,6 +42,16 @@ class Step:
     """Of which it was decided; None while there is no Deployment, or nothing that it should run."""
 
     @property
+    def surge(self) -> int:
+        """How many pods more than are wanted a Deployment may have.
+
+        Where fewer are wanted in the middle of a rollout Kubernetes lessens each of its generations by its size and
+        age, though it be the one that serves. What may stay goes only once others serve:
+        https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/sync.go (scale).
+        """
+        return max(self.moment.surge_kept, 1) if self.moment is not None else 1
+
+    @property
     def takes_away(self) -> bool:
         """Whether an old pod goes first with this step, and did not before it."""
         moment = self.moment
@@ -111,13 +121,14 @@ def _choose(
     settings: Rollout, moment: Moment, known: RolloutStatus | None, estimate: Estimate | None, now: datetime
 ) -> Step:
     is_surging = not moment.begins and moment.in_force is RolloutWay.SURGE
+    if moment.surge_kept and moment.serves and not moment.begins:
+        fewer = _surge(
+            moment, known, f"fewer pods are wanted: the old ones serve until new ones generate{moment.start}"
+        )
+        return _without_waiting(fewer)
     if is_surging and not moment.waits and not moment.refused:
         # Also if it was to be a replacement: nothing went yet.
         return _without_waiting(_surge(moment, known, "a new pod has its place beside the old ones"))
-    if moment.all_made and moment.serves and not (moment.begins or is_surging) and (moment.goes or not moment.waits):
-        # As where fewer are wanted than when it began.
-        why = f"there are as many new pods as are wanted: the old ones serve until those generate{moment.start}"
-        return _step(moment, known, RolloutWay.SURGE, Reason.SURGE_FITS, why)
     if known is not None and known.reason in _SURGE_GIVEN_UP:
         return Step(RolloutWay.REPLACE, known)
     if is_surging and moment.refused:
