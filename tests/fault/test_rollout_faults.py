@@ -145,6 +145,52 @@ async def test_an_edit_that_is_refused_again_and_again_is_said_once() -> None:
     assert rollout(api) == {}
 
 
+async def test_a_deployment_whose_revision_is_refused_stays() -> None:
+    """Else it would go back and forth between two templates, and nobody would ever answer."""
+    api = new_cluster()
+    async with serving(api) as client:
+        operator = await started(client)
+        await served(api, operator)
+        (revision,) = api.of_kind(REVISION)
+        edit(api)
+        known = revision["metadata"]["name"]
+        api.fault = lambda method, path: (
+            refusing("/controllerrevisions/")(method, path) if not path.endswith(known) else None
+        )
+        seen = []
+        for _ in range(4):
+            await _try(operator, api)
+            (body,) = api.of_kind(DEPLOYMENT)
+            seen.append(body["spec"]["template"]["metadata"]["labels"]["triton-vllm.dev/revision"])
+    assert len(set(seen)) == 1
+    assert seen[0] not in known
+    (llm,) = api.of_kind(LLM_DEPLOYMENT)
+    assert llm["status"]["conditions"][0]["reason"] == "RefusedByAPIServer"
+
+
+async def test_that_a_rollout_is_over_is_said_once_the_deployment_is_left_as_it_should_be() -> None:
+    """An operator that is killed between the two would leave it replacing: a restart of it would take what serves."""
+    api = new_cluster(**GPUS)
+    async with serving(api) as client, aiohttp.ClientSession() as session:
+        operator = await generating(api, client, session)
+        edit(api)
+        await operator.settle(api)
+        assert (rollout(api)["way"], strategy(api)) == ("Replace", 0)
+        (pod,) = api.of_kind(POD)
+        api.put(POD, {**pod, "metadata": serving_body(newest_revision(api).rsplit("-", 1)[-1])["metadata"]})
+        seen: list[object] = []
+
+        def note(method: str, path: str) -> web.Response | None:
+            if method == "PATCH" and path.endswith("/status") and "/llmdeployments/" in path:
+                seen.append(strategy(api))
+            return None
+
+        api.fault = note
+        await operator.settle(api)
+    assert (rollout(api), strategy(api), seen[-1]) == ({}, 1, 1)
+    assert set(seen) == {1}
+
+
 async def _try(operator: Operator, api: FakeApi) -> None:
     operator.see(api)
     try:

@@ -194,12 +194,12 @@ class RollingCluster:
     def _sync(self, spec: Mapping[str, Any], newest: ReplicaSet) -> bool:
         replicas, bounds = int(spec["replicas"]), as_dict(as_dict(spec["strategy"])["rollingUpdate"])
         old = [each for each in self.sets if each is not newest and each.wanted]
-        if self.desired[0] not in (0, replicas):
+        if self.desired[0] and (spec.get("paused") or self.desired[0] != replicas):
+            # One that is paused is scaled all the time.
+            before = [each.wanted for each in self.sets]
             self._scale(replicas, int(bounds["maxSurge"]), newest)
-            return True
+            return before != [each.wanted for each in self.sets]
         self.desired = (replicas, int(bounds["maxSurge"]))
-        if spec.get("paused"):
-            return False
         if not old:
             # No rollout: it is scaled.
             changed, newest.wanted = newest.wanted != replicas, replicas
@@ -226,6 +226,10 @@ class RollingCluster:
         self.desired = (replicas, surge)
         if len(active) < 2:
             (active[0] if active else newest).wanted = replicas
+            return
+        if newest.wanted == replicas == self._available(newest):
+            for each in active:
+                each.wanted = each.wanted if each is newest else 0
             return
         missing = most - sum(each.wanted for each in active)
         newer_first = -1 if missing > 0 else 1

@@ -121,8 +121,10 @@ def test_fewer_pods_amid_updates_take_no_generation_away_by_its_size() -> None:
     (deployment,) = world.of_kind(DEPLOYMENT.kind)
     deployment.body["metadata"]["generation"], deployment.body["status"] = 7, {"observedGeneration": 6}
     assert (bounds(world), world.settle().decide().writes) == ((2, 0), ())
+    assert as_dict(deployment.body["spec"])["paused"] is True, "else so many new ones would be made"
     deployment.body["status"] = {"observedGeneration": 7}
     assert bounds(world.settle()) == SURGES
+    assert "paused" not in as_dict(world.of_kind(DEPLOYMENT.kind)[0].body["spec"])
 
 
 def test_fewer_pods_and_another_spec_at_once() -> None:

@@ -122,6 +122,27 @@ def test_a_rollout_stands_still() -> None:
     assert "paused" not in deployment(world)
 
 
+def test_as_many_pods_stay_as_there_are_where_a_rollout_stands_still() -> None:
+    """One that is paused shares out what is too many for it among its generations, whoever serves."""
+    world = serving()
+    old = world.revision
+    world.edit(engine={"maxNumSeqs": 7}).settle()
+    loading = (make_pod(world.revision, f"llama-new-{number}") for number in range(2))
+    world.pods = (make_serving(old), *loading)
+    pause(world).step()
+    assert deployment(world)["strategy"]["rollingUpdate"]["maxSurge"] == 2
+
+
+def test_a_restart_goes_on_and_is_told_of() -> None:
+    """kubectl's own: the same revision, and another template."""
+    world = serving()
+    old = replace(world.pods[0], template="first")
+    world.pods = (old, make_pod(world.revision, "llama-2", template="second", created_at=world.now))
+    pause(world).settle()
+    assert "paused" not in deployment(world)
+    assert world.condition("Progressing") == ("True", "ReplacingPods")
+
+
 def test_where_the_newest_revision_cannot_be_read_nothing_is_written() -> None:
     """A newer operator was taken back: what runs is of a revision that this one does not know."""
     world = serving()

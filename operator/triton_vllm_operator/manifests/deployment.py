@@ -28,7 +28,8 @@ def build_deployment(
 ) -> Json:
     """The Deployment that runs `pod_template` under the label of `revision`; one that is paused replaces no pod.
 
-    `surge`: how many pods more than `replicas` it may have, where it has any.
+    `surge`: how many pods more than `replicas` it may have, where it has any. Where that is more than one, it is paused
+    until its controller has seen it, or that would make so many new ones.
     """
     metadata = pod_template["metadata"]
     assert isinstance(metadata, dict)
@@ -41,7 +42,7 @@ def build_deployment(
         "progressDeadlineSeconds": startup_deadline_seconds,
         # Old ReplicaSets serve nothing: a rollback goes through the LLMDeployment.
         "revisionHistoryLimit": 0,
-        **({"paused": True} if paused else {}),
+        **({"paused": True} if paused or surge > 1 else {}),
         "template": {**pod_template, "metadata": {**metadata, "labels": labels}},
     }
     return build_child(owner, "apps/v1", "Deployment", owner.name, {"spec": spec})

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from triton_vllm_operator.api.recovery import Recovery, RecoveryPolicy
 from triton_vllm_operator.api.rollout import RolloutWay
+from triton_vllm_operator.kube.deployment import find_surge
 from triton_vllm_operator.kube.resources import DEPLOYMENT, as_dict, name_of
 from triton_vllm_operator.manifests.deployment import build_deployment, find_way
 from triton_vllm_operator.reconcile.children import build_children, find_writes
@@ -42,6 +43,7 @@ def stop_rollout(observed: Observed, plan: Plan) -> tuple[Write, ...]:
         return ()
     if revision is None or not any(pod.lives and pod.revision != revision.hash for pod in observed.pods):
         return ()
+    living = sum(pod.lives for pod in observed.pods)
     return tuple(
         Write(
             build_deployment(
@@ -51,6 +53,8 @@ def stop_rollout(observed: Observed, plan: Plan) -> tuple[Write, ...]:
                 plan.live.replicas,
                 plan.live.probe.startup_deadline_seconds,
                 find_way(deployment.body) or RolloutWay.REPLACE,
+                # One that is paused shares out what is too many, whoever serves.
+                max(1, find_surge(deployment.body) or 0, living - plan.live.replicas),
                 paused=True,
             ),
             deployment.uid,

@@ -41,7 +41,7 @@ def find_progress(situation: Situation, ready: Finding, now: datetime) -> Findin
         return fails(Reason.NOT_ACCEPTED, "the spec is not accepted; what was accepted before keeps running")
     if ready.status is ConditionStatus.TRUE:
         return fails(Reason.SETTLED, "nothing is left to do")
-    if situation.held_back or (situation.paused and situation.leftover):
+    if situation.held_back or (situation.paused and situation.of_others):
         return Finding(ConditionStatus.UNKNOWN, Reason.PAUSED, _say_paused(situation))
     if situation.waiting is not None:
         status = ConditionStatus.FALSE if situation.waits_in_vain else ConditionStatus.TRUE
@@ -80,7 +80,7 @@ def _say_rolled_back(name: str, rollback: RollbackStatus) -> str:
 
 def _say_paused(situation: Situation) -> str:
     written = f"{', '.join(situation.held_back)} would be written"
-    waits = "a rollout stands still" if situation.leftover else written
+    waits = "a rollout stands still" if situation.of_others else written
     return f"changes are paused: {waits}; to go on: kubectl annotate llm {situation.name} {names.ANNOTATION_PAUSED}-"
 
 

@@ -16,13 +16,13 @@ from triton_vllm_operator.kube.client import KubeClient
 from triton_vllm_operator.kube.errors import Gone
 from triton_vllm_operator.kube.node_lister import NodeLister
 from triton_vllm_operator.kube.place_lister import PlaceLister
-from triton_vllm_operator.kube.resources import JOB, Key, kind_of, name_of
+from triton_vllm_operator.kube.resources import DEPLOYMENT, DISRUPTION_BUDGET, JOB, REVISION, Key, kind_of, name_of
 from triton_vllm_operator.manifests.identity import Owner
 from triton_vllm_operator.manifests.job import Purpose, is_for
 from triton_vllm_operator.reconcile.apply import Writer
 from triton_vllm_operator.reconcile.decide import decide
 from triton_vllm_operator.reconcile.fetching import look_began
-from triton_vllm_operator.reconcile.model import Applied, Decision, Observed
+from triton_vllm_operator.reconcile.model import Applied, Decision, Observed, Refusal, Write
 from triton_vllm_operator.reconcile.observe import observe
 from triton_vllm_operator.reconcile.standing import Standing, find_standing
 from triton_vllm_operator.reconcile.turns import Turns
@@ -30,6 +30,10 @@ from triton_vllm_operator.repository.catalogue import Catalogue
 
 _UNSAID_SECONDS: Final = 60.0
 """Until the next look where a status is not kept as it was written."""
+
+
+_AFTER_DEPLOYMENT: Final = frozenset({REVISION.kind, DISRUPTION_BUDGET.kind})
+"""Children that are written after it."""
 
 
 class NotSettled(Exception):
@@ -113,7 +117,7 @@ class Reconciler:
             observed = replace(observed, refusal=applied.refusal, foreign=observed.foreign + applied.foreign)
             decision = decide(observed, self._catalogue, now)
             # What was accepted last is kept up meanwhile: it still scales, and its children come back.
-            await self._writer.write_children(decision.writes)
+            await self._writer.write_children(_find_kept_up(decision.writes, applied.refusal))
         else:
             await self._writer.prune(key.namespace, decision.prunes)
         self._probes.sync(key, decision.probes)
@@ -182,7 +186,8 @@ class Reconciler:
             return
         if after is None or not decision.writes:
             return
-        rollout = still_held(before.rollout, after.rollout)
+        # That it is over is said with the rest, once the Deployment is as it should be left.
+        rollout = still_held(before.rollout, after.rollout) or before.rollout
         told = before.model_copy(update={"rollout": rollout, "rollback": after.rollback})
         if told != before:
             await self._writer.write_status(observed.resource.owner, told)
@@ -199,6 +204,12 @@ def still_held(before: RolloutStatus | None, after: RolloutStatus | None) -> Rol
     if before is None or before.held is None or after is None or before.revision != after.revision:
         return after
     return after if after.held is not None else after.model_copy(update={"held": before.held, "since": None})
+
+
+def _find_kept_up(writes: tuple[Write, ...], refusal: Refusal | None) -> tuple[Write, ...]:
+    """Without the Deployment where that was taken: it would go back and forth, and its pods with it."""
+    is_taken = refusal is not None and refusal.kind in _AFTER_DEPLOYMENT
+    return tuple(write for write in writes if not (is_taken and kind_of(write.manifest) == DEPLOYMENT))
 
 
 def _looks(manifest: Json) -> bool:

@@ -72,7 +72,7 @@ def _find_moment(
         in_force=_find_way(observed, plan, deployment),
         begins=deployed_revision(deployment) != revision.hash,
         left=len(old) if replicas else 0,
-        serves=any(pod.serves for pod in old),
+        serves=any(pod.serves for pod in (*fresh, *old)),
         waits=bool(waiting) and len(fresh) - len(waiting) < replicas,
         waits_since=min((pod.created_at for pod in waiting if pod.created_at is not None), default=None),
         leaves=len(old) + sum(pod.serves for pod in fresh) > replicas,

@@ -117,3 +117,8 @@ class Situation:
         """The pods of other revisions, and those that are restarted."""
         current = {pod.name for pod in self.current}
         return tuple(pod for pod in self.alive if pod.name not in current)
+
+    @property
+    def of_others(self) -> tuple[Pod, ...]:
+        """The pods of other revisions: a pause keeps them, and holds nobody's own restart up."""
+        return tuple(pod for pod in self.leftover if pod.revision != self.revision)

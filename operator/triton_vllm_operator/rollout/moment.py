@@ -23,7 +23,7 @@ class Moment:
     goes: bool
     """Whether a pod of this LLMDeployment is being deleted, and not overdue: its place is taken until it is gone."""
     serves: bool = True
-    """Whether an old pod answers: only such a one must not go for nothing."""
+    """Whether a pod answers, old or not: of a template that comes back after a restart Kubernetes makes others anew."""
     waits_since: datetime | None = None
     """When the new pod was made that waits."""
     refused: str = ""

@@ -46,7 +46,7 @@ class Step:
         """How many pods more than are wanted a Deployment may have.
 
         Where fewer are wanted in the middle of a rollout Kubernetes lessens each of its generations by its size and
-        age, though it be the one that serves. What may stay goes only once others serve:
+        age, though it be the one that serves. Of what may stay those go that do not serve, or once others do:
         https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/sync.go (scale).
         """
         return max(self.moment.surge_kept, 1) if self.moment is not None else 1
