@@ -337,6 +337,19 @@ def test_logs_are_those_of_the_engines(cluster: Cluster, capsys: pytest.CaptureF
     assert capsys.readouterr().out == LOG
 
 
+def test_a_pod_without_a_log_hides_none_of_the_others(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """While a pod fetches its image kubectl itself would end at it, whatever the others say."""
+    waiting = 'error: container "triton" in pod "llama-3" is waiting to start: PodInitializing\n'
+    cluster.answer("get-llmdep", llm_body(serving_world().status))
+    cluster.answer("logs", waiting + LOG)
+    assert main(["logs", "llama"]) == 0
+    assert capsys.readouterr().out.startswith(waiting + "llama-1: INFO")
+    assert "--ignore-errors" in cluster.asked[-1][0]
+    cluster.answer("logs", waiting)
+    assert main(["logs", "llama"]) == 2
+    assert "no pod of llama has said anything" in capsys.readouterr().err
+
+
 def test_a_restart_is_that_of_the_deployment(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.answer("get-llmdep", llm_body(serving_world().status))
     cluster.answer("rollout-restart", "restarted")

@@ -13,7 +13,8 @@ BACKEND = REPOSITORY / "images/vllm-backend"
 WAITS = "os.waitpid(child, 0)"
 LOADS = "time.sleep(1.5); os.kill(child, 9); os.waitpid(child, 0)"
 WITH_ONE_THAT_ENDED = "subprocess.Popen(['true']); time.sleep(0.2); os.waitpid(child, 0)"
-WITH_ANOTHER = "subprocess.Popen(['sleep', '1.5']); os.waitpid(child, 0)"
+WITH_ANOTHER = "os.fork() or (time.sleep(1.5), os._exit(0)); os.waitpid(child, 0)"
+WITH_ANOTHER_PROGRAM = "subprocess.Popen(['sleep', '1.5']); os.waitpid(child, 0)"
 
 
 def said_under(parent: str, child: str) -> list[str]:
@@ -53,6 +54,8 @@ def said_under(parent: str, child: str) -> list[str]:
         (LOADS, "time.sleep(5)", []),
         # Whose end the parent waits for, the kernel does not tell.
         (WITH_ANOTHER, "time.sleep(1)", ["stayed"]),
+        # What looks after the compile cache is a child of the server, too.
+        (WITH_ANOTHER_PROGRAM, "time.sleep(5)", ["left"]),
     ],
 )
 def test_a_process_ends_when_its_parent_only_waits_for_that(parent: str, child: str, said: list[str]) -> None:

@@ -186,6 +186,10 @@ def test_the_nodes_of_a_cluster_are_planned_for_together(
     _, text = plan(capsys, *arguments, "-o", "json")
     assert json.loads(text)["nodes"]["fit"] == "FitsOnSomeNodes"
     file = tmp_path / "llm.yaml"
+    file.write_text(RESOURCE.replace("maxModelLen: 8192, ", "").replace("tensorParallelSize: 2, ", ""))
+    # The operator would make no pod of it.
+    assert main(["explain", "-f", str(file), "--model", model, "--nodes"]) == REFUSED
+    assert "does not fit on NVIDIA-L4" in capsys.readouterr().out
     file.write_text(RESOURCE + "  scheduling: {nodeSelector: {nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}}\n")
     code, text = plan(capsys, "--model", model, "--nodes", "-f", str(file))
     assert code == ACCEPTED

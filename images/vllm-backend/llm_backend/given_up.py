@@ -54,19 +54,31 @@ class Watch:
 
 
 def is_waited_for(proc: Path = _PROC) -> bool:
-    """Whether the parent waits for a child to end, and has this one alone. False where the kernel does not tell."""
+    """Whether the parent waits for a child to end, and has this one alone. False where the kernel does not tell.
+
+    Of other programs it may have more: what `spec.cache` started before it became the server (compile_cache.py).
+    """
     parent = os.getppid()
     try:
         waits = any((task / "wchan").read_text() == _WAITING for task in (proc / str(parent) / "task").iterdir())
     except OSError:
         return False
-    return waits and _running_children(proc, parent) == [os.getpid()]
+    mine, children = _program(proc, os.getpid()), _running_children(proc, parent)
+    return waits and [each for each in children if _program(proc, each) in (mine, None)] == [os.getpid()]
 
 
 def _running_children(proc: Path, parent: int) -> list[int]:
     """Without those that have ended: as a container's first process Triton inherits them, and never looks."""
     found = ((int(folder.name), _state_and_parent(folder)) for folder in proc.glob("[0-9]*"))
     return [process for process, (state, its_parent) in found if its_parent == parent and state != _ENDED]
+
+
+def _program(proc: Path, process: int) -> str | None:
+    """The file that it runs; None if that may not be read."""
+    try:
+        return str((proc / str(process) / "exe").readlink())
+    except OSError:
+        return None
 
 
 def _state_and_parent(folder: Path) -> tuple[str, int]:

@@ -237,7 +237,7 @@ def logs(running: Running, *options: str) -> Iterator[Iterator[str]]:
         Unreadable: kubectl is not there, or may not read them.
     """
     where = ("--namespace", running.namespace, "--selector", running.selector, "--container", names.CONTAINER)
-    with _piped("kubectl", "logs", *where, "--prefix", "--max-log-requests=50", *options) as piped:
+    with _piped("kubectl", "logs", *where, "--prefix", "--max-log-requests=50", "--ignore-errors", *options) as piped:
         yield (line.rstrip("\n") for line in piped.lines)
         piped.end()
 

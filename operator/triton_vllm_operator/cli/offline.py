@@ -15,7 +15,6 @@ from triton_vllm_operator.cli.printing import Format, print_explanation, print_m
 from triton_vllm_operator.manifests.disruption_budget import LEAST_REPLICAS
 from triton_vllm_operator.manifests.preparation import build_fetch_job, needs_fetch
 from triton_vllm_operator.manifests.revision import Resolved, render_revision
-from triton_vllm_operator.memory.verdict import Verdict
 from triton_vllm_operator.reconcile.accept import NotAccepted
 from triton_vllm_operator.reconcile.children import build_children
 from triton_vllm_operator.reconcile.live import live_part
@@ -43,14 +42,15 @@ def render(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]
 def explain_file(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
     """Whether a file is accepted, and what a change of it does."""
     old = read_document(options.against) if options.against else None
-    explanation = explain(read_document(options.filename), old, catalogue)
+    explanation, fits = explain(read_document(options.filename), old, catalogue), True
     if options.model is not None and explanation.accepted:
         if options.filename == "-":
             raise Unreadable("with --model, -f names a file: standard input is read once")
-        explanation = replace(explanation, memory=verdict_of(answer(options, catalogue)))
+        found = answer(options, catalogue)
+        explanation = replace(explanation, memory=verdict_of(found))
+        fits = isinstance(found, Unknown) or not found.does_not_fit
     elif options.model is None and (lost := named_options(options)):
         raise Unreadable(f"{lost[0]} says nothing without --model DIR")
-    fits = explanation.memory is None or explanation.memory[0] != Verdict.DOES_NOT_FIT
     return ACCEPTED if explanation.accepted and fits else REFUSED, print_explanation(explanation, options.output)
 
 

@@ -129,7 +129,9 @@ def logs(options: argparse.Namespace, _: Catalogue) -> tuple[int, str]:
     asked += ["--previous"] if options.previous else []
     count = 0
     with cluster.logs(running, *asked) as lines:
-        for count, line in enumerate(lines, 1):  # noqa: B007 (its last value)
+        for line in lines:
+            # Of a pod that has none yet kubectl says so among them, without the pod's name before it.
+            count += line.startswith("[")
             shown = line if options.all else engine_line(line)
             if shown is not None:
                 print(printable(shown), flush=True)

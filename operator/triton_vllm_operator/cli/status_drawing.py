@@ -11,25 +11,26 @@ from rich.text import Text
 
 from triton_vllm_operator.cli.cluster import Placed, Running
 from triton_vllm_operator.cli.status_view import StepRow, find_sections, headline, is_ready, step_line
+from triton_vllm_operator.cli.terminal import printable
 
 _WIDTH: Final = 40
 
 
 def draw_status(running: Running, pods: tuple[Placed, ...], now: datetime) -> RenderableType:
     """As one thing that rich prints."""
-    parts: list[RenderableType] = [Text(headline(running), style="green" if is_ready(running) else "yellow")]
-    parts += [Text(f"  {running.status.url}", style="cyan")] if running.status.url else []
+    parts: list[RenderableType] = [Text(printable(headline(running)), style="green" if is_ready(running) else "yellow")]
+    parts += [Text(printable(f"  {running.status.url}"), style="cyan")] if running.status.url else []
     for title, contents in find_sections(running, pods, now):
         longest = max((row.seconds for row in contents if isinstance(row, StepRow)), default=0.0) or 1.0
         parts += ["", Text(title, style="bold")]
-        parts += [_bar(row, longest) if isinstance(row, StepRow) else Text(row) for row in contents]
+        parts += [_bar(row, longest) if isinstance(row, StepRow) else Text(printable(row)) for row in contents]
     return Group(*parts)
 
 
 def _bar(row: StepRow, longest: float) -> Text:
     cells = round(row.seconds / longest * _WIDTH)
     colour = "green" if row.is_over else "yellow"
-    return Text(f"{step_line(row):44} ") + Text("█" * cells, style=colour)
+    return Text(printable(f"{step_line(row):44} ")) + Text("█" * cells, style=colour)
 
 
 @contextmanager

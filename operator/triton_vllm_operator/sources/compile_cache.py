@@ -6,7 +6,8 @@ what is installed in the image, the GPUs and how they reach one another, and wha
 compilers write code. What vLLM itself tells apart within the folder: vllm/envs.py, compile_factors.
 
 A folder that may be damaged is emptied once. That it may be is known by a start of the same pod before this one, which
-had what the folder held and ended before the server was ready.
+had what the folder held and ended before the server was ready. What it held is kept aside: where the server does not
+become ready without it either, something else ails it, and it is put back for others.
 """
 
 import argparse
@@ -28,7 +29,10 @@ MARK = "compile cache: "
 """Before what is said of it."""
 ROOT = "triton-vllm-operator"
 TRIAL = Path(tempfile.gettempdir()) / "compile-cache-trial"
-"""In the pod, where it outlives the container: there is one while a start with a filled folder is under way."""
+"""In the pod, where it outlives the container: there is one while a start with a filled folder is under way, or with
+one that was emptied for it."""
+EMPTIED = "emptied"
+"""What stands in it then."""
 VARIABLES = {
     "VLLM_CACHE_ROOT": "vllm",
     "TORCHINDUCTOR_CACHE_DIR": "inductor",
@@ -78,21 +82,41 @@ class Folder:
         """Touched by each start."""
         self.whole = root / f"{key}.whole"
         """There once a server with it was ready."""
-        self.cleared = root / f"{key}.cleared"
-        """There from its being emptied until a server with it is ready."""
+        self.suspect = root / f"{key}.suspect"
+        """What it held before it was emptied, until a server with it is ready."""
+        self.suspect_whole = root / f"{key}.suspect-whole"
+        """The mark of that."""
 
     @property
     def is_filled(self) -> bool:
         """Whether an earlier start left anything."""
         return any(self.path.iterdir())
 
-    def clear(self) -> None:
-        """Empty it. Who still has it open keeps what it has."""
+    def empty(self) -> None:
+        """Keep aside what it holds; where another pod did so before, what is there now is new."""
+        if self.suspect.exists():
+            return
+        self.path.rename(self.suspect)
+        self.path.mkdir(exist_ok=True)
+        if self.whole.exists():
+            self.whole.replace(self.suspect_whole)
+
+    def put_back(self) -> None:
+        """What was kept aside, unless a server was ready with what came since."""
+        if not self.suspect.exists() or self.whole.exists():
+            return
         aside = self.path.with_name(f"{self.path.name}.aside-{os.getpid()}-{time.time_ns()}")
         self.path.rename(aside)
+        self.suspect.rename(self.path)
+        if self.suspect_whole.exists():
+            self.suspect_whole.replace(self.whole)
         shutil.rmtree(aside, ignore_errors=True)
-        self.whole.unlink(missing_ok=True)
-        self.path.mkdir(exist_ok=True)
+
+    def prove(self) -> None:
+        """A server is ready with what it holds."""
+        self.whole.touch()
+        shutil.rmtree(self.suspect, ignore_errors=True)
+        self.suspect_whole.unlink(missing_ok=True)
 
     def take(self) -> bool:
         """Keep other starts out until this one is ready; False if another one keeps it.
@@ -114,8 +138,7 @@ class Folder:
         while os.getppid() == server:
             if is_ready(port):
                 TRIAL.unlink(missing_ok=True)
-                self.cleared.unlink(missing_ok=True)
-                self.whole.touch()
+                self.prove()
                 break
             time.sleep(LOOK_SECONDS)
         os._exit(0)
@@ -128,26 +151,29 @@ def choose(volume: Path, settings: str) -> "Folder | None":
             return _without(fault)
         root = volume / ROOT
         root.mkdir(exist_ok=True)
+        folder = Folder(root, find_key(settings))
+        # Before the others are looked at: a pod may have run for long.
+        folder.used.touch()
         prune(root)
-        return _open(Folder(root, find_key(settings)))
+        return _open(folder)
     except OSError as error:
         return _without(f"{volume}: {error}")
 
 
 def _open(folder: Folder) -> "Folder | None":
     folder.path.mkdir(exist_ok=True)
-    folder.used.touch()
-    if TRIAL.exists():
-        if folder.cleared.exists():
-            return _without(f"{folder.path} was emptied once, and the server did not become ready with it")
-        folder.clear()
-        folder.cleared.touch()
-        TRIAL.unlink()
-        say(f"emptied {folder.path}: the server did not become ready with what it held")
+    tried = TRIAL.read_text() if TRIAL.exists() else None
+    if tried == EMPTIED:
+        folder.put_back()
+        return _without(f"{folder.path} was emptied once, and the server did not become ready with it")
     if _torch_version() < SHARED_SINCE_TORCH and not folder.take():
         return _without(f"another pod compiles into {folder.path}, and this torch cannot share it")
+    if tried is not None:
+        folder.empty()
+        TRIAL.write_text(EMPTIED)
+        say(f"emptied {folder.path}: the server did not become ready with what it held")
     is_filled = folder.is_filled
-    if is_filled:
+    if is_filled and tried is None:
         TRIAL.touch()
     say(f"{folder.path}, {'with what earlier starts compiled' if is_filled else 'empty'}")
     return folder
@@ -241,6 +267,7 @@ def prune(root: Path) -> None:
     for used in root.glob("*.used"):
         if now - used.stat().st_mtime > KEPT_SECONDS:
             shutil.rmtree(used.with_suffix(""), ignore_errors=True)
+            shutil.rmtree(used.with_suffix(".suspect"), ignore_errors=True)
             for mark in root.glob(f"{used.stem}.*"):
                 mark.unlink(missing_ok=True)
 
