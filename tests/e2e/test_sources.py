@@ -73,6 +73,10 @@ def test_a_model_of_the_hub_is_fetched_to_a_volume_and_answers(shared_namespace:
 
 @pytest.mark.full
 def test_a_tokenizer_has_a_source_of_its_own(shared_namespace: str, endpoint: str, models: Path) -> None:
+    # What an earlier test fetched is there already; where this one runs alone it is fetched now.
+    apply(hub_llm("whole", shared_namespace, endpoint, replicas=0))
+    wait_for(shared_namespace, "whole", "is settled", 120, is_scaled_to_zero)
+    kubectl("-n", shared_namespace, "delete", "llm", "whole")
     fetched = models / folder_name(REPOSITORY, COMMIT, None, endpoint)
     without, alone = models / "no-tokenizer", models / "tokenizer"
     for folder in (without, alone):
