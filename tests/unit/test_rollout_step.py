@@ -190,6 +190,9 @@ def test_fewer_that_are_wanted_let_the_old_ones_serve_until_the_new_ones_do() ->
     assert step(FULL, under_way(REPLACE, "SurgeTimedOut"), **replacing).way is SURGE
     for changes in ({"serves": False}, {"surge_kept": 0}):
         assert step(FULL, before, **{**replacing, **changes}).way is REPLACE
+    # What replaces keeps none: a Deployment that is paused for it would wait for nothing.
+    forced = step(None, before, settings=Rollout(strategy=RolloutStrategy.REPLACE), **replacing)
+    assert (forced.way, forced.surge) == (REPLACE, 1)
 
 
 def test_where_the_scheduler_knows_of_more_nodes_the_wait_for_a_place_has_an_end() -> None:

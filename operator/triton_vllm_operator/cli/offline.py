@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from triton_vllm_operator.cli.cluster import read_running
 from triton_vllm_operator.cli.explain import explain, judge_document
 from triton_vllm_operator.cli.files import Unreadable, read_document
-from triton_vllm_operator.cli.plan import Answer, Unknown, answer, named_options
+from triton_vllm_operator.cli.plan import Answer, answer, named_options
 from triton_vllm_operator.cli.plan_printing import print_plan, verdict_of
 from triton_vllm_operator.cli.plan_running import print_running
 from triton_vllm_operator.cli.printing import Format, print_explanation, print_manifests, refusal_lines
@@ -48,7 +48,7 @@ def explain_file(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int
             raise Unreadable("with --model, -f names a file: standard input is read once")
         found = answer(options, catalogue)
         explanation = replace(explanation, memory=verdict_of(found))
-        fits = isinstance(found, Unknown) or not found.does_not_fit
+        fits = not found.does_not_fit
     elif options.model is None and (lost := named_options(options)):
         raise Unreadable(f"{lost[0]} says nothing without --model DIR")
     return ACCEPTED if explanation.accepted and fits else REFUSED, print_explanation(explanation, options.output)
@@ -65,8 +65,7 @@ def plan(options: argparse.Namespace, catalogue: Catalogue) -> tuple[int, str]:
     if options.model is None:
         raise Unreadable("NAME of an LLMDeployment of the cluster, or --model DIR, says what is planned")
     found = answer(options, catalogue)
-    refused = not isinstance(found, Unknown) and found.does_not_fit
-    code, as_json = REFUSED if refused else ACCEPTED, options.output == Format.JSON
+    code, as_json = REFUSED if found.does_not_fit else ACCEPTED, options.output == Format.JSON
     if isinstance(found, Answer) and not as_json and sys.stdout.isatty() and find_spec("rich"):
         _draw(found)
         return code, ""

@@ -82,6 +82,11 @@ class Unknown:
 
     why: str
 
+    @property
+    def does_not_fit(self) -> bool:
+        """Whether it is certain: nothing is."""
+        return False
+
 
 def answer(options: argparse.Namespace, catalogue: Catalogue) -> Answer | CpuAnswer | Unknown:
     """Plan what the options ask for.

@@ -204,7 +204,7 @@ def _pack(kind: Kind, body: Json) -> bytes:
         read = {"conditions": [c for c in conditions if c.get("type") in _READ_CONDITIONS[kind]]}
         started = {"startTime": status["startTime"]} if "startTime" in status else {}
         fails = kind == DEPLOYMENT and bool(read["conditions"])
-        exceeds = kind == DEPLOYMENT and (find_surge(body) or 0) > 1
+        exceeds = kind == DEPLOYMENT and find_surge(body) > 1
         counted = {UPDATED: status.get(UPDATED, 0)} if fails else {}
         acted_on = {OBSERVED: status.get(OBSERVED)} if exceeds else {}
         content["status"] = {**read, **started, **counted, **acted_on}

@@ -14,13 +14,13 @@ def find_bounds(deployment: Json) -> Json:
     return as_dict(as_dict(as_dict(deployment.get("spec")).get("strategy")).get("rollingUpdate"))
 
 
-def find_surge(deployment: Json) -> int | None:
-    """How many pods more than its replicas it may have; None where it is given as a part of them."""
+def find_surge(deployment: Json) -> int:
+    """How many pods more than its replicas it may have; 0 also where somebody gave it as a part of them."""
     surge = find_bounds(deployment).get("maxSurge")
-    return surge if isinstance(surge, int) else None
+    return surge if isinstance(surge, int) else 0
 
 
 def awaits_controller(deployment: Json) -> bool:
     """Whether more than one pod may be too many, and its controller has not acted on that yet."""
     seen = as_dict(deployment.get("status")).get(OBSERVED)
-    return (find_surge(deployment) or 0) > 1 and seen != metadata_of(deployment).get("generation")
+    return find_surge(deployment) > 1 and seen != metadata_of(deployment).get("generation")

@@ -51,6 +51,6 @@ def build_deployment(
 def find_way(deployment: Json) -> RolloutWay | None:
     """How a Deployment replaces its pods now; None if somebody else has chosen another way."""
     bounds = find_bounds(deployment)
-    if (find_surge(deployment) or 0) > 1:
+    if find_surge(deployment) > 1:
         bounds = {**bounds, "maxSurge": 1}
     return next((way for way, given in _BOUNDS.items() if bounds == given), None)

@@ -54,7 +54,7 @@ def stop_rollout(observed: Observed, plan: Plan) -> tuple[Write, ...]:
                 plan.live.probe.startup_deadline_seconds,
                 find_way(deployment.body) or RolloutWay.REPLACE,
                 # One that is paused shares out what is too many, whoever serves.
-                max(1, find_surge(deployment.body) or 0, living - plan.live.replicas),
+                max(1, find_surge(deployment.body), living - plan.live.replicas),
                 paused=True,
             ),
             deployment.uid,

@@ -135,7 +135,7 @@ def _find_surge_kept(observed: Observed, replicas: int, deployment: Child, is_re
     is_lowered = replicas < before or awaits_controller(deployment.body)
     if replicas == 0 or not (is_rolling and is_lowered):
         return 0
-    return max(before + (find_surge(deployment.body) or 0) - replicas, 0)
+    return max(before + find_surge(deployment.body) - replicas, 0)
 
 
 def _makes_none(deployment: Child) -> bool:

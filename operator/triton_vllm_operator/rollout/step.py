@@ -49,7 +49,9 @@ class Step:
         age, though it be the one that serves. Of what may stay those go that do not serve, or once others do:
         https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/sync.go (scale).
         """
-        return max(self.moment.surge_kept, 1) if self.moment is not None else 1
+        if self.moment is None or self.way is not RolloutWay.SURGE:
+            return 1
+        return max(self.moment.surge_kept, 1)
 
     @property
     def takes_away(self) -> bool:
