@@ -2,8 +2,9 @@
 
 `PYTHONPATH=operator:tests python -m gpu.caches MODEL [LAYERS]` needs what gpu.record needs. Each start is a new process
 in a new "pod": HOME and the folder for temporary files are empty, and the program of the serving container
-(sources/compile_cache.py) runs first, as it would there. The last start finds every file of the cache cut in half, as
-often as it takes until the engine starts.
+(sources/compile_cache.py) runs first, as it would there. Then come a pod that fails of something else, one that finds
+the cache as it was before that, and one that finds every file of it cut in half, as often as it takes until the engine
+starts.
 """
 
 import json
@@ -27,12 +28,14 @@ from triton_vllm_operator.sources import compile_cache
 
 PORT: Final = 18765
 _DEFAULTS: Final = {"utilization": 0.9, "length": 8192, "sequences": 1024, "batched": 8192}
+_NO_MEMORY: Final = 0.002
+"""Of the GPU's: the weights do not fit, so that no container of that pod becomes ready."""
 _STAYS_SECONDS: Final = 3.0
 """For which an engine that has started says so."""
 
 
 def main(arguments: list[str]) -> int:
-    """Start without a cache, with an empty one, with a full one twice, and with a damaged one."""
+    """Start without a cache, with an empty one, a full one, one that is not at fault, and a damaged one."""
     if arguments[:1] == ["--engine"]:
         return _run_engine(json.loads(arguments[1]), Path(arguments[2]))
     if not arguments:
@@ -49,6 +52,8 @@ def main(arguments: list[str]) -> int:
         tell("in the pod, as without spec.cache", run_in_pod(row, model, None, pod))
         for what in ("on a volume, empty", "on a volume, second start", "on a volume, third start"):
             tell(what, run_in_pod(row, model, volume, pod))
+        tell("on a volume, with no memory", run_in_pod({**row, "utilization": _NO_MEMORY}, model, volume, pod))
+        tell("on a volume, after that", run_in_pod(row, model, volume, pod))
         cut_in_half(volume)
         tell("on a volume, damaged", run_in_pod(row, model, volume, pod))
     return 0
