@@ -1,7 +1,4 @@
-"""Runs in a pod: long prompts at once for a `generate` URL, none like another. Says how many were answered.
-
-As many as told, or fewer where the machine is slow: what a first one alone takes says how many it can do.
-"""
+"""Runs in a pod: so many long prompts at once for a `generate` URL, none like another. Says how many were answered."""
 
 import concurrent.futures
 import json
@@ -13,8 +10,6 @@ import urllib.request
 
 WORDS = 210
 """Of some four tokens each: nearly all that a sequence of 1024 tokens may hold."""
-SECONDS = 400
-"""Of work for the engine, at most."""
 
 
 def ask(url: str, number: int) -> str:
@@ -34,17 +29,12 @@ def with_address(url: str) -> str:
     return url.replace(host, socket.gethostbyname(host), 1)
 
 
-def main(url: str, most: int) -> None:
+def main(url: str, count: int) -> None:
     url = with_address(url)
-    began = time.monotonic()
-    if error := ask(url, most):
-        raise SystemExit(f"a single prompt: {error}")
-    count = min(most, int(SECONDS / (time.monotonic() - began)))
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         errors = [error for error in pool.map(lambda number: ask(url, number), range(count)) if error]
-    seconds = time.monotonic() - began
-    print(json.dumps({"asked": count, "answered": count - len(errors), "errors": errors[:3], "seconds": seconds}))
+    print(json.dumps({"answered": count - len(errors), "errors": errors[:3], "seconds": time.monotonic() - began}))
 
 
 main(sys.argv[1], int(sys.argv[2]))
